@@ -1,0 +1,153 @@
+"""The door of the engine: what handlers may ask and what they get back. Token ids in, text and token ids out.
+
+Knows nothing of HTTP, wire types or chat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from specserve.engine.params import SamplingParams
+from specserve.engine.stats import EngineStats
+
+
+class FinishReason(StrEnum):
+    """Why a sequence ended. Handlers add their own reasons, such as tool calls."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    ABORT = "abort"
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """Natural logarithm of a token's probability under the raw distribution (before penalties and temperature).
+
+    `rank` is 1 for the most likely token.
+    """
+
+    token_id: int
+    logprob: float
+    rank: int
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprobs:
+    """One generated position: the sampled token and the most likely alternatives, best first."""
+
+    sampled: TokenLogprob
+    top: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationRequest:
+    """One sequence to generate.
+
+    Siblings (`n` > 1) are requests with the same `parent_id` and prompt, told apart by `index`; they share the
+    prompt's KV blocks. `cache_salt` separates prefix-cache namespaces. Lower `priority` runs earlier.
+    """
+
+    request_id: str
+    prompt_token_ids: Sequence[int]
+    params: SamplingParams
+    parent_id: str | None = None
+    index: int = 0
+    cache_salt: str = ""
+    priority: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationOutput:
+    """What one request gained since the last output.
+
+    `text` is the new text; concatenated over all outputs it is the whole answer. It may be empty while a partial
+    UTF-8 sequence or a possible stop string is held back. `token_ids` and `logprobs` are those of this output.
+    `stop_reason` is the matched stop string or stop token id; None for an end-of-sequence token or a length stop.
+    Exactly one output, the last, has a `finish_reason`.
+    """
+
+    request_id: str
+    index: int
+    text: str
+    token_ids: tuple[int, ...]
+    logprobs: tuple[TokenLogprobs, ...] | None = None
+    finish_reason: FinishReason | None = None
+    stop_reason: str | int | None = None
+    num_prompt_tokens: int = 0
+    num_cached_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelInfo:
+    """What the API process knows of the loaded model."""
+
+    path: str
+    architecture: str
+    device: str
+    dtype: str
+    attention_backend: str
+    vocab_size: int
+    max_model_len: int
+    eos_token_ids: tuple[int, ...]
+    block_size: int
+    num_blocks: int
+    num_parameters: int
+    notes: tuple[str, ...] = field(default=())
+    """One-line remarks for the start banner, such as a fallback that was taken."""
+
+    @property
+    def kv_capacity_tokens(self) -> int:
+        return self.block_size * self.num_blocks
+
+
+class Tokenizer(Protocol):
+    """Text to ids and back; thread-safe. Implemented over Hugging Face tokenizers in `engine.tokenizer`."""
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids that decode to something; a model's output rows may be more."""
+
+    @property
+    def eos_token_ids(self) -> tuple[int, ...]: ...
+
+    @property
+    def special_tokens(self) -> dict[str, str]:
+        """Named special tokens (`bos_token`, `eos_token`, …) as chat templates want them."""
+
+    @property
+    def chat_template(self) -> str | None: ...
+
+    def encode(self, text: str, *, add_special_tokens: bool) -> list[int]: ...
+
+    def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = False) -> str: ...
+
+    def token_text(self, token_id: int) -> str:
+        """One token as text, partial UTF-8 shown with replacement characters."""
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """The true bytes a token stands for; concatenated they rebuild the text."""
+
+
+class Engine(Protocol):
+    """The asyncio face of an engine. `EngineClient` implements it over a process border; tests use fakes."""
+
+    @property
+    def model(self) -> ModelInfo: ...
+
+    @property
+    def tokenizer(self) -> Tokenizer: ...
+
+    def generate(self, request: GenerationRequest) -> AsyncGenerator[GenerationOutput, None]:
+        """Start a request; closing the generator aborts it.
+
+        Raises RequestError, OverloadedError or EngineDeadError at the call itself when it can be known, so that
+        nothing has been sent yet; EngineDeadError while iterating when the engine stops.
+        """
+
+    def stats(self) -> EngineStats: ...
+
+    def check_health(self) -> None:
+        """Raise EngineDeadError, with the reason, unless the engine makes progress."""

@@ -1,0 +1,65 @@
+"""The engine's configuration: frozen sections; a component receives its own section, never the whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from specserve.engine.errors import InvalidParameterError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelConfig:
+    """Which model, in which form. `path` is a folder or a hub id; `dtype` is auto or a torch dtype name."""
+
+    path: str
+    dtype: str = "auto"
+    max_model_len: int | None = None
+    seed: int = 0
+    device: str = "auto"
+    attention_backend: str = "auto"
+    enforce_eager: bool = False
+    trust_remote_code: bool = False
+    revision: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheConfig:
+    """The KV cache. `block_size` None lets the attention backend choose (16 on CPU, 64 on GPU)."""
+
+    block_size: int | None = None
+    num_blocks: int | None = None
+    memory_bytes: int | None = None
+    enable_prefix_caching: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchedulerConfig:
+    """Limits of one step and of the queue. None means: chosen for the device (see `runner.memory`)."""
+
+    max_num_seqs: int = 64
+    max_num_batched_tokens: int | None = None
+    max_num_queued: int = 1024
+
+    def __post_init__(self) -> None:
+        for name in ("max_num_seqs", "max_num_queued"):
+            if getattr(self, name) < 1:
+                raise InvalidParameterError(f"{name} must be at least 1, got {getattr(self, name)}", param=name)
+        if self.max_num_batched_tokens is not None and self.max_num_batched_tokens < self.max_num_seqs:
+            raise InvalidParameterError(
+                f"max_num_batched_tokens is {self.max_num_batched_tokens}, but each of max_num_seqs={self.max_num_seqs} "
+                "sequences needs one token a step; raise the first or lower the second",
+                param="max_num_batched_tokens",
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineConfig:
+    """Everything the engine process is started with."""
+
+    model: ModelConfig
+    cache: CacheConfig = field(default_factory=CacheConfig)
+    scheduler: SchedulerConfig = field(default_factory=SchedulerConfig)
+    watchdog_s: float = 120.0
+    """A step that takes longer than this while work is queued counts as hung."""
+    num_threads: int | None = None
+    """Threads of the CPU backend; None: the cores this process may use."""

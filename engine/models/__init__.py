@@ -1,0 +1,1 @@
+"""Transformers classes whose linears are ours."""

@@ -1,0 +1,69 @@
+"""What a caller may ask of one generated sequence. Frozen, validated on construction, sent as it is to the engine."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from specserve.engine.errors import InvalidParameterError
+
+GREEDY_TEMPERATURE = 1e-5
+"""Below this the sampler takes the most likely token (the value such servers commonly use)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplingParams:
+    """How tokens are chosen and when a sequence ends.
+
+    `max_tokens` counts new tokens. `top_k` 0 means off. `logprobs` is the number of alternatives reported
+    beside each sampled token (0: the sampled one only; None: nothing). `stop_token_ids` include the model's
+    end tokens unless `ignore_eos` kept them out; the handler merges them. `stop` strings are matched on
+    decoded text in the API process, never in the engine.
+
+    Raises InvalidParameterError naming the field.
+    """
+
+    max_tokens: int
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    stop_token_ids: tuple[int, ...] = ()
+    include_stop_str_in_output: bool = False
+    ignore_eos: bool = False
+    min_tokens: int = 0
+    logprobs: int | None = None
+    logit_bias: dict[int, float] = field(default_factory=dict)
+    allowed_token_ids: tuple[int, ...] = ()
+    skip_special_tokens: bool = True
+    spaces_between_special_tokens: bool = True
+
+    def __post_init__(self) -> None:
+        def require(ok: bool, param: str, rule: str) -> None:
+            if not ok:
+                raise InvalidParameterError(f"{param} must be {rule}, got {getattr(self, param)!r}", param=param)
+
+        require(self.max_tokens >= 1, "max_tokens", "at least 1")
+        require(math.isfinite(self.temperature) and 0 <= self.temperature <= 2, "temperature", "in [0, 2]")
+        require(0 < self.top_p <= 1, "top_p", "in (0, 1]")
+        require(self.top_k >= 0, "top_k", "0 (off) or positive")
+        require(0 <= self.min_p <= 1, "min_p", "in [0, 1]")
+        require(math.isfinite(self.repetition_penalty) and self.repetition_penalty > 0, "repetition_penalty", "positive")
+        require(-2 <= self.presence_penalty <= 2, "presence_penalty", "in [-2, 2]")
+        require(-2 <= self.frequency_penalty <= 2, "frequency_penalty", "in [-2, 2]")
+        require(all(self.stop), "stop", "without empty strings")
+        require(0 <= self.min_tokens <= self.max_tokens, "min_tokens", f"in [0, max_tokens={self.max_tokens}]")
+        require(self.logprobs is None or self.logprobs >= 0, "logprobs", "0 or positive")
+
+    @property
+    def is_greedy(self) -> bool:
+        return self.temperature < GREEDY_TEMPERATURE
+
+    @property
+    def has_penalties(self) -> bool:
+        return self.repetition_penalty != 1.0 or self.presence_penalty != 0.0 or self.frequency_penalty != 0.0

@@ -1,0 +1,1 @@
+"""Loads a model, turns a scheduled batch into tensors, executes it."""

@@ -1,0 +1,1 @@
+"""The wire in, the wire out: translates between generated wire types and the engine. No tensors."""

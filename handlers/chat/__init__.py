@@ -1,0 +1,1 @@
+"""What chat protocols share: conversations, templates, events. Knows no protocol."""
