@@ -1,0 +1,72 @@
+"""One sequence inside the engine: its tokens, its block table and how far it has been computed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from specserve.engine.api import FinishReason, GenerationRequest
+from specserve.engine.params import SamplingParams
+
+
+class Phase(Enum):
+    """Where a request is in its life. `WAITING` also after preemption."""
+
+    WAITING = auto()
+    RUNNING = auto()
+    FINISHED = auto()
+
+
+@dataclass(slots=True, eq=False)
+class Request:
+    """A request on the engine's side; mutable, owned by the scheduler.
+
+    `token_ids` are the prompt's and then the generated ones. `block_table` maps logical to physical blocks.
+    `num_computed_tokens` tokens have their KV in the cache; after a step in which everything known was
+    computed, it is `num_tokens - 1` for the token sampled last.
+    """
+
+    request_id: str
+    params: SamplingParams
+    token_ids: list[int]
+    num_prompt_tokens: int
+    parent_id: str | None = None
+    index: int = 0
+    cache_salt: str = ""
+    priority: int = 0
+    arrival: int = 0
+    phase: Phase = Phase.WAITING
+    block_table: list[int] = field(default_factory=list)
+    block_hashes: list[bytes] = field(default_factory=list)
+    num_computed_tokens: int = 0
+    num_cached_tokens: int = 0
+    """Prompt tokens found in the prefix cache when the request first ran; never counts recomputation."""
+    num_preemptions: int = 0
+    finish_reason: FinishReason | None = None
+    stop_reason: int | None = None
+
+    @classmethod
+    def of(cls, wanted: GenerationRequest, arrival: int) -> Request:
+        return cls(
+            request_id=wanted.request_id,
+            params=wanted.params,
+            token_ids=list(wanted.prompt_token_ids),
+            num_prompt_tokens=len(wanted.prompt_token_ids),
+            parent_id=wanted.parent_id,
+            index=wanted.index,
+            cache_salt=wanted.cache_salt,
+            priority=wanted.priority,
+            arrival=arrival,
+        )
+
+    @property
+    def num_tokens(self) -> int:
+        return len(self.token_ids)
+
+    @property
+    def num_generated_tokens(self) -> int:
+        return len(self.token_ids) - self.num_prompt_tokens
+
+    @property
+    def is_finished(self) -> bool:
+        return self.phase is Phase.FINISHED

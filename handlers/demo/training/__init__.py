@@ -1,0 +1,1 @@
+"""How the demo model is made: the text it learns from, the training and the check."""
