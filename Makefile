@@ -1,0 +1,64 @@
+# Every button works from a fresh clone: what is missing is installed into .venv first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Without an NVIDIA card, torch's CPU wheels (200 MB instead of several GB) are taken from PyTorch's own index if it
+# can be reached. Set TORCH_INDEX= (empty) to take whatever pip is configured for.
+TORCH_INDEX ?= $(shell command -v nvidia-smi >/dev/null 2>&1 || \
+	(curl -sfIL -m 3 https://download.pytorch.org/whl/cpu/torch/ >/dev/null 2>&1 && echo "--index-url https://download.pytorch.org/whl/cpu"))
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: help setup setup-dev serve codegen docs check test test-gpu contract bench clean
+
+help:
+	@echo "make serve      install what is missing and serve the demo model on port 8000 (ARGS='--port 9000' to add flags)"
+	@echo "make test       unit and integration tests on a CPU        make check     linters, types, import rules, freshness"
+	@echo "make contract   fuzz the served contract                   make codegen   regenerate generated/ from openapi/"
+	@echo "make bench      benchmarks; appends to benchmarks/results  make test-gpu  the tests that need an NVIDIA GPU"
+	@echo "make setup-dev  everything that development needs          make clean     remove .venv and caches"
+
+$(BIN)/serve: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
+	$(PIP) $(TORCH_INDEX) torch
+	$(PIP) --editable .
+	-$(BIN)/python -m specserve.engine.attention.cpu_build
+	@touch $@
+
+$(VENV)/.dev: $(BIN)/serve
+	$(PIP) --group dev
+	@touch $@
+
+setup: $(BIN)/serve
+setup-dev: $(VENV)/.dev
+
+serve: setup
+	$(BIN)/serve $(ARGS)
+
+# In an activated environment that has what codegen needs this is the only step between a changed contract and `serve`.
+codegen:
+	@if python -c "import datamodel_code_generator, specserve" 2>/dev/null; then python codegen.py; \
+	else $(MAKE) --no-print-directory setup-dev && $(BIN)/python codegen.py; fi
+
+check: setup-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/python codegen.py --check
+
+test: setup-dev
+	$(BIN)/python -m pytest -m "not gpu" $(ARGS)
+
+test-gpu: setup-dev
+	$(BIN)/python -m pytest -m gpu tests/gpu $(ARGS)
+
+# Against a server that runs already: make contract BASE_URL=http://127.0.0.1:8000
+contract: setup-dev
+	$(BIN)/python -m contract_tests.run $(if $(BASE_URL),--base-url $(BASE_URL))
+
+bench: setup-dev
+	$(BIN)/python -m benchmarks.run $(ARGS)
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

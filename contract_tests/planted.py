@@ -1,0 +1,137 @@
+"""Planted bugs: the real application over a scripted engine, with one fault added between it and the client.
+
+    python -m contract_tests.planted BUG --port PORT
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import uvicorn
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+Change = Callable[[int, bytes], tuple[int, bytes]]
+
+
+@dataclass(frozen=True)
+class Bug:
+    """`change` rewrites status and one body part of an answer; `request` may spoil the request's body before."""
+
+    name: str
+    path: str
+    symptom: str
+    change: Change = lambda status, body: (status, body)
+    request: Callable[[Any], int | None] = lambda body: None
+    passes: tuple[str, ...] = ("as drawn", "streaming")
+
+
+def drop_created(status: int, body: bytes) -> tuple[int, bytes]:
+    return status, re.sub(rb'"created":\s*\d+,\s*', b"", body)
+
+
+def drop_end_mark(status: int, body: bytes) -> tuple[int, bytes]:
+    return status, body.replace(b"data: [DONE]\n\n", b"")
+
+
+def undocumented_code(status: int, body: bytes) -> tuple[int, bytes]:
+    return status, re.sub(rb'"code":\s*"(unsupported|invalid_parameter|context)\w+"', b'"code":"because"', body)
+
+
+def wrong_enum(status: int, body: bytes) -> tuple[int, bytes]:
+    return status, re.sub(rb'"finish_reason":\s*"\w+"', b'"finish_reason":"done"', body)
+
+
+def crash_on_nested_tokens(body: Any) -> int | None:
+    prompt = body.get("prompt") if isinstance(body, dict) else None
+    nested = isinstance(prompt, list) and bool(prompt) and isinstance(prompt[0], list)
+    return 500 if nested else None
+
+
+def ignore_temperature_range(body: Any) -> int | None:
+    if isinstance(body, dict) and isinstance(body.get("temperature"), (int, float)):
+        body["temperature"] = min(max(body["temperature"], 0), 2)
+    return None
+
+
+BUGS = {
+    bug.name: bug
+    for bug in (
+        Bug("chunk without a required field", "/v1/chat/completions", "created", change=drop_created),
+        Bug("no end mark", "/v1/chat/completions", "end mark", change=drop_end_mark, passes=("streaming",)),
+        Bug("undocumented refusal", "/v1/chat/completions", "x-refusals", change=undocumented_code),
+        Bug("wrong enum in a response", "/v1/completions", "done", change=wrong_enum),
+        Bug("crash on nested token prompts", "/v1/completions", "500", request=crash_on_nested_tokens),
+        Bug("range not enforced", "/v1/completions", "temperature", request=ignore_temperature_range),
+    )
+}
+
+
+class WithBug:
+    """ASGI wrapper that plants the bug."""
+
+    def __init__(self, app: ASGIApp, bug: Bug) -> None:
+        self.app, self.bug = app, bug
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] != self.bug.path:
+            await self.app(scope, receive, send)
+            return
+        raw, more = b"", True
+        while more:
+            message = await receive()
+            raw, more = raw + message.get("body", b""), message.get("more_body", False)
+        forced: int | None = None
+        try:
+            body = json.loads(raw)
+            forced = self.bug.request(body)
+            raw = json.dumps(body).encode()
+        except ValueError:
+            pass
+        if forced is not None:
+            await send({"type": "http.response.start", "status": forced, "headers": []})
+            await send({"type": "http.response.body", "body": b"boom"})
+            return
+        scope = scope | {"headers": [(k, v) for k, v in scope["headers"] if k != b"content-length"]}
+        scope["headers"].append((b"content-length", str(len(raw)).encode()))
+        sent = False
+
+        async def spoiled_receive() -> Message:
+            nonlocal sent
+            if sent:
+                return await receive()
+            sent = True
+            return {"type": "http.request", "body": raw, "more_body": False}
+
+        start: Message = {}
+
+        async def spoiled_send(message: Message) -> None:
+            nonlocal start
+            if message["type"] == "http.response.start":
+                kept = [(k, v) for k, v in message["headers"] if k.lower() != b"content-length"]
+                start = message | {"headers": kept}
+                return
+            status, part = self.bug.change(start["status"], message.get("body", b""))
+            if start["type"]:
+                await send(start | {"status": status})
+                start["type"] = ""
+            await send(message | {"body": part})
+
+        await self.app(scope, spoiled_receive, spoiled_send)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("bug", choices=BUGS)
+    parser.add_argument("--port", type=int, required=True)
+    arguments = parser.parse_args()
+    app = WithBug(scripted_app(), BUGS[arguments.bug])
+    uvicorn.run(app, host="127.0.0.1", port=arguments.port, log_level="warning")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+"""The contract gate: fuzz a real server twice (as drawn; every request streaming), then prove the gate can fail.
+
+    python -m contract_tests.run                     starts `serve` with the demo model
+    python -m contract_tests.run --base-url URL      fuzzes a server that runs already (its key in CONTRACT_KEY)
+
+Ends with 1 if a pass fails, if a request field never took part in a success, or if a planted bug stays unseen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import string
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from benchmarks.server import free_port, wait_ready
+from contract_tests.planted import BUGS
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+KEY = os.environ.get("CONTRACT_KEY", "contract-key")
+MODEL = os.environ.get("CONTRACT_MODEL", "specserve-demo")
+PASSES = {"as drawn": "", "streaming": '"body.stream" = true'}
+
+
+def fuzz(url: str, pins: str, report: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """One run of schemathesis with our checks; the requests and answers go to `report` as HAR."""
+    with tempfile.NamedTemporaryFile("w", suffix=".toml") as config:
+        text = (HERE / "schemathesis.toml").read_text()
+        config.write(string.Template(text).substitute(MODEL=MODEL, KEY=KEY, PINS=pins))
+        config.flush()
+        command = ["schemathesis", "--config-file", config.name, "run", f"{url}/openapi.json"]
+        command += ["--report", "har", "--report-har-path", str(report), *options]
+        return subprocess.run(
+            [str(Path(sys.executable).with_name(command[0])), *command[1:]],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            env=os.environ | {"CONTRACT_MODEL": MODEL, "PYTHONPATH": str(ROOT)},
+        )
+
+
+@contextmanager
+def started(*command: str) -> Iterator[str]:
+    """A server of ours on a free port."""
+    port = free_port()
+    process = subprocess.Popen([sys.executable, *command, "--port", str(port)], cwd=ROOT)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        wait_ready(url, process, 120)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def fields_in_successes(report: Path) -> dict[str, set[str]]:
+    """Per path, the request fields that took part in at least one 2xx answer."""
+    seen: dict[str, set[str]] = {}
+    for entry in json.loads(report.read_text())["log"]["entries"]:
+        if not 200 <= entry["response"]["status"] < 300:
+            continue
+        try:
+            body = json.loads(entry["request"].get("postData", {}).get("text") or "null")
+        except ValueError:
+            continue
+        if isinstance(body, dict):
+            path = "/" + entry["request"]["url"].split("/", 3)[3].partition("?")[0]
+            seen.setdefault(path, set()).update(body)
+    return seen
+
+
+def request_fields() -> dict[str, set[str]]:
+    """Per path, the fields its request schema lists."""
+    document: dict[str, Any] = json.loads((ROOT / "generated" / "openapi.json").read_text())
+    found = {}
+    for path, item in document["paths"].items():
+        for operation in item.values():
+            content = operation.get("requestBody", {}).get("content", {}).get("application/json")
+            if content:
+                name = content["schema"]["$ref"].rsplit("/", 1)[1]
+                found[path] = set(document["components"]["schemas"][name]["properties"])
+    return found
+
+
+def gate(url: str) -> bool:
+    """Both passes and the field coverage over them."""
+    good = True
+    covered: dict[str, set[str]] = {}
+    for name, pins in PASSES.items():
+        with tempfile.TemporaryDirectory() as folder:
+            report = Path(folder) / "pass.har"
+            result = fuzz(url, pins, report)
+            tail = result.stdout[-6000:] if result.returncode else result.stdout[-1500:]
+            print(f"--- pass: {name} ---\n{tail}{result.stderr[-2000:]}", flush=True)
+            good &= result.returncode == 0
+            if report.exists():
+                for path, fields in fields_in_successes(report).items():
+                    covered.setdefault(path, set()).update(fields)
+    for path, fields in request_fields().items():
+        missing = sorted(fields - covered.get(path, set()))
+        print(f"{path}: {len(fields) - len(missing)} of {len(fields)} request fields took part in a success")
+        if missing:
+            print(f"  never in a success: {', '.join(missing)}")
+            good = False
+    return good
+
+
+def planted_bugs_are_found() -> bool:
+    """A gate that cannot fail proves nothing: each planted bug has to turn each pass it concerns red."""
+    good = True
+    for bug in BUGS.values():
+        with started("-m", "contract_tests.planted", bug.name) as url, tempfile.TemporaryDirectory() as folder:
+            for name in bug.passes:
+                result = fuzz(
+                    url, PASSES[name], Path(folder) / "bug.har", "--max-failures", "1", "--include-path", bug.path
+                )
+                found = result.returncode == 1 and bug.symptom in result.stdout
+                print(f"planted bug {bug.name!r}, pass {name!r}: {'found' if found else 'NOT FOUND'}", flush=True)
+                if not found:
+                    print(result.stdout[-3000:], result.stderr[-1000:])
+                good &= found
+    return good
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--base-url", help="a running server; planted bugs are then left out")
+    arguments = parser.parse_args()
+    if arguments.base_url:
+        return 0 if gate(arguments.base_url) else 1
+    flags = ["--api-key", KEY, "--max-model-len", "512", "--served-model-name", MODEL]
+    with started("-m", "specserve.handlers.serve", *flags) as url:
+        good = gate(url)
+    good &= planted_bugs_are_found()
+    print("contract holds" if good else "contract is broken")
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
