@@ -48,8 +48,8 @@ class AttentionMetadata:
     block_tables  [B, W] int32  logical to physical block, rows padded with 0
     slot_mapping  [T] int64     block_id * block_size + offset; -1 skips the token
 
-    The first `num_decodes` sequences have exactly one query token. `query_lens` and `seq_lens_list` are the same
-    numbers on the host, so that nobody has to read them back from a device.
+    The first `num_decodes` sequences have exactly one query token. `query_lens` and `seq_lens_list` are the
+    same numbers on the host, so that nobody has to read them back from a device.
     """
 
     query_start: Tensor
@@ -59,6 +59,32 @@ class AttentionMetadata:
     num_decodes: int
     query_lens: list[int]
     seq_lens_list: list[int]
+
+    def check(self, block_size: int) -> None:
+        """Raise ValueError unless the parts agree with each other; looks at shapes and host numbers only."""
+        num_seqs, num_tokens = len(self.query_lens), sum(self.query_lens)
+        if not (len(self.seq_lens_list) == num_seqs and self.query_start.shape == (num_seqs + 1,)):
+            raise ValueError(
+                f"{num_seqs} query lengths, {len(self.seq_lens_list)} sequence lengths and query_start of "
+                f"shape {tuple(self.query_start.shape)} do not describe one batch"
+            )
+        if self.seq_lens.shape != (num_seqs,) or self.slot_mapping.shape[0] < num_tokens:
+            raise ValueError(
+                f"seq_lens {tuple(self.seq_lens.shape)} must be ({num_seqs},) and slot_mapping "
+                f"{tuple(self.slot_mapping.shape)} at least ({num_tokens},)"
+            )
+        if any(length != 1 for length in self.query_lens[: self.num_decodes]):
+            raise ValueError(
+                f"the first {self.num_decodes} sequences must have one query token: {self.query_lens}"
+            )
+        if any(q > s or q < 0 for q, s in zip(self.query_lens, self.seq_lens_list, strict=True)):
+            raise ValueError(f"query lengths {self.query_lens} exceed sequence lengths {self.seq_lens_list}")
+        capacity = self.block_tables.shape[1] * block_size
+        if self.block_tables.shape[0] != num_seqs or max(self.seq_lens_list, default=0) > capacity:
+            raise ValueError(
+                f"block_tables {tuple(self.block_tables.shape)} of {block_size} tokens a block are too small "
+                f"for {num_seqs} sequences of up to {max(self.seq_lens_list, default=0)} tokens"
+            )
 
 
 class AttentionBackend(Protocol):
@@ -78,7 +104,7 @@ class AttentionBackend(Protocol):
 
     @classmethod
     def refuses(cls, layers: list[LayerSpec], device: torch.device, block_size: int) -> str | None:
-        """Why this backend cannot serve these layers here (missing package, compiler, head size …), or None."""
+        """Why this backend cannot serve these layers here (missing package, head size …), or None."""
 
     def __init__(self, layers: list[LayerSpec], device: torch.device, block_size: int) -> None: ...
 
@@ -101,6 +127,6 @@ class AttentionBackend(Protocol):
     def attend(self, layer: int, query: Tensor, cache: LayerCache, sinks: Tensor | None = None) -> Tensor:
         """Causal attention of query [T, H, D] over each sequence's own blocks; returns [T, H, Dv].
 
-        `write_kv` of the same layer has run, so a token sees itself. `sinks` [H] adds one logit per head to the
-        softmax's denominator only.
+        `write_kv` of the same layer has run, so a token sees itself. `sinks` [H] adds one logit per head to
+        the softmax's denominator only.
         """

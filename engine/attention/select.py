@@ -1,0 +1,56 @@
+"""Which attention backend serves a model: the first that does not refuse, else a report of all reasons."""
+
+from __future__ import annotations
+
+import torch
+
+from specserve.engine.attention.backend import AttentionBackend, LayerSpec
+from specserve.engine.errors import UnsupportedModelError
+from specserve.engine.registry import LazyRegistry
+
+BACKENDS: LazyRegistry[type[AttentionBackend]] = LazyRegistry(
+    {
+        "xformers": "specserve.engine.attention.xformers:XFormersBackend",
+        "cpu": "specserve.engine.attention.cpu:CpuBackend",
+        "reference": "specserve.engine.attention.reference:ReferenceBackend",
+    }
+)
+"""In order of preference."""
+
+
+def select_backend(
+    name: str | None, layers: list[LayerSpec], device: torch.device, block_size: int | None
+) -> AttentionBackend:
+    """Construct the named backend, or for None or "auto" the first in `BACKENDS` that does not refuse.
+
+    `block_size` None takes the backend's own default. Raises UnsupportedModelError with all reasons.
+    """
+    names = list(BACKENDS) if name in (None, "auto") else [str(name)]
+    reasons: list[str] = []
+    for candidate in names:
+        backend, reason = _load(candidate)
+        if backend is not None:
+            size = block_size if block_size is not None else backend.default_block_size()
+            refusal = backend.refuses(layers, device, size)
+            if refusal is None:
+                return backend(layers, device, size)
+            reason = refusal
+        reasons.append(f"{candidate}: {reason}")
+    if name in (None, "auto"):
+        cause = f"no attention backend serves this model on {device} ({'; '.join(reasons)})"
+        remedy = "remove the reason of one of them, or choose another device, dtype or model"
+    else:
+        cause = f"the attention backend asked for cannot serve this model on {device} ({'; '.join(reasons)})"
+        others = ", ".join(other for other in BACKENDS if other != name)
+        remedy = f"leave --attention-backend at auto, or choose one of {others}"
+    raise UnsupportedModelError(cause, remedy)
+
+
+def _load(name: str) -> tuple[type[AttentionBackend] | None, str]:
+    """The backend's class, or None and why it cannot be imported."""
+    try:
+        return BACKENDS.load(name), ""
+    except KeyError as error:
+        return None, str(error.args[0])
+    except ImportError as error:
+        return None, f"cannot be imported: {error}"
