@@ -1,0 +1,493 @@
+"""Write generated/ from openapi/.
+
+python codegen.py           bundle, overlay, lint, and write the files
+python codegen.py --check   write nothing; exit 1 when generated/ is not what would be written
+
+What is written: openapi.json (one flat document, published as it is), schemas.py (the wire types), base.py (what they
+start from), errors.py (one exception class per documented code) and operations.py (one Protocol per tag, one table of
+operations). Knows nothing of handlers and engine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import copy
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import jsonschema
+import yaml
+from datamodel_code_generator import DataModelType, InputFileType, LiteralType, PythonVersion, generate
+from datamodel_code_generator.config import GenerateConfig
+from datamodel_code_generator.format import Formatter
+
+ROOT = Path(__file__).resolve().parent
+SOURCE = ROOT / "openapi"
+OUTPUT = ROOT / "generated"
+HEADER = "# Written by codegen.py; change openapi/ instead."
+FILES = ("__init__.py", "base.py", "errors.py", "openapi.json", "operations.py", "schemas.py")
+Json = Any
+
+
+class ContractError(Exception):
+    """The documents contradict themselves or a rule; the message has one line per finding."""
+
+
+# ---- bundle ---------------------------------------------------------------------------------------------------------
+def walk(node: Json) -> Iterator[dict[str, Json]]:
+    if isinstance(node, dict):
+        yield node
+        for value in node.values():
+            yield from walk(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from walk(value)
+
+
+def load(path: Path) -> dict[str, Json]:
+    """Read one document. References into other files lose the file part: all documents end up in one."""
+    # Through JSON, because YAML aliases make shared objects, which an overlay would change in several places at once.
+    doc: dict[str, Json] = json.loads(json.dumps(yaml.safe_load(path.read_text())))
+    for node in walk(doc):
+        if isinstance(ref := node.get("$ref"), str) and not ref.startswith("#"):
+            file, _, pointer = ref.partition("#")
+            if not (path.parent / file).exists():
+                raise ContractError(f"{path.name}: no file for {ref}")
+            node["$ref"] = "#" + pointer
+    return doc
+
+
+def add(into: dict[str, Json], part: dict[str, Json], source: str) -> None:
+    """Put the paths, components and error codes of one document into the bundle; a name comes from one file only."""
+    components = {f"components.{kind}": entries for kind, entries in part.get("components", {}).items()}
+    sections = {"paths": part.get("paths", {}), "x-error-codes": part.get("x-error-codes", {}), **components}
+    for section, entries in sections.items():
+        home = into
+        for key in section.split("."):
+            home = home.setdefault(key, {})
+        for name, value in entries.items():
+            if name in home:
+                raise ContractError(f"{source}: {name} is already defined")
+            home[name] = value
+
+
+STEP = re.compile(r"\.(\w+)|\[((?:'[^']+',?)+)\]|\[\?\(@ == '([^']*)'\)\]")
+
+
+def select(node: Json, steps: list[tuple[str, str, str]]) -> Iterator[tuple[Json, Json]]:
+    """Yield (container, key) for a JSONPath made of .name, ['a','b'] and [?(@ == 'value')] steps."""
+    (name, names, value), rest = steps[0], steps[1:]
+    keys: list[Json]
+    if value:
+        keys = [i for i, item in enumerate(node) if item == value]
+    else:
+        keys = [key for key in ([name] if name else re.findall(r"'([^']+)'", names)) if key in node]
+    for key in keys:
+        if rest:
+            yield from select(node[key], rest)
+        else:
+            yield node, key
+
+
+def merge(old: Json, new: Json) -> Json:
+    if isinstance(old, dict) and isinstance(new, dict):
+        return old | {key: merge(old[key], value) if key in old else value for key, value in new.items()}
+    if isinstance(old, list) and isinstance(new, list) and "null" not in new:
+        return old + new
+    return new  # a scalar, or the list of types of a field that now admits null
+
+
+def overlay(doc: dict[str, Json], layer: dict[str, Json], source: str) -> None:
+    """Apply an OpenAPI Overlay 1.0 document. Unlike the standard, a target that matches nothing is an error, and so is
+    a name in a ['a','b'] step that is not there: the document moved under the extension."""
+    for action in layer["actions"]:
+        target = action["target"]
+        steps = STEP.findall(target)
+        if "$" + "".join(match.group() for match in STEP.finditer(target)) != target:
+            raise ContractError(f"{source}: {target} is not a path this program knows")
+        hits = list(select(doc, steps))
+        wanted = 1
+        for _, names, _ in steps:
+            wanted *= max(1, len(re.findall(r"'([^']+)'", names)))
+        if len(hits) < wanted:
+            raise ContractError(f"{source}: nothing matches {target}" + (" in part" if hits else ""))
+        for container, key in reversed(hits):
+            if action.get("remove"):
+                del container[key]
+            else:
+                container[key] = merge(container[key], copy.deepcopy(action["update"]))
+
+
+def bundle(entry: Path, *, standard_only: bool = False) -> dict[str, Json]:
+    """One document from the entry document and all its sources; `standard_only` leaves every extension out."""
+    doc = load(entry)
+    sources = doc.pop("x-sources")
+    for name in sources["base"] + ([] if standard_only else sources["extensions"]):
+        add(doc, load(entry.parent / name), name)
+    for name in [] if standard_only else sources["overlays"]:
+        overlay(doc, load(entry.parent / name), name)
+    for node in walk(doc):
+        if isinstance(ref := node.get("$ref"), str) and ref.startswith("#/components/"):
+            _, _, kind, name = ref.split("/")
+            if name not in doc["components"].get(kind, {}):
+                raise ContractError(f"unresolved {ref}")
+    return doc
+
+
+def flatten(doc: dict[str, Json]) -> dict[str, Json]:
+    """For readers and fuzzers: an object that mixes in others lists their properties itself."""
+    doc = copy.deepcopy(doc)
+    schemas = doc["components"]["schemas"]
+
+    def flat(schema: Json) -> None:
+        for part in schema.pop("allOf", []):
+            other = schemas[name_of(part)]
+            flat(other)
+            schema["properties"] = schema.get("properties", {}) | copy.deepcopy(other["properties"])
+            if required := schema.get("required", []) + other.get("required", []):
+                schema["required"] = required
+
+    for schema in schemas.values():
+        schema.pop("x-codegen", None)
+        flat(schema)
+    return doc
+
+
+def name_of(node: Json) -> str:
+    """The component a reference names, or ''."""
+    return str((node or {}).get("$ref", "")).rsplit("/", 1)[-1]
+
+
+# ---- lint -----------------------------------------------------------------------------------------------------------
+# Each rule yields one line per finding. What they protect: a model that takes exactly what the document says.
+def subschemas(schema: Json, where: str) -> Iterator[tuple[str, Json]]:
+    """A schema and every schema written inside it (not those it refers to), each with its place."""
+    if not isinstance(schema, dict):
+        return
+    yield where, schema
+    for key, prop in schema.get("properties", {}).items():
+        yield from subschemas(prop, f"{where}.{key}")
+    for key in ("items", "additionalProperties", "propertyNames", "contentSchema"):
+        yield from subschemas(schema.get(key), f"{where}.{key}")
+    for key in ("anyOf", "oneOf", "allOf"):
+        for part in schema.get(key, []):
+            yield from subschemas(part, where)
+
+
+def operations_of(doc: Json) -> Iterator[tuple[str, str, Json]]:
+    for path, item in doc["paths"].items():
+        for method, operation in item.items():
+            yield path, method, operation
+
+
+def response_of(doc: Json, node: Json) -> Json:
+    return doc["components"]["responses"][name_of(node)] if "$ref" in node else node
+
+
+def request_schemas(doc: Json) -> dict[str, bool]:
+    """Every component a request body can contain; true for those of forms."""
+    schemas, seen = doc["components"]["schemas"], dict[str, bool]()
+
+    def visit(name: str, form: bool) -> None:
+        if name not in seen:
+            seen[name] = form
+            for _, part in subschemas(schemas[name], name):
+                if "$ref" in part:
+                    visit(name_of(part), form)
+
+    for _, _, operation in operations_of(doc):
+        for media, content in operation.get("requestBody", {}).get("content", {}).items():
+            visit(name_of(content["schema"]), media != "application/json")
+    return seen
+
+
+def admits_null(doc: Json, schema: Json) -> bool:
+    if "$ref" in schema:
+        return admits_null(doc, doc["components"]["schemas"][name_of(schema)])
+    kinds, parts = schema.get("type", []), schema.get("anyOf", []) + schema.get("oneOf", [])
+    return "null" in kinds or any(admits_null(doc, part) for part in parts) or not (
+        kinds or parts or schema.keys() & {"enum", "const", "allOf"}
+    )
+
+
+def rule_optional_fields(doc: Json) -> Iterator[str]:
+    """1: pydantic takes null for a field without default; so the document has to say it."""
+    for name, form in request_schemas(doc).items():
+        schema = doc["components"]["schemas"][name]
+        for key, prop in schema.get("properties", {}).items():
+            if not form and key not in schema.get("required", []) and "default" not in prop and not admits_null(doc, prop):
+                yield f"{name}.{key}: an optional request field needs a default or has to admit null"
+
+
+def rule_forms(doc: Json) -> Iterator[str]:
+    """2: a form has no null."""
+    for name, form in request_schemas(doc).items():
+        for key, prop in doc["components"]["schemas"][name].get("properties", {}).items():
+            if form and admits_null(doc, prop):
+                yield f"{name}.{key}: a form field cannot be null; leave it out instead"
+
+
+def rule_mixins(doc: Json) -> Iterator[str]:
+    """3 (the rest of it is in add, overlay and bundle): allOf mixes in named objects and does nothing else."""
+    for name, schema in doc["components"]["schemas"].items():
+        for where, part in subschemas(schema, name):
+            if any("$ref" not in mixin for mixin in part.get("allOf", [])) or ("allOf" in part and where != name):
+                yield f"{where}: allOf is for references to field groups, at the top of a component"
+
+
+def rule_named_parts(doc: Json) -> Iterator[str]:
+    """4: what becomes a class or an alias has a name; otherwise the generator invents Prompt1 and Content3."""
+    bounds = {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minLength", "maxLength", "pattern", "multipleOf"}
+    sizes = {"minItems", "maxItems"}
+    for name, schema in doc["components"]["schemas"].items():
+        if schema.get("x-codegen") is False:
+            continue
+        for where, part in subschemas(schema, name):
+            if where != name and part.get("properties"):
+                yield f"{where}: an object with properties has to be a named component"
+            inner = [branch for key in ("anyOf", "oneOf") for branch in part.get(key, [])]
+            inner += [part[key] for key in ("items", "additionalProperties") if isinstance(part.get(key), dict)]
+            for branch in inner:
+                if branch.keys() & (bounds | sizes):
+                    yield f"{where}: a constrained part of a union, list or map has to be a named component"
+
+
+def rule_integers(doc: Json) -> Iterator[str]:
+    """5: JSON integers have no end; ours do."""
+    for name in request_schemas(doc):
+        for where, part in subschemas(doc["components"]["schemas"][name], name):
+            if "integer" in part.get("type", []) and not {"enum", "const"} & part.keys():
+                if not ("minimum" in part and "maximum" in part):
+                    yield f"{where}: an integer in a request needs minimum and maximum"
+
+
+def rule_formats(doc: Json) -> Iterator[str]:
+    """6: as a URL type the text would come back changed, and large data URLs would be refused."""
+    for name, schema in doc["components"]["schemas"].items():
+        for where, part in subschemas(schema, name):
+            if part.get("format") in ("uri", "uri-reference", "iri", "url"):
+                yield f"{where}: no format {part['format']}; it would rewrite what the client sent"
+
+
+DROPPED = ("dependentRequired", "dependentSchemas", "contains", "prefixItems", "not", "if", "uniqueItems", "minProperties",
+           "unevaluatedItems")  # fmt: skip
+
+
+def rule_keywords(doc: Json) -> Iterator[str]:
+    """7: the generated models would not check these."""
+    for name in request_schemas(doc):
+        for where, part in subschemas(doc["components"]["schemas"][name], name):
+            for keyword in DROPPED:
+                if keyword in part:
+                    yield f"{where}: {keyword} is not checked by the generated models"
+            if "oneOf" in part and "discriminator" not in part:
+                yield f"{where}: oneOf needs a discriminator; without one say anyOf"
+
+
+def rule_examples(doc: Json) -> Iterator[str]:
+    """8: examples are tried first by the contract tests and shown in the documentation."""
+    flat = flatten(doc)
+    for _, _, operation in operations_of(flat):
+        body = operation.get("requestBody", {})
+        for media, content in body.get("content", {}).items():
+            if not content.get("examples"):
+                yield f"{operation['operationId']}: the {media} body needs named examples"
+        for content in walk([body, operation["responses"]]):
+            for name, example in content.get("examples", {}).items() if "schema" in content else ():
+                schema = {**content["schema"], "components": flat["components"]}
+                for error in jsonschema.Draft202012Validator(schema).iter_errors(example["value"]):
+                    yield f"{operation['operationId']}: example {name}: {error.json_path}: {error.message[:200]}"
+
+
+def rule_errors(doc: Json) -> Iterator[str]:
+    """An operation refuses with catalogued codes of statuses it documents, and the catalogue has nothing else."""
+    catalogue, responses = doc.get("x-error-codes", {}), doc["components"].get("responses", {})
+    used, classes = set[str](), set(responses)
+    for code, entry in catalogue.items():
+        if entry["response"] not in responses:
+            yield f"x-error-codes.{code}: there is no response {entry['response']}"
+        if entry["class"] in classes:
+            yield f"x-error-codes.{code}: the class name {entry['class']} is taken"
+        classes.add(entry["class"])
+    for name, response in responses.items():
+        if {"status", "type"} - response.get("x-error", {}).keys():
+            yield f"components.responses.{name}: x-error needs status and type"
+    for _, _, operation in operations_of(doc):
+        here, documented = operation["operationId"], operation["responses"]
+        for status, node in documented.items():
+            named = response_of(doc, node).get("x-error", {}).get("status")
+            if named and str(named) != status:
+                yield f"{here}: {name_of(node)} is the answer for {named}, not {status}"
+        for code in operation.get("x-refusals", []):
+            used.add(code)
+            if code not in catalogue:
+                yield f"{here}: refusal {code} is not in x-error-codes"
+            elif name_of(documented.get(str(status_of(doc, code)))) != catalogue[code]["response"]:
+                yield f"{here}: refusal {code} needs the response {status_of(doc, code)} {catalogue[code]['response']}"
+    for code, entry in catalogue.items():
+        if code not in used and not entry.get("everywhere"):
+            yield f"x-error-codes.{code}: no operation refuses with it; remove it or mark it everywhere"
+
+
+def status_of(doc: Json, code: str) -> int:
+    return int(doc["components"]["responses"].get(doc["x-error-codes"][code]["response"], {}).get("x-error", {}).get("status", 0))
+
+
+RULES: tuple[Callable[[Json], Iterator[str]], ...] = (
+    rule_optional_fields, rule_forms, rule_mixins, rule_named_parts, rule_integers, rule_formats, rule_keywords,
+    rule_examples, rule_errors,
+)  # fmt: skip
+
+
+def lint(doc: dict[str, Json]) -> None:
+    if findings := [line for rule in RULES for line in rule(doc)]:
+        raise ContractError("\n".join(findings))
+
+
+# ---- schemas --------------------------------------------------------------------------------------------------------
+def mark_fail_fast(schemas: dict[str, Json]) -> None:
+    """A list that is one branch of a union stops at its first bad item: a bad prompt of 32,000 tokens would otherwise
+    be reported token by token, for each branch."""
+
+    def mark(schema: Json) -> None:
+        schema = schemas[name_of(schema)] if "$ref" in schema else schema
+        if schema.get("type") == "array" and "x-fail_fast" not in schema:
+            schema["x-fail_fast"] = True
+            mark(schema["items"])
+
+    for name, schema in schemas.items():
+        for _, part in list(subschemas(schema, name)):
+            for branch in part.get("anyOf", []):
+                mark(branch)
+
+
+def write_schemas(doc: dict[str, Json], out: Path) -> None:
+    schemas = {name: copy.deepcopy(s) for name, s in doc["components"]["schemas"].items() if s.get("x-codegen", True)}
+    mark_fail_fast(schemas)
+    for name, schema in schemas.items():
+        for where, part in list(subschemas(schema, name)):
+            part.pop("deprecated", None)  # pydantic would warn whenever the server itself reads the field
+            if where != name:
+                part.pop("description", None)  # the document explains fields; here they would double the file
+    source = {"openapi": "3.1.0", "info": doc["info"], "paths": {}, "components": {"schemas": schemas}}
+    config = GenerateConfig(
+        input_file_type=InputFileType.OpenAPI, output=out, output_model_type=DataModelType.PydanticV2BaseModel,
+        target_python_version=PythonVersion.PY_311, base_class="specserve.generated.base.ApiModel",
+        custom_file_header=f'{HEADER}\n"""Every wire type, as openapi.json describes it."""', disable_timestamp=True,
+        use_annotated=True, field_constraints=True, use_standard_collections=True, use_union_operator=True,
+        enum_field_as_literal=LiteralType.All, formatters=[Formatter.BUILTIN], use_single_value_enum_as_const=True,
+        use_type_alias=True, strict_nullable=True, use_default_kwarg=True, use_schema_description=True,
+        field_extra_keys_without_x_prefix={"x-fail_fast"}, use_double_quotes=True, allof_class_hierarchy="always",
+    )  # fmt: skip
+    generate(json.dumps(source), config=config)
+    text = out.read_text().replace('json_schema_extra={"fail_fast": True}', "fail_fast=True")
+    check_names(text, set(schemas))
+    out.write_text(text)
+
+
+def check_names(text: str, schemas: set[str]) -> None:
+    """Rule 4 again, on what came out: every class and alias is a component."""
+    if "fail_fast" in text.replace("fail_fast=True", ""):
+        raise ContractError("schemas.py: the generator writes fail_fast in another way than expected")
+    for node in ast.parse(text).body:
+        names = [node.name] if isinstance(node, ast.ClassDef) else []
+        if isinstance(node, ast.Assign):
+            names = [target.id for target in node.targets if isinstance(target, ast.Name)]
+        for name in names:
+            if name not in schemas:
+                raise ContractError(f"schemas.py: {name} is not a component; name the schema it comes from")
+
+
+# ---- operations and errors ------------------------------------------------------------------------------------------
+def describe(doc: Json, path: str, method: str, operation: Json) -> dict[str, Json]:
+    """What the template needs to know of one operation."""
+    here = operation["operationId"]
+    body = operation.get("requestBody", {}).get("content", {})
+    content = operation["responses"]["200"].get("content", {})
+    event = doc["components"]["schemas"].get(name_of(content.get("text/event-stream", {}).get("itemSchema")), {})
+    results = [f"schemas.{name_of(content['application/json']['schema'])}"] if "application/json" in content else []
+    if events := [f"schemas.{name_of(n)}" for n in walk(event) if "$ref" in n and name_of(n) != "ErrorResponse"]:
+        results.append(f"AsyncIterator[{' | '.join(events)}]")
+    params = [param["name"] for param in operation.get("parameters", []) if param["in"] == "path"]
+    if set(params) != set(re.findall(r"{(\w+)}", path)):
+        raise ContractError(f"{here}: the path and its parameters disagree")
+    return {
+        "id": here, "tag": operation["tags"][0], "method": method.upper(), "path": path, "summary": operation["summary"],
+        "body": name_of(next(iter(body.values()))["schema"]) if body else None, "params": params,
+        "result": " | ".join(results) or "None", "statuses": sorted(int(s) for s in operation["responses"]),
+        "refusals": sorted(operation.get("x-refusals", [])), "events": bool(events), "empty": not results,
+        "end_mark": any(node.get("const") == "[DONE]" for node in walk(event)),
+    }  # fmt: skip
+
+
+def write_templates(doc: dict[str, Json], out: Path) -> None:
+    operations = [describe(doc, *entry) for entry in operations_of(doc)]
+    # A fixed path before one with a parameter, so that a router which tries them in this order finds both.
+    operations.sort(key=lambda op: ("{" in op["path"], op["tag"], op["id"]))
+    errors = {
+        name: {**response["x-error"], "description": response["description"],
+               "codes": {c: e for c, e in doc["x-error-codes"].items() if e["response"] == name}}
+        for name, response in sorted(doc["components"]["responses"].items(), key=lambda r: int(r[1]["x-error"]["status"]))
+    }  # fmt: skip
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(SOURCE / "templates"), trim_blocks=True, lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined, keep_trailing_newline=True,
+    )  # fmt: skip
+    environment.filters["literal"] = json.dumps
+    for name in ("__init__", "base", "errors", "operations"):
+        text = environment.get_template(f"{name}.py.jinja").render(
+            header=HEADER, operations=operations, tags=sorted({op["tag"] for op in operations}), errors=errors)
+        (out / f"{name}.py").write_text(text)
+
+
+def write_all(out: Path, entry: Path = SOURCE / "root.yaml") -> None:
+    doc = bundle(entry)
+    lint(doc)
+    (out / "openapi.json").write_text(json.dumps(flatten(doc), indent=1, ensure_ascii=False) + "\n")
+    write_schemas(doc, out / "schemas.py")
+    write_templates(doc, out)
+    ruff = [sys.executable, "-m", "ruff"]
+    ours = ["--config", 'lint.isort.known-first-party=["specserve"]']
+    subprocess.run([*ruff, "check", "-q", "--fix", "--select", "I,F401", "--isolated", *ours, str(out)], check=True)
+    # The generator wraps lines by the settings of the folder it writes to; its trailing commas must not keep them.
+    line = ["--line-length", "110", "--target-version", "py311", "--config", "format.skip-magic-trailing-comma=true"]
+    subprocess.run([*ruff, "format", "-q", "--isolated", *line, str(out)], check=True)
+
+
+def stale_files(output: Path) -> list[str]:
+    """The files of `output` that are missing, left over, or not what would be written."""
+    with tempfile.TemporaryDirectory() as scratch:
+        write_all(Path(scratch))
+        fresh = {name: (Path(scratch) / name).read_bytes() for name in FILES}
+    present = {path.name: path.read_bytes() for path in output.glob("*") if path.is_file()}
+    return sorted(name for name in fresh.keys() | present.keys() if fresh.get(name) != present.get(name))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Write generated/ from openapi/.")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when a file is not fresh")
+    parser.add_argument("--output", type=Path, default=OUTPUT, help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    try:
+        if options.check:
+            stale = stale_files(options.output)
+            print("\n".join(f"stale: {options.output.name}/{name}" for name in stale) or "generated/ is up to date")
+            return int(bool(stale))
+        options.output.mkdir(exist_ok=True)
+        write_all(options.output)
+    except ContractError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,209 @@
+# Written by codegen.py; change openapi/ instead.
+"""One interface per tag, and the table of operations that routes are mounted from."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from specserve.generated import schemas
+from specserve.generated.base import ApiModel
+
+C = TypeVar("C", contravariant=True)
+
+
+class ChatApi(Protocol[C]):
+    """What a handler of the tag `chat` implements; C is what it is told about the request besides its body."""
+
+    @abstractmethod
+    async def create_chat_completion(
+        self, body: schemas.ChatCompletionRequest, context: C
+    ) -> schemas.ChatCompletion | AsyncIterator[schemas.ChatCompletionChunk]:
+        """Continue a conversation."""
+
+
+class CompletionsApi(Protocol[C]):
+    """What a handler of the tag `completions` implements; C is what it is told about the request besides its body."""
+
+    @abstractmethod
+    async def create_completion(
+        self, body: schemas.CompletionRequest, context: C
+    ) -> schemas.Completion | AsyncIterator[schemas.Completion]:
+        """Continue a prompt."""
+
+
+class ModelsApi(Protocol[C]):
+    """What a handler of the tag `models` implements; C is what it is told about the request besides its body."""
+
+    @abstractmethod
+    async def list_models(self, context: C) -> schemas.ModelList:
+        """Name what is served."""
+
+    @abstractmethod
+    async def retrieve_model(self, model: str, context: C) -> schemas.Model:
+        """Describe one served model."""
+
+
+class ServerApi(Protocol[C]):
+    """What a handler of the tag `server` implements; C is what it is told about the request besides its body."""
+
+    @abstractmethod
+    async def show_health(self, context: C) -> None:
+        """Say whether requests can be served now."""
+
+    @abstractmethod
+    async def show_version(self, context: C) -> schemas.Version:
+        """Name the running version."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One documented operation.
+
+    statuses    everything it may answer with, success included
+    refusals    the codes with which it may answer a well-formed request
+    events      with `stream` it answers with server-sent events
+    end_mark    the last event is [DONE]
+    empty       success has no body
+    protocol    the interface that has its method, named like `id`
+    """
+
+    id: str
+    tag: str
+    method: str
+    path: str
+    body: type[ApiModel] | None
+    path_params: tuple[str, ...]
+    statuses: frozenset[int]
+    refusals: frozenset[str]
+    events: bool
+    end_mark: bool
+    empty: bool
+    protocol: type
+
+
+OPERATIONS: dict[str, Operation] = {
+    "create_chat_completion": Operation(
+        id="create_chat_completion",
+        tag="chat",
+        method="POST",
+        path="/v1/chat/completions",
+        body=schemas.ChatCompletionRequest,
+        path_params=(),
+        statuses=frozenset([200, 400, 401, 404, 413, 429, 500, 503]),
+        refusals=frozenset(
+            [
+                "context_length_exceeded",
+                "engine_dead",
+                "invalid_parameter_combination",
+                "invalid_prompt",
+                "model_not_found",
+                "rate_limit_exceeded",
+                "server_draining",
+                "server_loading",
+                "server_overloaded",
+                "token_out_of_vocabulary",
+                "unsupported_parameter",
+                "unsupported_value",
+            ]
+        ),
+        events=True,
+        end_mark=True,
+        empty=False,
+        protocol=ChatApi,
+    ),
+    "create_completion": Operation(
+        id="create_completion",
+        tag="completions",
+        method="POST",
+        path="/v1/completions",
+        body=schemas.CompletionRequest,
+        path_params=(),
+        statuses=frozenset([200, 400, 401, 404, 413, 429, 500, 503]),
+        refusals=frozenset(
+            [
+                "context_length_exceeded",
+                "engine_dead",
+                "invalid_parameter_combination",
+                "invalid_prompt",
+                "model_not_found",
+                "rate_limit_exceeded",
+                "server_draining",
+                "server_loading",
+                "server_overloaded",
+                "token_out_of_vocabulary",
+                "unsupported_parameter",
+                "unsupported_value",
+            ]
+        ),
+        events=True,
+        end_mark=True,
+        empty=False,
+        protocol=CompletionsApi,
+    ),
+    "list_models": Operation(
+        id="list_models",
+        tag="models",
+        method="GET",
+        path="/v1/models",
+        body=None,
+        path_params=(),
+        statuses=frozenset([200, 401, 500, 503]),
+        refusals=frozenset(["server_loading"]),
+        events=False,
+        end_mark=False,
+        empty=False,
+        protocol=ModelsApi,
+    ),
+    "show_health": Operation(
+        id="show_health",
+        tag="server",
+        method="GET",
+        path="/health",
+        body=None,
+        path_params=(),
+        statuses=frozenset([200, 500, 503]),
+        refusals=frozenset(["engine_dead", "server_draining", "server_loading"]),
+        events=False,
+        end_mark=False,
+        empty=True,
+        protocol=ServerApi,
+    ),
+    "show_version": Operation(
+        id="show_version",
+        tag="server",
+        method="GET",
+        path="/version",
+        body=None,
+        path_params=(),
+        statuses=frozenset([200, 500]),
+        refusals=frozenset(),
+        events=False,
+        end_mark=False,
+        empty=False,
+        protocol=ServerApi,
+    ),
+    "retrieve_model": Operation(
+        id="retrieve_model",
+        tag="models",
+        method="GET",
+        path="/v1/models/{model}",
+        body=None,
+        path_params=("model",),
+        statuses=frozenset([200, 401, 404, 500, 503]),
+        refusals=frozenset(["model_not_found", "server_loading"]),
+        events=False,
+        end_mark=False,
+        empty=False,
+        protocol=ModelsApi,
+    ),
+}
+
+APIS: dict[str, type] = {
+    "chat": ChatApi,
+    "completions": CompletionsApi,
+    "models": ModelsApi,
+    "server": ServerApi,
+}

@@ -1,0 +1,1531 @@
+# Written by codegen.py; change openapi/ instead.
+"""Every wire type, as openapi.json describes it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StringConstraints
+from typing_extensions import TypeAliasType
+
+from specserve.generated.base import ApiModel
+
+
+class ErrorBody(ApiModel):
+    """
+    What went wrong, for people (message) and for programs (type, param, code).
+    """
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorResponse(ApiModel):
+    """
+    The envelope of every error, also of one that ends a stream.
+    """
+
+    error: ErrorBody
+
+
+class CompletionTokensDetails(ApiModel):
+    """
+    What the generated tokens were spent on.
+    """
+
+    reasoning_tokens: Annotated[int | None, Field(ge=0)] = None
+    accepted_prediction_tokens: Annotated[int | None, Field(ge=0)] = None
+    rejected_prediction_tokens: Annotated[int | None, Field(ge=0)] = None
+    audio_tokens: Annotated[int | None, Field(ge=0)] = None
+    text_tokens: Annotated[int | None, Field(ge=0)] = None
+
+
+StopString = TypeAliasType("StopString", Annotated[str, Field(min_length=1)])
+
+
+StopStrings = TypeAliasType(
+    "StopStrings", Annotated[list[StopString], Field(fail_fast=True, max_length=4, min_length=0)]
+)
+
+
+StopSequences = TypeAliasType(
+    "StopSequences",
+    Annotated[
+        StopString | StopStrings, Field(description="Texts that end the answer; the match itself is cut off.")
+    ],
+)
+
+
+LogitBiasValue = TypeAliasType("LogitBiasValue", Annotated[float, Field(ge=-100.0, le=100.0)])
+
+
+LogitBias = TypeAliasType(
+    "LogitBias",
+    Annotated[
+        dict[Annotated[str, StringConstraints(pattern=r"^[0-9]+$")], LogitBiasValue],
+        Field(description="Added to the logit of each listed token; the key is the token id in decimal."),
+    ],
+)
+
+
+ReasoningEffort = TypeAliasType(
+    "ReasoningEffort",
+    Annotated[
+        Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"],
+        Field(description="How long the model should think before it answers."),
+    ],
+)
+
+
+ServiceTier = TypeAliasType(
+    "ServiceTier",
+    Annotated[
+        Literal["auto", "default", "flex", "scale", "priority", "fast"],
+        Field(description="Processing class of a request."),
+    ],
+)
+
+
+MetadataValue = TypeAliasType("MetadataValue", Annotated[str, Field(max_length=512)])
+
+
+Metadata = TypeAliasType(
+    "Metadata",
+    Annotated[
+        dict[Annotated[str, StringConstraints(max_length=64)], MetadataValue],
+        Field(description="Notes of the client about a request, up to 16 short pairs.", max_length=16),
+    ],
+)
+
+
+class PromptCacheBreakpoint(ApiModel):
+    """
+    Asks a cache to end a reusable prefix here.
+    """
+
+    mode: Literal["explicit"]
+    ttl: Literal["30m", "12h"] | None = None
+
+
+class TextPart(ApiModel):
+    """
+    Text.
+    """
+
+    type: Literal["text", "input_text", "output_text"]
+    text: str
+    prompt_cache_breakpoint: PromptCacheBreakpoint | None = None
+
+
+class ImageUrl(ApiModel):
+    """
+    Where an image is found.
+    """
+
+    url: str
+    detail: Literal["auto", "low", "high", "original"] = "auto"
+
+
+class InputAudio(ApiModel):
+    """
+    Sound within the request.
+    """
+
+    data: str
+    format: Literal["wav", "mp3"]
+
+
+class FileContent(ApiModel):
+    """
+    A file, within the request or uploaded before.
+    """
+
+    file_data: str | None = None
+    file_id: str | None = None
+    filename: str | None = None
+
+
+class FilePart(ApiModel):
+    """
+    A file.
+    """
+
+    type: Literal["file"]
+    file: FileContent
+    prompt_cache_breakpoint: PromptCacheBreakpoint | None = None
+
+
+class RefusalPart(ApiModel):
+    """
+    An earlier refusal of the model.
+    """
+
+    type: Literal["refusal"]
+    refusal: str
+
+
+TextParts = TypeAliasType("TextParts", Annotated[list[TextPart], Field(fail_fast=True, min_length=1)])
+
+
+TextContent = TypeAliasType("TextContent", str | TextParts)
+
+
+class SystemMessage(ApiModel):
+    """
+    Instructions.
+    """
+
+    role: Literal["system"]
+    name: str | None = None
+    content: TextContent
+
+
+class DeveloperMessage(ApiModel):
+    """
+    Instructions, under the newer name of the role.
+    """
+
+    role: Literal["developer"]
+    name: str | None = None
+    content: TextContent
+
+
+class EarlierAudio(ApiModel):
+    """
+    Names an earlier spoken answer.
+    """
+
+    id: str
+
+
+class ToolMessage(ApiModel):
+    """
+    The result of a tool call.
+    """
+
+    role: Literal["tool"]
+    tool_call_id: str
+    content: TextContent
+
+
+class FunctionMessage(ApiModel):
+    """
+    The result of a function call, in the form before tools.
+    """
+
+    role: Literal["function"]
+    name: str
+    content: str | None
+
+
+class FunctionCall(ApiModel):
+    """
+    A function and its arguments.
+    """
+
+    name: str
+    arguments: str
+
+
+class FunctionToolCall(ApiModel):
+    """
+    A call of a function.
+    """
+
+    id: str
+    type: Literal["function"]
+    function: FunctionCall
+
+
+class CustomCall(ApiModel):
+    """
+    A custom tool and its input.
+    """
+
+    name: str
+    input: str
+
+
+class CustomToolCall(ApiModel):
+    """
+    A call of a custom tool.
+    """
+
+    id: str
+    type: Literal["custom"]
+    custom: CustomCall
+
+
+ToolCall = TypeAliasType(
+    "ToolCall", Annotated[FunctionToolCall | CustomToolCall, Field(discriminator="type")]
+)
+
+
+class FunctionDefinition(ApiModel):
+    """
+    A function the model may call.
+    """
+
+    name: Annotated[str, Field(min_length=1)]
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = False
+
+
+class FunctionTool(ApiModel):
+    """
+    A function as a tool.
+    """
+
+    type: Literal["function"]
+    function: FunctionDefinition
+
+
+class CustomFormatText(ApiModel):
+    """
+    Any text.
+    """
+
+    type: Literal["text"]
+
+
+class CustomGrammar(ApiModel):
+    """
+    A grammar.
+    """
+
+    definition: str
+    syntax: Literal["lark", "regex"]
+
+
+class CustomFormatGrammar(ApiModel):
+    """
+    Text of a grammar.
+    """
+
+    type: Literal["grammar"]
+    grammar: CustomGrammar
+
+
+CustomFormat = TypeAliasType(
+    "CustomFormat", Annotated[CustomFormatText | CustomFormatGrammar, Field(discriminator="type")]
+)
+
+
+class CustomDefinition(ApiModel):
+    """
+    A tool that takes text.
+    """
+
+    name: Annotated[str, Field(min_length=1)]
+    description: str | None = None
+    format: CustomFormat | None = None
+
+
+class CustomTool(ApiModel):
+    """
+    A custom tool.
+    """
+
+    type: Literal["custom"]
+    custom: CustomDefinition
+
+
+Tool = TypeAliasType("Tool", Annotated[FunctionTool | CustomTool, Field(discriminator="type")])
+
+
+Tools = TypeAliasType("Tools", Annotated[list[Tool], Field(fail_fast=True, min_length=1)])
+
+
+class ToolName(ApiModel):
+    """
+    Names a tool.
+    """
+
+    name: str
+
+
+class NamedToolChoice(ApiModel):
+    """
+    Call this function.
+    """
+
+    type: Literal["function"]
+    function: ToolName
+
+
+class NamedCustomToolChoice(ApiModel):
+    """
+    Call this custom tool.
+    """
+
+    type: Literal["custom"]
+    custom: ToolName
+
+
+class AllowedTools(ApiModel):
+    """
+    The tools that may be called now.
+    """
+
+    mode: Literal["auto", "required"]
+    tools: list[dict[str, Any]]
+
+
+class AllowedToolsChoice(ApiModel):
+    """
+    Choose among some of the tools.
+    """
+
+    type: Literal["allowed_tools"]
+    allowed_tools: AllowedTools
+
+
+ToolChoiceMode = TypeAliasType("ToolChoiceMode", Literal["none", "auto", "required"])
+
+
+SpecificToolChoice = TypeAliasType(
+    "SpecificToolChoice",
+    Annotated[NamedToolChoice | NamedCustomToolChoice | AllowedToolsChoice, Field(discriminator="type")],
+)
+
+
+ToolChoice = TypeAliasType("ToolChoice", ToolChoiceMode | SpecificToolChoice)
+
+
+class LegacyFunction(ApiModel):
+    """
+    A function, in the form before tools.
+    """
+
+    name: Annotated[str, Field(min_length=1)]
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+
+
+LegacyFunctions = TypeAliasType(
+    "LegacyFunctions", Annotated[list[LegacyFunction], Field(fail_fast=True, max_length=128, min_length=1)]
+)
+
+
+LegacyFunctionMode = TypeAliasType("LegacyFunctionMode", Literal["none", "auto"])
+
+
+LegacyFunctionChoice = TypeAliasType("LegacyFunctionChoice", LegacyFunctionMode | ToolName)
+
+
+class JsonSchemaFormat(ApiModel):
+    """
+    A named JSON schema.
+    """
+
+    name: str
+    description: str | None = None
+    schema_: Annotated[dict[str, Any] | None, Field(alias="schema")] = None
+    strict: bool | None = False
+
+
+class ResponseFormatText(ApiModel):
+    """
+    Free text.
+    """
+
+    type: Literal["text"]
+
+
+class ResponseFormatJsonObject(ApiModel):
+    """
+    Any JSON object.
+    """
+
+    type: Literal["json_object"]
+
+
+class ResponseFormatJsonSchema(ApiModel):
+    """
+    JSON that follows a schema.
+    """
+
+    type: Literal["json_schema"]
+    json_schema: JsonSchemaFormat
+
+
+class VoiceId(ApiModel):
+    """
+    A voice of one's own.
+    """
+
+    id: str
+
+
+Voice = TypeAliasType("Voice", str | VoiceId)
+
+
+class AudioOptions(ApiModel):
+    """
+    How a spoken answer sounds.
+    """
+
+    format: Literal["wav", "aac", "mp3", "flac", "opus", "pcm16"]
+    voice: Voice
+
+
+class Prediction(ApiModel):
+    """
+    Text the answer is expected to repeat in large part.
+    """
+
+    type: Literal["content"]
+    content: TextContent
+
+
+class ApproximateLocation(ApiModel):
+    """
+    Roughly where the user is.
+    """
+
+    city: str | None = None
+    country: str | None = None
+    region: str | None = None
+    timezone: str | None = None
+
+
+class UserLocation(ApiModel):
+    """
+    Where the user is.
+    """
+
+    type: Literal["approximate"]
+    approximate: ApproximateLocation
+
+
+class WebSearchOptions(ApiModel):
+    """
+    Search the web for the answer.
+    """
+
+    search_context_size: Literal["low", "medium", "high"] = "medium"
+    user_location: UserLocation | None = None
+
+
+class PromptCacheOptions(ApiModel):
+    """
+    How prefixes are cached.
+    """
+
+    mode: Literal["implicit", "explicit"] | None = None
+    ttl: Literal["30m"] | None = None
+
+
+class ModerationRule(ApiModel):
+    """
+    What to do with flagged text.
+    """
+
+    mode: Literal["score", "block"]
+
+
+class ModerationPolicy(ApiModel):
+    """
+    Rules for both directions.
+    """
+
+    input: ModerationRule | None = None
+    output: ModerationRule | None = None
+
+
+class ModerationOptions(ApiModel):
+    """
+    Check question and answer with a moderation model.
+    """
+
+    model: str
+    policy: ModerationPolicy | None = None
+
+
+class TokenLogprob(ApiModel):
+    """
+    A candidate token.
+    """
+
+    token: str
+    logprob: float
+    bytes: list[int] | None
+
+
+class TokenLogprobs(ApiModel):
+    """
+    An output token, and the candidates in its place.
+    """
+
+    token: str
+    logprob: float
+    bytes: list[int] | None
+    top_logprobs: list[TokenLogprob]
+
+
+class ChoiceLogprobs(ApiModel):
+    """
+    Log probabilities of the output tokens.
+    """
+
+    content: list[TokenLogprobs] | None
+    refusal: list[TokenLogprobs] | None
+
+
+FinishReason = TypeAliasType(
+    "FinishReason",
+    Annotated[
+        Literal["stop", "length", "tool_calls", "content_filter", "function_call", "abort", "repetition"],
+        Field(description="Why the answer ended."),
+    ],
+)
+
+
+class UrlCitation(ApiModel):
+    """
+    A source on the web, and the stretch of the answer it supports.
+    """
+
+    start_index: int
+    end_index: int
+    title: str
+    url: str
+
+
+class Annotation(ApiModel):
+    """
+    A note on the answer.
+    """
+
+    type: Literal["url_citation"]
+    url_citation: UrlCitation
+
+
+class ResponseAudio(ApiModel):
+    """
+    A spoken answer.
+    """
+
+    id: str
+    data: str
+    expires_at: int
+    transcript: str
+
+
+class ModerationScores(ApiModel):
+    """
+    What the moderation model found in one text.
+    """
+
+    type: Literal["moderation_result"]
+    model: str
+    flagged: bool
+    categories: dict[str, bool]
+    category_scores: dict[str, float]
+    category_applied_input_types: dict[str, list[Literal["text", "image"]]]
+
+
+class ModerationResults(ApiModel):
+    """
+    What the moderation model found.
+    """
+
+    type: Literal["moderation_results"]
+    model: str
+    results: list[ModerationScores]
+
+
+class ModerationFailure(ApiModel):
+    """
+    Why moderation did not happen.
+    """
+
+    type: Literal["error"]
+    code: str
+    message: str
+
+
+ModerationOutcome = TypeAliasType(
+    "ModerationOutcome", Annotated[ModerationResults | ModerationFailure, Field(discriminator="type")]
+)
+
+
+class Moderation(ApiModel):
+    """
+    Outcome for question and answer.
+    """
+
+    input: ModerationOutcome
+    output: ModerationOutcome
+
+
+class FunctionCallDelta(ApiModel):
+    """
+    A piece of a function call.
+    """
+
+    name: str | None = None
+    arguments: str | None = None
+
+
+class ToolCallDelta(ApiModel):
+    """
+    A piece of the tool call with this index; id, type and name come with the first piece.
+    """
+
+    index: int
+    id: str | None = None
+    type: Literal["function"] | None = None
+    function: FunctionCallDelta | None = None
+
+
+class AudioDelta(ApiModel):
+    """
+    A piece of a spoken answer.
+    """
+
+    id: str | None = None
+    data: str | None = None
+    expires_at: int | None = None
+    transcript: str | None = None
+
+
+PromptToken = TypeAliasType("PromptToken", Annotated[int, Field(ge=0, le=2147483647)])
+
+
+PromptTokens = TypeAliasType(
+    "PromptTokens", Annotated[list[PromptToken], Field(fail_fast=True, min_length=1)]
+)
+
+
+PromptTokensBatch = TypeAliasType(
+    "PromptTokensBatch", Annotated[list[PromptTokens], Field(fail_fast=True, max_length=1024, min_length=1)]
+)
+
+
+PromptTexts = TypeAliasType(
+    "PromptTexts", Annotated[list[str], Field(fail_fast=True, max_length=1024, min_length=1)]
+)
+
+
+Prompt = TypeAliasType(
+    "Prompt",
+    Annotated[
+        PromptTokens | PromptTokensBatch | str | PromptTexts,
+        Field(description="Text, token ids, or a list of either."),
+    ],
+)
+
+
+TopLogprobs = TypeAliasType("TopLogprobs", dict[str, float])
+"""
+Token text to log probability.
+"""
+
+
+class CompletionLogprobs(ApiModel):
+    """
+    Log probabilities as parallel lists, one entry for each token.
+    """
+
+    text_offset: list[int] | None = None
+    token_logprobs: list[float | None] | None = None
+    tokens: list[str] | None = None
+    top_logprobs: list[TopLogprobs | None] | None = None
+
+
+CompletionFinishReason = TypeAliasType(
+    "CompletionFinishReason",
+    Annotated[
+        Literal["stop", "length", "content_filter", "abort", "repetition"],
+        Field(description="Why the continuation ended."),
+    ],
+)
+
+
+TokenId = TypeAliasType("TokenId", Annotated[int, Field(ge=0, le=2147483647)])
+
+
+TokenIds = TypeAliasType("TokenIds", Annotated[list[TokenId], Field(fail_fast=True)])
+
+
+SomeTokenIds = TypeAliasType("SomeTokenIds", Annotated[list[TokenId], Field(fail_fast=True, min_length=1)])
+
+
+LogprobTokenIds = TypeAliasType(
+    "LogprobTokenIds", Annotated[list[TokenId], Field(fail_fast=True, max_length=128)]
+)
+
+
+BadWord = TypeAliasType("BadWord", Annotated[str, Field(min_length=1)])
+
+
+class SamplingExtras(ApiModel):
+    """
+    How tokens are chosen and when to stop, beyond the standard.
+    """
+
+    use_beam_search: bool = False
+    top_k: Annotated[int | None, Field(ge=-1, le=2147483647)] = None
+    min_p: Annotated[float | None, Field(ge=0.0, le=1.0)] = None
+    repetition_penalty: Annotated[float | None, Field(gt=0.0)] = None
+    length_penalty: float = 1.0
+    stop_token_ids: TokenIds | None = None
+    include_stop_str_in_output: bool = False
+    ignore_eos: bool = False
+    min_tokens: Annotated[int, Field(ge=0, le=2147483647)] = 0
+    skip_special_tokens: bool = True
+    spaces_between_special_tokens: bool = True
+    truncate_prompt_tokens: Annotated[int | None, Field(ge=-1, le=2147483647)] = None
+    truncation_side: Literal["left", "right"] | None = None
+    prompt_logprobs: Annotated[int | None, Field(ge=-1, le=20)] = None
+    logprob_token_ids: LogprobTokenIds | None = None
+    allowed_token_ids: SomeTokenIds | None = None
+    bad_words: Annotated[list[BadWord], Field(max_length=128)] = []
+    watermarking: bool | None = None
+
+
+NonEmptyText = TypeAliasType("NonEmptyText", Annotated[str, Field(min_length=1)])
+
+
+NonEmptyTexts = TypeAliasType("NonEmptyTexts", Annotated[list[str], Field(fail_fast=True, min_length=1)])
+
+
+class StructuredOutputs(ApiModel):
+    """
+    Exactly one constraint the output must meet, and options of it.
+    """
+
+    json_: Annotated[dict[str, Any] | NonEmptyText | None, Field(alias="json")] = None
+    regex: str | None = None
+    choice: NonEmptyTexts | None = None
+    grammar: Annotated[str | None, Field(min_length=1)] = None
+    json_object: bool | None = None
+    structural_tag: Annotated[str | None, Field(min_length=1)] = None
+    disable_any_whitespace: bool = False
+    disable_additional_properties: bool = False
+    whitespace_pattern: str | None = None
+
+
+class LegacyExtras(ApiModel):
+    """
+    Older names that clients still send.
+    """
+
+    guided_json: dict[str, Any] | NonEmptyText | None = None
+    guided_regex: str | None = None
+    guided_choice: NonEmptyTexts | None = None
+    guided_grammar: Annotated[str | None, Field(min_length=1)] = None
+    guided_decoding_backend: str | None = None
+    guided_whitespace_pattern: str | None = None
+    early_stopping: bool | None = None
+    logits_processors: list[Any] | None = None
+
+
+class StructuralTagStructure(ApiModel):
+    """
+    A region of the output that follows a schema.
+    """
+
+    begin: str
+    schema_: Annotated[dict[str, Any] | None, Field(alias="schema")] = None
+    end: str
+
+
+class ResponseFormatStructuralTag(ApiModel):
+    """
+    Free text with constrained regions; either format, or the older structures with triggers.
+    """
+
+    type: Literal["structural_tag"]
+    format: dict[str, Any] | None = None
+    structures: list[StructuralTagStructure] | None = None
+    triggers: list[str] | None = None
+
+
+TemplateDocument = TypeAliasType("TemplateDocument", dict[str, str])
+"""
+A document the chat template can quote.
+"""
+
+
+class ChatTemplateExtras(ApiModel):
+    """
+    How messages become a prompt.
+    """
+
+    echo: bool = False
+    add_generation_prompt: bool = True
+    continue_final_message: bool = False
+    add_special_tokens: bool = False
+    chat_template: str | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
+    documents: list[TemplateDocument] | None = None
+    mm_processor_kwargs: dict[str, Any] | None = None
+    media_io_kwargs: dict[str, Any] | None = None
+    include_reasoning: bool = True
+    return_prompt_text: bool | None = None
+
+
+class ReasoningExtras(ApiModel):
+    """
+    Reasoning beside the answer, under its current and its older name.
+    """
+
+    reasoning: str | None = None
+    reasoning_content: str | None = None
+
+
+class PromptTextExtras(ApiModel):
+    """
+    The rendered prompt, when asked for.
+    """
+
+    prompt_text: str | None = None
+
+
+class ThinkingPart(ApiModel):
+    """
+    Reasoning as a part of an assistant message.
+    """
+
+    type: Literal["thinking"]
+    thinking: str
+    closed: bool | None = None
+
+
+ExtraInteger = TypeAliasType(
+    "ExtraInteger", Annotated[int, Field(ge=-9223372036854775808, le=18446744073709551615)]
+)
+
+
+ExtraScalar = TypeAliasType("ExtraScalar", str | ExtraInteger | float)
+
+
+ExtraScalars = TypeAliasType("ExtraScalars", Annotated[list[ExtraScalar], Field(fail_fast=True)])
+
+
+ExtraArgument = TypeAliasType("ExtraArgument", ExtraScalar | ExtraScalars)
+
+
+ExtraArguments = TypeAliasType("ExtraArguments", dict[str, ExtraArgument])
+"""
+Arguments for extensions of the engine.
+"""
+
+
+class RepetitionDetection(ApiModel):
+    """
+    End the output when a pattern of tokens repeats itself.
+    """
+
+    max_pattern_size: Annotated[int, Field(ge=0, le=2147483647)] = 0
+    min_pattern_size: Annotated[int, Field(ge=0, le=2147483647)] = 0
+    min_count: Annotated[int, Field(ge=2, le=2147483647)] = 2
+
+
+class RequestExtras(ApiModel):
+    """
+    Constraints, identity, priority and reporting of a request.
+    """
+
+    structured_outputs: StructuredOutputs | None = None
+    priority: Annotated[int, Field(ge=-9223372036854775808, le=9223372036854775807)] = 0
+    request_id: Annotated[str | None, Field(min_length=1)] = None
+    session_id: str | None = None
+    return_tokens_as_token_ids: bool | None = None
+    return_token_ids: bool | None = None
+    return_token_offsets: bool | None = None
+    cache_salt: Annotated[str | None, Field(max_length=128, min_length=1, pattern="^[^@/\\\\\\x00]*$")] = None
+    kv_transfer_params: dict[str, Any] | None = None
+    ec_transfer_params: dict[str, Any] | None = None
+    vllm_xargs: ExtraArguments | None = None
+    repetition_detection: RepetitionDetection | None = None
+    thinking_token_budget: Annotated[int | None, Field(ge=-1, le=2147483647)] = None
+    stream_interval: Annotated[int | None, Field(ge=1, le=2147483647)] = None
+    routed_experts_prompt_start: Annotated[int | None, Field(ge=0, le=2147483647)] = None
+    mm_payload: Literal["tensors", "none"] | None = None
+    return_mm_kwargs: bool | None = None
+
+
+class StreamOptionsExtras(ApiModel):
+    """
+    What this server adds to the options of a stream.
+    """
+
+    continuous_usage_stats: bool = False
+
+
+class PromptLogprob(ApiModel):
+    """
+    One candidate for a prompt token.
+    """
+
+    logprob: float
+    rank: int | None = None
+    decoded_token: str | None = None
+
+
+PromptLogprobCandidates = TypeAliasType("PromptLogprobCandidates", dict[str, PromptLogprob])
+"""
+Token id to candidate.
+"""
+
+
+PromptLogprobs = TypeAliasType(
+    "PromptLogprobs",
+    Annotated[
+        list[PromptLogprobCandidates | None],
+        Field(
+            description="One entry for each prompt token; nothing precedes the first, so its entry is null.",
+            fail_fast=True,
+        ),
+    ],
+)
+"""
+One entry for each prompt token; nothing precedes the first, so its entry is null.
+"""
+
+
+class PromptExtras(ApiModel):
+    """
+    What a reply can say about the prompt.
+    """
+
+    prompt_token_ids: list[int] | None = None
+    prompt_logprobs: PromptLogprobs | None = None
+
+
+class ChoiceExtras(ApiModel):
+    """
+    What this server adds to a choice.
+    """
+
+    stop_reason: int | str | None = None
+    token_ids: list[int] | None = None
+    routed_experts: str | None = None
+
+
+class RequestMetrics(ApiModel):
+    """
+    Timings of one request.
+    """
+
+    time_to_first_token_ms: float | None = None
+    generation_time_ms: float | None = None
+    queue_time_ms: float | None = None
+    mean_itl_ms: float | None = None
+    tokens_per_second: float | None = None
+    speculative_decoding: dict[str, Any] | None = None
+
+
+class ReplyExtras(ApiModel):
+    """
+    What this server adds to a whole reply.
+    """
+
+    kv_transfer_params: dict[str, Any] | None = None
+    ec_transfer_params: dict[str, Any] | None = None
+    metrics: RequestMetrics | None = None
+
+
+MultimodalTokens = TypeAliasType("MultimodalTokens", dict[str, int])
+"""
+Prompt tokens per kind of media.
+"""
+
+
+class PromptTokensExtras(ApiModel):
+    """
+    What this server adds to the prompt's token counts.
+    """
+
+    created_cache_tokens: int | None = None
+    multimodal_tokens: MultimodalTokens | None = None
+
+
+class MediaExtras(ApiModel):
+    """
+    What any media part may carry.
+    """
+
+    uuid: str | None = None
+
+
+class MediaUrl(ApiModel):
+    """
+    Where media are found.
+    """
+
+    url: str
+
+
+class VideoUrlPart(MediaExtras):
+    """
+    A video.
+    """
+
+    type: Literal["video_url"]
+    video_url: MediaUrl
+
+
+class AudioUrlPart(MediaExtras):
+    """
+    Sound, by address.
+    """
+
+    type: Literal["audio_url"]
+    audio_url: MediaUrl
+
+
+class InputImagePart(MediaExtras):
+    """
+    An image, in the spelling of another endpoint.
+    """
+
+    type: Literal["input_image"]
+    image_url: str
+
+
+EmbeddedMedia = TypeAliasType(
+    "EmbeddedMedia",
+    Annotated[
+        str | dict[str, Any],
+        Field(description="An encoded tensor, or several by name with numbers that describe them."),
+    ],
+)
+
+
+class ImageEmbedsPart(MediaExtras):
+    """
+    An image that is already embedded.
+    """
+
+    type: Literal["image_embeds"]
+    image_embeds: EmbeddedMedia | None
+
+
+class AudioEmbedsPart(MediaExtras):
+    """
+    Sound that is already embedded.
+    """
+
+    type: Literal["audio_embeds"]
+    audio_embeds: EmbeddedMedia | None
+
+
+class VideoEmbedsPart(MediaExtras):
+    """
+    A video that is already embedded.
+    """
+
+    type: Literal["video_embeds"]
+    video_embeds: EmbeddedMedia | None
+
+
+class PromptEmbedsPart(ApiModel):
+    """
+    A stretch of prompt that is already embedded.
+    """
+
+    type: Literal["prompt_embeds"]
+    data: str
+
+
+class ToolReferencePart(ApiModel):
+    """
+    Names a tool whose definition was held back.
+    """
+
+    type: Literal["tool_reference"]
+    name: str
+
+
+PromptEmbedsItems = TypeAliasType("PromptEmbedsItems", Annotated[list[str], Field(fail_fast=True)])
+
+
+PromptEmbeds = TypeAliasType(
+    "PromptEmbeds",
+    Annotated[str | PromptEmbedsItems, Field(description="Embedded prompts, each an encoded tensor.")],
+)
+
+
+class Version(ApiModel):
+    """
+    The running version.
+    """
+
+    version: str
+
+
+class ModelPermission(ApiModel):
+    """
+    What may be done with a model; clients of older APIs expect the list.
+    """
+
+    id: str
+    object: Literal["model_permission"]
+    created: int
+    allow_create_engine: bool
+    allow_sampling: bool
+    allow_logprobs: bool
+    allow_search_indices: bool
+    allow_view: bool
+    allow_fine_tuning: bool
+    organization: str
+    group: str | None
+    is_blocking: bool
+
+
+class ModelExtras(ApiModel):
+    """
+    What this server adds to a model's description.
+    """
+
+    root: str | None = None
+    parent: str | None = None
+    max_model_len: int | None = None
+    permission: list[ModelPermission] | None = None
+
+
+class PromptTokensDetails(PromptTokensExtras):
+    """
+    Where the prompt tokens came from.
+    """
+
+    cached_tokens: Annotated[int | None, Field(ge=0)] = None
+    cache_write_tokens: Annotated[int | None, Field(ge=0)] = None
+    audio_tokens: Annotated[int | None, Field(ge=0)] = None
+    image_tokens: Annotated[int | None, Field(ge=0)] = None
+    text_tokens: Annotated[int | None, Field(ge=0)] = None
+
+
+class Usage(ApiModel):
+    """
+    Token counts of one request; prompt tokens count once, output tokens over all choices.
+    """
+
+    prompt_tokens: Annotated[int, Field(ge=0)]
+    completion_tokens: Annotated[int, Field(ge=0)]
+    total_tokens: Annotated[int, Field(ge=0)]
+    prompt_tokens_details: PromptTokensDetails | None = None
+    completion_tokens_details: CompletionTokensDetails | None = None
+
+
+class StreamOptions(StreamOptionsExtras):
+    """
+    How a stream looks; only together with stream.
+    """
+
+    include_usage: bool = False
+    include_obfuscation: bool = False
+
+
+class ImagePart(MediaExtras):
+    """
+    An image.
+    """
+
+    type: Literal["image_url"]
+    image_url: ImageUrl
+    prompt_cache_breakpoint: PromptCacheBreakpoint | None = None
+
+
+class AudioPart(MediaExtras):
+    """
+    Sound.
+    """
+
+    type: Literal["input_audio"]
+    input_audio: InputAudio
+    prompt_cache_breakpoint: PromptCacheBreakpoint | None = None
+
+
+UserContentPart = TypeAliasType(
+    "UserContentPart",
+    Annotated[
+        TextPart
+        | ImagePart
+        | AudioPart
+        | FilePart
+        | InputImagePart
+        | VideoUrlPart
+        | AudioUrlPart
+        | ImageEmbedsPart
+        | AudioEmbedsPart
+        | VideoEmbedsPart
+        | PromptEmbedsPart
+        | ToolReferencePart,
+        Field(discriminator="type"),
+    ],
+)
+
+
+AssistantContentPart = TypeAliasType(
+    "AssistantContentPart", Annotated[TextPart | RefusalPart | ThinkingPart, Field(discriminator="type")]
+)
+
+
+UserContentParts = TypeAliasType(
+    "UserContentParts", Annotated[list[UserContentPart], Field(fail_fast=True, min_length=1)]
+)
+
+
+AssistantContentParts = TypeAliasType(
+    "AssistantContentParts", Annotated[list[AssistantContentPart], Field(fail_fast=True, min_length=1)]
+)
+
+
+UserContent = TypeAliasType("UserContent", str | UserContentParts)
+
+
+AssistantContent = TypeAliasType("AssistantContent", str | AssistantContentParts)
+
+
+class UserMessage(ApiModel):
+    """
+    What the user says.
+    """
+
+    role: Literal["user"]
+    name: str | None = None
+    content: UserContent
+
+
+class AssistantMessage(ReasoningExtras):
+    """
+    An earlier answer.
+    """
+
+    role: Literal["assistant"]
+    name: str | None = None
+    content: AssistantContent | None = None
+    refusal: str | None = None
+    audio: EarlierAudio | None = None
+    tool_calls: list[ToolCall] | None = None
+    function_call: FunctionCall | None = None
+
+
+ChatMessage = TypeAliasType(
+    "ChatMessage",
+    Annotated[
+        DeveloperMessage | SystemMessage | UserMessage | AssistantMessage | ToolMessage | FunctionMessage,
+        Field(discriminator="role"),
+    ],
+)
+
+
+ResponseFormat = TypeAliasType(
+    "ResponseFormat",
+    Annotated[
+        ResponseFormatText
+        | ResponseFormatJsonObject
+        | ResponseFormatJsonSchema
+        | ResponseFormatStructuralTag,
+        Field(discriminator="type"),
+    ],
+)
+
+
+class ChatCompletionRequest(SamplingExtras, ChatTemplateExtras, RequestExtras, LegacyExtras):
+    """
+    A conversation to continue, and how.
+    """
+
+    model: str | None = None
+    messages: Annotated[list[ChatMessage], Field(min_length=1)]
+    audio: AudioOptions | None = None
+    frequency_penalty: Annotated[float | None, Field(ge=-2.0, le=2.0)] = None
+    function_call: LegacyFunctionChoice | None = None
+    functions: LegacyFunctions | None = None
+    logit_bias: LogitBias | None = None
+    logprobs: bool | None = False
+    max_completion_tokens: Annotated[int | None, Field(ge=1, le=2147483647)] = None
+    max_tokens: Annotated[int | None, Field(ge=1, le=2147483647)] = None
+    metadata: Metadata | None = None
+    modalities: list[Literal["text", "audio"]] | None = None
+    moderation: ModerationOptions | None = None
+    n: Annotated[int | None, Field(ge=1, le=16384)] = 1
+    parallel_tool_calls: bool = True
+    prediction: Prediction | None = None
+    presence_penalty: Annotated[float | None, Field(ge=-2.0, le=2.0)] = None
+    prompt_cache_key: str | None = None
+    prompt_cache_options: PromptCacheOptions | None = None
+    prompt_cache_retention: Literal["in_memory", "24h"] | None = None
+    reasoning_effort: ReasoningEffort | None = None
+    response_format: ResponseFormat | None = None
+    safety_identifier: str | None = None
+    seed: Annotated[int | None, Field(ge=-9223372036854775808, le=9223372036854775807)] = None
+    service_tier: ServiceTier | None = None
+    stop: StopSequences | None = None
+    store: bool | None = False
+    stream: bool | None = False
+    stream_options: StreamOptions | None = None
+    temperature: Annotated[float | None, Field(ge=0.0, le=2.0)] = None
+    tool_choice: ToolChoice | None = None
+    tools: Tools | None = None
+    top_logprobs: Annotated[int | None, Field(ge=-1, le=20)] = None
+    top_p: Annotated[float | None, Field(gt=0.0, le=1.0)] = None
+    user: str | None = None
+    verbosity: Literal["low", "medium", "high"] | None = "medium"
+    web_search_options: WebSearchOptions | None = None
+
+
+class ResponseMessage(ReasoningExtras):
+    """
+    The answer.
+    """
+
+    role: Literal["assistant"]
+    content: str | None
+    refusal: str | None
+    annotations: list[Annotation] | None = None
+    audio: ResponseAudio | None = None
+    function_call: FunctionCall | None = None
+    tool_calls: list[ToolCall] | None = None
+
+
+class Choice(ChoiceExtras):
+    """
+    One of the answers.
+    """
+
+    index: int
+    message: ResponseMessage
+    logprobs: ChoiceLogprobs | None
+    finish_reason: FinishReason
+
+
+class ChatCompletion(PromptExtras, PromptTextExtras, ReplyExtras):
+    """
+    The whole answer.
+    """
+
+    id: str
+    object: Literal["chat.completion"]
+    created: int
+    model: str
+    choices: list[Choice]
+    usage: Usage | None = None
+    service_tier: ServiceTier | None = None
+    system_fingerprint: str | None = None
+    metadata: Metadata | None = None
+    moderation: Moderation | None = None
+
+
+class ChoiceDelta(ReasoningExtras):
+    """
+    What is new in an answer.
+    """
+
+    role: Literal["developer", "system", "user", "assistant", "tool"] | None = None
+    content: str | None = None
+    refusal: str | None = None
+    audio: AudioDelta | None = None
+    function_call: FunctionCallDelta | None = None
+    tool_calls: list[ToolCallDelta] | None = None
+
+
+class ChunkChoice(ChoiceExtras):
+    """
+    A piece of one of the answers.
+    """
+
+    index: int
+    delta: ChoiceDelta
+    logprobs: ChoiceLogprobs | None = None
+    finish_reason: FinishReason | None
+
+
+class ChatCompletionChunk(PromptExtras, PromptTextExtras, ReplyExtras):
+    """
+    A piece of the stream; all pieces share id, created and model.
+    """
+
+    id: str
+    object: Literal["chat.completion.chunk"]
+    created: int
+    model: str
+    choices: list[ChunkChoice]
+    usage: Usage | None = None
+    service_tier: ServiceTier | None = None
+    system_fingerprint: str | None = None
+    moderation: Moderation | None = None
+    obfuscation: str | None = None
+
+
+class CompletionRequest(SamplingExtras, RequestExtras, LegacyExtras):
+    """
+    A prompt to continue, and how.
+    """
+
+    model: str | None = None
+    prompt: Prompt | None
+    best_of: Annotated[int | None, Field(ge=0, le=20)] = 1
+    echo: bool | None = False
+    frequency_penalty: Annotated[float | None, Field(ge=-2.0, le=2.0)] = None
+    logit_bias: LogitBias | None = None
+    logprobs: Annotated[int | None, Field(ge=-1, le=20)] = None
+    max_tokens: Annotated[int | None, Field(ge=0, le=2147483647)] = 16
+    n: Annotated[int | None, Field(ge=1, le=16384)] = 1
+    presence_penalty: Annotated[float | None, Field(ge=-2.0, le=2.0)] = None
+    seed: Annotated[int | None, Field(ge=-9223372036854775808, le=9223372036854775807)] = None
+    stop: StopSequences | None = None
+    stream: bool | None = False
+    stream_options: StreamOptions | None = None
+    suffix: str | None = None
+    temperature: Annotated[float | None, Field(ge=0.0, le=2.0)] = None
+    top_p: Annotated[float | None, Field(gt=0.0, le=1.0)] = None
+    user: str | None = None
+    response_format: ResponseFormat | None = None
+    add_special_tokens: bool = True
+    prompt_embeds: PromptEmbeds | None = None
+
+
+class CompletionChoice(ChoiceExtras, PromptExtras):
+    """
+    One continuation, or in a stream a piece of it.
+    """
+
+    index: int
+    text: str
+    logprobs: CompletionLogprobs | None
+    finish_reason: CompletionFinishReason | None
+
+
+class Completion(ReplyExtras):
+    """
+    The continuations; in a stream, pieces that share id, created and model.
+    """
+
+    id: str
+    object: Literal["text_completion"]
+    created: int
+    model: str
+    choices: list[CompletionChoice]
+    usage: Usage | None = None
+    system_fingerprint: str | None = None
+
+
+class Model(ModelExtras):
+    """
+    One served model.
+    """
+
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+    shutdown_date: str | None = None
+
+
+class ModelList(ApiModel):
+    """
+    All served models.
+    """
+
+    object: Literal["list"]
+    data: list[Model]
