@@ -3,9 +3,9 @@
 python codegen.py           bundle, overlay, lint, and write the files
 python codegen.py --check   write nothing; exit 1 when generated/ is not what would be written
 
-What is written: openapi.json (one flat document, published as it is), schemas.py (the wire types), base.py (what they
-start from), errors.py (one exception class per documented code) and operations.py (one Protocol per tag, one table of
-operations). Knows nothing of handlers and engine.
+What is written: openapi.json (one flat document, published as it is), schemas.py (the wire types), base.py
+(what they start from), errors.py (one exception class per code) and operations.py (one Protocol per tag, one
+table of operations). Knows nothing of handlers and engine.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import jsonschema
+import jsonschema  # type: ignore[import-untyped]
 import yaml
-from datamodel_code_generator import DataModelType, InputFileType, LiteralType, PythonVersion, generate
+from datamodel_code_generator import InputFileType, LiteralType, PythonVersion, generate
 from datamodel_code_generator.config import GenerateConfig
+from datamodel_code_generator.enums import AllOfClassHierarchy, DataModelType
 from datamodel_code_generator.format import Formatter
 
 ROOT = Path(__file__).resolve().parent
@@ -41,7 +42,7 @@ class ContractError(Exception):
     """The documents contradict themselves or a rule; the message has one line per finding."""
 
 
-# ---- bundle ---------------------------------------------------------------------------------------------------------
+# ---- bundle --------------------------------------------------------------------------------------
 def walk(node: Json) -> Iterator[dict[str, Json]]:
     if isinstance(node, dict):
         yield node
@@ -54,7 +55,7 @@ def walk(node: Json) -> Iterator[dict[str, Json]]:
 
 def load(path: Path) -> dict[str, Json]:
     """Read one document. References into other files lose the file part: all documents end up in one."""
-    # Through JSON, because YAML aliases make shared objects, which an overlay would change in several places at once.
+    # Through JSON, because YAML aliases are shared objects: an overlay would change several places at once.
     doc: dict[str, Json] = json.loads(json.dumps(yaml.safe_load(path.read_text())))
     for node in walk(doc):
         if isinstance(ref := node.get("$ref"), str) and not ref.startswith("#"):
@@ -66,7 +67,7 @@ def load(path: Path) -> dict[str, Json]:
 
 
 def add(into: dict[str, Json], part: dict[str, Json], source: str) -> None:
-    """Put the paths, components and error codes of one document into the bundle; a name comes from one file only."""
+    """Put one document's paths, components and error codes into the bundle; a name has one home."""
     components = {f"components.{kind}": entries for kind, entries in part.get("components", {}).items()}
     sections = {"paths": part.get("paths", {}), "x-error-codes": part.get("x-error-codes", {}), **components}
     for section, entries in sections.items():
@@ -106,8 +107,8 @@ def merge(old: Json, new: Json) -> Json:
 
 
 def overlay(doc: dict[str, Json], layer: dict[str, Json], source: str) -> None:
-    """Apply an OpenAPI Overlay 1.0 document. Unlike the standard, a target that matches nothing is an error, and so is
-    a name in a ['a','b'] step that is not there: the document moved under the extension."""
+    """Apply an OpenAPI Overlay 1.0 document. Stricter than that standard: a target that matches nothing is an
+    error, and so is a name in a ['a','b'] step that is not there. The document moved under the extension."""
     for action in layer["actions"]:
         target = action["target"]
         steps = STEP.findall(target)
@@ -127,7 +128,7 @@ def overlay(doc: dict[str, Json], layer: dict[str, Json], source: str) -> None:
 
 
 def bundle(entry: Path, *, standard_only: bool = False) -> dict[str, Json]:
-    """One document from the entry document and all its sources; `standard_only` leaves every extension out."""
+    """One document from the entry document and its sources; `standard_only` leaves the extensions out."""
     doc = load(entry)
     sources = doc.pop("x-sources")
     for name in sources["base"] + ([] if standard_only else sources["extensions"]):
@@ -166,7 +167,7 @@ def name_of(node: Json) -> str:
     return str((node or {}).get("$ref", "")).rsplit("/", 1)[-1]
 
 
-# ---- lint -----------------------------------------------------------------------------------------------------------
+# ---- lint ----------------------------------------------------------------------------------------
 # Each rule yields one line per finding. What they protect: a model that takes exactly what the document says.
 def subschemas(schema: Json, where: str) -> Iterator[tuple[str, Json]]:
     """A schema and every schema written inside it (not those it refers to), each with its place."""
@@ -213,8 +214,10 @@ def admits_null(doc: Json, schema: Json) -> bool:
     if "$ref" in schema:
         return admits_null(doc, doc["components"]["schemas"][name_of(schema)])
     kinds, parts = schema.get("type", []), schema.get("anyOf", []) + schema.get("oneOf", [])
-    return "null" in kinds or any(admits_null(doc, part) for part in parts) or not (
-        kinds or parts or schema.keys() & {"enum", "const", "allOf"}
+    return (
+        "null" in kinds
+        or any(admits_null(doc, part) for part in parts)
+        or not (kinds or parts or schema.keys() & {"enum", "const", "allOf"})
     )
 
 
@@ -223,7 +226,8 @@ def rule_optional_fields(doc: Json) -> Iterator[str]:
     for name, form in request_schemas(doc).items():
         schema = doc["components"]["schemas"][name]
         for key, prop in schema.get("properties", {}).items():
-            if not form and key not in schema.get("required", []) and "default" not in prop and not admits_null(doc, prop):
+            optional = key not in schema.get("required", []) and "default" not in prop
+            if optional and not form and not admits_null(doc, prop):
                 yield f"{name}.{key}: an optional request field needs a default or has to admit null"
 
 
@@ -236,17 +240,20 @@ def rule_forms(doc: Json) -> Iterator[str]:
 
 
 def rule_mixins(doc: Json) -> Iterator[str]:
-    """3 (the rest of it is in add, overlay and bundle): allOf mixes in named objects and does nothing else."""
+    """3, beside what add, overlay and bundle refuse: allOf mixes in named objects and does nothing else."""
     for name, schema in doc["components"]["schemas"].items():
         for where, part in subschemas(schema, name):
-            if any("$ref" not in mixin for mixin in part.get("allOf", [])) or ("allOf" in part and where != name):
+            mixins = part.get("allOf", [])
+            if any("$ref" not in mixin for mixin in mixins) or (mixins and where != name):
                 yield f"{where}: allOf is for references to field groups, at the top of a component"
 
 
+BOUNDS = {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"}
+BOUNDS |= {"minLength", "maxLength", "pattern", "minItems", "maxItems"}
+
+
 def rule_named_parts(doc: Json) -> Iterator[str]:
-    """4: what becomes a class or an alias has a name; otherwise the generator invents Prompt1 and Content3."""
-    bounds = {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minLength", "maxLength", "pattern", "multipleOf"}
-    sizes = {"minItems", "maxItems"}
+    """4: what becomes a class or an alias has a name; else the generator invents Prompt1 and Content3."""
     for name, schema in doc["components"]["schemas"].items():
         if schema.get("x-codegen") is False:
             continue
@@ -254,9 +261,9 @@ def rule_named_parts(doc: Json) -> Iterator[str]:
             if where != name and part.get("properties"):
                 yield f"{where}: an object with properties has to be a named component"
             inner = [branch for key in ("anyOf", "oneOf") for branch in part.get(key, [])]
-            inner += [part[key] for key in ("items", "additionalProperties") if isinstance(part.get(key), dict)]
+            inner += [part[key] for key in ("items", "additionalProperties") if key in part]
             for branch in inner:
-                if branch.keys() & (bounds | sizes):
+                if isinstance(branch, dict) and branch.keys() & BOUNDS:
                     yield f"{where}: a constrained part of a union, list or map has to be a named component"
 
 
@@ -264,9 +271,9 @@ def rule_integers(doc: Json) -> Iterator[str]:
     """5: JSON integers have no end; ours do."""
     for name in request_schemas(doc):
         for where, part in subschemas(doc["components"]["schemas"][name], name):
-            if "integer" in part.get("type", []) and not {"enum", "const"} & part.keys():
-                if not ("minimum" in part and "maximum" in part):
-                    yield f"{where}: an integer in a request needs minimum and maximum"
+            bounded = {"minimum", "maximum"} <= part.keys() or {"enum", "const"} & part.keys()
+            if "integer" in part.get("type", []) and not bounded:
+                yield f"{where}: an integer in a request needs minimum and maximum"
 
 
 def rule_formats(doc: Json) -> Iterator[str]:
@@ -277,38 +284,56 @@ def rule_formats(doc: Json) -> Iterator[str]:
                 yield f"{where}: no format {part['format']}; it would rewrite what the client sent"
 
 
-DROPPED = ("dependentRequired", "dependentSchemas", "contains", "prefixItems", "not", "if", "uniqueItems", "minProperties",
-           "unevaluatedItems")  # fmt: skip
+DROPPED = {"dependentRequired", "dependentSchemas", "contains", "prefixItems", "not", "if", "uniqueItems"}
+DROPPED |= {"minProperties", "unevaluatedItems"}
 
 
 def rule_keywords(doc: Json) -> Iterator[str]:
     """7: the generated models would not check these."""
     for name in request_schemas(doc):
         for where, part in subschemas(doc["components"]["schemas"][name], name):
-            for keyword in DROPPED:
-                if keyword in part:
-                    yield f"{where}: {keyword} is not checked by the generated models"
+            for keyword in sorted(DROPPED & part.keys()):
+                yield f"{where}: {keyword} is not checked by the generated models"
             if "oneOf" in part and "discriminator" not in part:
                 yield f"{where}: oneOf needs a discriminator; without one say anyOf"
+            elif "oneOf" in part:
+                yield from mapping_gaps(doc, where, part)
+
+
+def mapping_gaps(doc: Json, where: str, union: Json) -> Iterator[str]:
+    key, mapping = union["discriminator"]["propertyName"], union["discriminator"].get("mapping", {})
+    tags = dict[str, str]()
+    for branch in union["oneOf"]:
+        tag = doc["components"]["schemas"][name_of(branch)].get("properties", {}).get(key, {})
+        tags |= {str(value): name_of(branch) for value in tag.get("enum", [tag.get("const")])}
+    for value in sorted(tags.keys() | mapping.keys()):
+        if tags.get(value) != name_of({"$ref": mapping.get(value, "")}):
+            yield f"{where}: the discriminator does not map {value} to the branch that has it"
 
 
 def rule_examples(doc: Json) -> Iterator[str]:
-    """8: examples are tried first by the contract tests and shown in the documentation."""
+    """8: examples come first in the contract tests and in the documentation; each field has one."""
     flat = flatten(doc)
     for _, _, operation in operations_of(flat):
-        body = operation.get("requestBody", {})
+        here, body = operation["operationId"], operation.get("requestBody", {})
         for media, content in body.get("content", {}).items():
-            if not content.get("examples"):
-                yield f"{operation['operationId']}: the {media} body needs named examples"
+            examples = content.get("examples", {})
+            if not examples:
+                yield f"{here}: the {media} body needs named examples"
+            shown = {key for example in examples.values() for key in example["value"]}
+            fields = flat["components"]["schemas"].get(name_of(content["schema"]), {}).get("properties", {})
+            # No example names a model: the document does not know what will be served.
+            for key in sorted(fields.keys() - shown - {"model"}) if examples else ():
+                yield f"{here}: no example shows {key}"
         for content in walk([body, operation["responses"]]):
             for name, example in content.get("examples", {}).items() if "schema" in content else ():
                 schema = {**content["schema"], "components": flat["components"]}
                 for error in jsonschema.Draft202012Validator(schema).iter_errors(example["value"]):
-                    yield f"{operation['operationId']}: example {name}: {error.json_path}: {error.message[:200]}"
+                    yield f"{here}: example {name}: {error.json_path}: {error.message[:200]}"
 
 
 def rule_errors(doc: Json) -> Iterator[str]:
-    """An operation refuses with catalogued codes of statuses it documents, and the catalogue has nothing else."""
+    """An operation refuses with catalogued codes whose answers it documents; the catalogue has no others."""
     catalogue, responses = doc.get("x-error-codes", {}), doc["components"].get("responses", {})
     used, classes = set[str](), set(responses)
     for code, entry in catalogue.items():
@@ -330,21 +355,24 @@ def rule_errors(doc: Json) -> Iterator[str]:
             used.add(code)
             if code not in catalogue:
                 yield f"{here}: refusal {code} is not in x-error-codes"
-            elif name_of(documented.get(str(status_of(doc, code)))) != catalogue[code]["response"]:
-                yield f"{here}: refusal {code} needs the response {status_of(doc, code)} {catalogue[code]['response']}"
+            elif catalogue[code]["response"] not in {name_of(node) for node in documented.values()}:
+                yield f"{here}: refusal {code} needs the response {catalogue[code]['response']}"
     for code, entry in catalogue.items():
         if code not in used and not entry.get("everywhere"):
             yield f"x-error-codes.{code}: no operation refuses with it; remove it or mark it everywhere"
 
 
-def status_of(doc: Json, code: str) -> int:
-    return int(doc["components"]["responses"].get(doc["x-error-codes"][code]["response"], {}).get("x-error", {}).get("status", 0))
-
-
 RULES: tuple[Callable[[Json], Iterator[str]], ...] = (
-    rule_optional_fields, rule_forms, rule_mixins, rule_named_parts, rule_integers, rule_formats, rule_keywords,
-    rule_examples, rule_errors,
-)  # fmt: skip
+    rule_optional_fields,
+    rule_forms,
+    rule_mixins,
+    rule_named_parts,
+    rule_integers,
+    rule_formats,
+    rule_keywords,
+    rule_examples,
+    rule_errors,
+)
 
 
 def lint(doc: dict[str, Json]) -> None:
@@ -352,10 +380,10 @@ def lint(doc: dict[str, Json]) -> None:
         raise ContractError("\n".join(findings))
 
 
-# ---- schemas --------------------------------------------------------------------------------------------------------
+# ---- schemas -------------------------------------------------------------------------------------
 def mark_fail_fast(schemas: dict[str, Json]) -> None:
-    """A list that is one branch of a union stops at its first bad item: a bad prompt of 32,000 tokens would otherwise
-    be reported token by token, for each branch."""
+    """A list that is one branch of a union stops at its first bad item: a bad prompt of 32,000 tokens would
+    otherwise be reported token by token, for each branch."""
 
     def mark(schema: Json) -> None:
         schema = schemas[name_of(schema)] if "$ref" in schema else schema
@@ -370,7 +398,8 @@ def mark_fail_fast(schemas: dict[str, Json]) -> None:
 
 
 def write_schemas(doc: dict[str, Json], out: Path) -> None:
-    schemas = {name: copy.deepcopy(s) for name, s in doc["components"]["schemas"].items() if s.get("x-codegen", True)}
+    every = copy.deepcopy(doc["components"]["schemas"])
+    schemas = {name: schema for name, schema in every.items() if schema.get("x-codegen", True)}
     mark_fail_fast(schemas)
     for name, schema in schemas.items():
         for where, part in list(subschemas(schema, name)):
@@ -378,15 +407,30 @@ def write_schemas(doc: dict[str, Json], out: Path) -> None:
             if where != name:
                 part.pop("description", None)  # the document explains fields; here they would double the file
     source = {"openapi": "3.1.0", "info": doc["info"], "paths": {}, "components": {"schemas": schemas}}
+    header = f'{HEADER}\n"""Every wire type, as openapi.json describes it."""'
     config = GenerateConfig(
-        input_file_type=InputFileType.OpenAPI, output=out, output_model_type=DataModelType.PydanticV2BaseModel,
-        target_python_version=PythonVersion.PY_311, base_class="specserve.generated.base.ApiModel",
-        custom_file_header=f'{HEADER}\n"""Every wire type, as openapi.json describes it."""', disable_timestamp=True,
-        use_annotated=True, field_constraints=True, use_standard_collections=True, use_union_operator=True,
-        enum_field_as_literal=LiteralType.All, formatters=[Formatter.BUILTIN], use_single_value_enum_as_const=True,
-        use_type_alias=True, strict_nullable=True, use_default_kwarg=True, use_schema_description=True,
-        field_extra_keys_without_x_prefix={"x-fail_fast"}, use_double_quotes=True, allof_class_hierarchy="always",
-    )  # fmt: skip
+        input_file_type=InputFileType.OpenAPI,
+        output=out,
+        output_model_type=DataModelType.PydanticV2BaseModel,
+        target_python_version=PythonVersion.PY_311,
+        base_class="specserve.generated.base.ApiModel",
+        custom_file_header=header,
+        disable_timestamp=True,
+        use_annotated=True,
+        field_constraints=True,
+        use_standard_collections=True,
+        use_union_operator=True,
+        enum_field_as_literal=LiteralType.All,
+        formatters=[Formatter.BUILTIN],
+        use_single_value_enum_as_const=True,
+        use_type_alias=True,
+        strict_nullable=True,
+        use_default_kwarg=True,
+        use_schema_description=True,
+        field_extra_keys_without_x_prefix={"x-fail_fast"},
+        use_double_quotes=True,
+        allof_class_hierarchy=AllOfClassHierarchy.Always,
+    )
     generate(json.dumps(source), config=config)
     text = out.read_text().replace('json_schema_extra={"fail_fast": True}', "fail_fast=True")
     check_names(text, set(schemas))
@@ -406,46 +450,64 @@ def check_names(text: str, schemas: set[str]) -> None:
                 raise ContractError(f"schemas.py: {name} is not a component; name the schema it comes from")
 
 
-# ---- operations and errors ------------------------------------------------------------------------------------------
+# ---- operations and errors -----------------------------------------------------------------------
 def describe(doc: Json, path: str, method: str, operation: Json) -> dict[str, Json]:
     """What the template needs to know of one operation."""
     here = operation["operationId"]
     body = operation.get("requestBody", {}).get("content", {})
     content = operation["responses"]["200"].get("content", {})
-    event = doc["components"]["schemas"].get(name_of(content.get("text/event-stream", {}).get("itemSchema")), {})
-    results = [f"schemas.{name_of(content['application/json']['schema'])}"] if "application/json" in content else []
-    if events := [f"schemas.{name_of(n)}" for n in walk(event) if "$ref" in n and name_of(n) != "ErrorResponse"]:
+    whole = name_of(content.get("application/json", {}).get("schema"))
+    event = doc["components"]["schemas"].get(
+        name_of(content.get("text/event-stream", {}).get("itemSchema")), {}
+    )
+    results = [f"schemas.{whole}"] if whole else []
+    # An error within a stream is raised by the iterator, so it is no part of what the iterator yields.
+    if events := [
+        f"schemas.{name}" for n in walk(event) if (name := name_of(n)) not in ("", "ErrorResponse")
+    ]:
         results.append(f"AsyncIterator[{' | '.join(events)}]")
     params = [param["name"] for param in operation.get("parameters", []) if param["in"] == "path"]
     if set(params) != set(re.findall(r"{(\w+)}", path)):
         raise ContractError(f"{here}: the path and its parameters disagree")
     return {
-        "id": here, "tag": operation["tags"][0], "method": method.upper(), "path": path, "summary": operation["summary"],
-        "body": name_of(next(iter(body.values()))["schema"]) if body else None, "params": params,
-        "result": " | ".join(results) or "None", "statuses": sorted(int(s) for s in operation["responses"]),
-        "refusals": sorted(operation.get("x-refusals", [])), "events": bool(events), "empty": not results,
+        "id": here,
+        "tag": operation["tags"][0],
+        "method": method.upper(),
+        "path": path,
+        "summary": operation["summary"],
+        "body": name_of(next(iter(body.values()))["schema"]) if body else None,
+        "params": params,
+        "result": " | ".join(results) or "None",
+        "statuses": sorted(int(s) for s in operation["responses"]),
+        "refusals": sorted(operation.get("x-refusals", [])),
+        "events": bool(events),
+        "empty": not results,
         "end_mark": any(node.get("const") == "[DONE]" for node in walk(event)),
-    }  # fmt: skip
+    }
 
 
 def write_templates(doc: dict[str, Json], out: Path) -> None:
     operations = [describe(doc, *entry) for entry in operations_of(doc)]
     # A fixed path before one with a parameter, so that a router which tries them in this order finds both.
     operations.sort(key=lambda op: ("{" in op["path"], op["tag"], op["id"]))
-    errors = {
-        name: {**response["x-error"], "description": response["description"],
-               "codes": {c: e for c, e in doc["x-error-codes"].items() if e["response"] == name}}
-        for name, response in sorted(doc["components"]["responses"].items(), key=lambda r: int(r[1]["x-error"]["status"]))
-    }  # fmt: skip
+    errors = {}
+    for name, response in sorted(
+        doc["components"]["responses"].items(), key=lambda r: r[1]["x-error"]["status"]
+    ):
+        codes = {code: entry for code, entry in doc["x-error-codes"].items() if entry["response"] == name}
+        errors[name] = {**response["x-error"], "description": response["description"], "codes": codes}
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(SOURCE / "templates"), trim_blocks=True, lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined, keep_trailing_newline=True,
-    )  # fmt: skip
+        loader=jinja2.FileSystemLoader(SOURCE / "templates"),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=True,
+    )
     environment.filters["literal"] = json.dumps
+    values = {"header": HEADER, "operations": operations, "errors": errors}
+    values["tags"] = sorted({op["tag"] for op in operations})
     for name in ("__init__", "base", "errors", "operations"):
-        text = environment.get_template(f"{name}.py.jinja").render(
-            header=HEADER, operations=operations, tags=sorted({op["tag"] for op in operations}), errors=errors)
-        (out / f"{name}.py").write_text(text)
+        (out / f"{name}.py").write_text(environment.get_template(f"{name}.py.jinja").render(values))
 
 
 def write_all(out: Path, entry: Path = SOURCE / "root.yaml") -> None:
@@ -454,12 +516,18 @@ def write_all(out: Path, entry: Path = SOURCE / "root.yaml") -> None:
     (out / "openapi.json").write_text(json.dumps(flatten(doc), indent=1, ensure_ascii=False) + "\n")
     write_schemas(doc, out / "schemas.py")
     write_templates(doc, out)
+    tidy(out)
+
+
+def tidy(out: Path) -> None:
+    """Sort imports and lay out what was written, whatever folder this runs in and whatever it finds configured."""
     ruff = [sys.executable, "-m", "ruff"]
-    ours = ["--config", 'lint.isort.known-first-party=["specserve"]']
-    subprocess.run([*ruff, "check", "-q", "--fix", "--select", "I,F401", "--isolated", *ours, str(out)], check=True)
-    # The generator wraps lines by the settings of the folder it writes to; its trailing commas must not keep them.
-    line = ["--line-length", "110", "--target-version", "py311", "--config", "format.skip-magic-trailing-comma=true"]
-    subprocess.run([*ruff, "format", "-q", "--isolated", *line, str(out)], check=True)
+    ours = 'lint.isort.known-first-party=["specserve"]'
+    check = ["check", "-q", "--isolated", "--fix", "--select", "I,F401", "--config", ours]
+    # The generator wraps lines by settings near its output; its trailing commas must not keep that.
+    wrap = ["--line-length", "110", "--config", "format.skip-magic-trailing-comma=true"]
+    for arguments in (check, ["format", "-q", "--isolated", "--target-version", "py311", *wrap]):
+        subprocess.run([*ruff, *arguments, str(out)], check=True)
 
 
 def stale_files(output: Path) -> list[str]:
@@ -479,7 +547,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.check:
             stale = stale_files(options.output)
-            print("\n".join(f"stale: {options.output.name}/{name}" for name in stale) or "generated/ is up to date")
+            print("\n".join(f"stale: generated/{name}" for name in stale) or "generated/ is up to date")
             return int(bool(stale))
         options.output.mkdir(exist_ok=True)
         write_all(options.output)

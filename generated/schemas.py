@@ -1367,7 +1367,7 @@ class ChatCompletionRequest(SamplingExtras, ChatTemplateExtras, RequestExtras, L
     temperature: Annotated[float | None, Field(ge=0.0, le=2.0)] = None
     tool_choice: ToolChoice | None = None
     tools: Tools | None = None
-    top_logprobs: Annotated[int | None, Field(ge=-1, le=20)] = None
+    top_logprobs: Annotated[int | None, Field(ge=-1, le=20)] = 0
     top_p: Annotated[float | None, Field(gt=0.0, le=1.0)] = None
     user: str | None = None
     verbosity: Literal["low", "medium", "high"] | None = "medium"
