@@ -38,15 +38,22 @@ class Request:
     phase: Phase = Phase.WAITING
     block_table: list[int] = field(default_factory=list)
     block_hashes: list[bytes] = field(default_factory=list)
+    hash_root: bytes = b""
+    """Where the chain of `block_hashes` begins: one namespace of the prefix cache."""
+    num_registered_blocks: int = 0
+    """Leading blocks of the table that the prefix cache knows, or holds twins of."""
     num_computed_tokens: int = 0
     num_cached_tokens: int = 0
     """Prompt tokens found in the prefix cache when the request first ran; never counts recomputation."""
     num_preemptions: int = 0
+    max_num_tokens: int = 0
+    """Prompt and answer together never get longer than this; set by the scheduler."""
     finish_reason: FinishReason | None = None
     stop_reason: int | None = None
 
     @classmethod
-    def of(cls, wanted: GenerationRequest, arrival: int) -> Request:
+    def of(cls, wanted: GenerationRequest, arrival: int = 0) -> Request:
+        """The scheduler numbers arrivals when the request is added to it."""
         return cls(
             request_id=wanted.request_id,
             params=wanted.params,
