@@ -1,0 +1,395 @@
+// Paged attention for x86 CPUs behind a C ABI; decode, speculative rows and chunked prefill share one kernel.
+//
+// This file is compiled once per instruction set (SPECSERVE_ISA names it: avx2, avx512, avx512_bf16) and once without,
+// for what needs none. The variants are linked into one library and the caller chooses at run time, so nothing here
+// may be an inline function of a header that two variants share: everything lives in an anonymous namespace and the
+// C++ library is not used.
+//
+// A page holds 16 tokens of one key-value head, stored as the instructions want it (words of 4 bytes):
+//   float32   keys [D][16]         values [16][Dv]
+//   bfloat16  keys [D/2][16][2]    values [8][Dv][2]      pairs, as VDPBF16PS takes them
+// Keys have tokens innermost, so a vector of 16 scores needs no horizontal sums. D is padded to even for bfloat16 and
+// Dv to 16; the padding stays zero. A block of the cache is one or more pages: page = slot / 16.
+//
+// Threads come from GOMP_parallel, the entry every OpenMP runtime has, so that any compiler can build this and the
+// one pool is torch's.
+//
+// Sources: online softmax, Milakov and Gimelshein 2018; paged layout, Kwon et al. 2023.
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+extern "C" {
+struct AttendArgs {
+  const void *query, *keys, *values;
+  void *out;                                        // [T, H, Dv], contiguous
+  const float *sinks;                               // [H] or null
+  const int32_t *block_tables, *seq_lens, *query_start;
+  int64_t query_token_stride, query_head_stride;    // in elements
+  int32_t num_seqs, num_heads, num_kv_heads, head_size, value_head_size, block_size, table_stride, window;
+  int32_t is_bf16, num_threads;
+  float scale, softcap;                             // softcap 0: none
+};
+struct WriteArgs {
+  const void *key, *value;
+  void *keys, *values;
+  const int64_t *slots;                             // -1 skips the token
+  int64_t key_token_stride, key_head_stride, value_token_stride, value_head_stride;
+  int32_t num_tokens, num_kv_heads, head_size, value_head_size, is_bf16, num_threads;
+};
+void GOMP_parallel(void (*)(void *), void *, unsigned, unsigned);
+int omp_get_max_threads(void);
+int omp_get_thread_num(void);
+}
+
+#ifndef SPECSERVE_ISA
+namespace {
+constexpr int kPage = 16;
+
+template <class T, int kPair> void write_token(const WriteArgs &a, int64_t token) {
+  const int64_t slot = a.slots[token], page = slot / kPage, at = slot % kPage;
+  if (slot < 0) return;
+  const int key_rows = (a.head_size + kPair - 1) / kPair, width = (a.value_head_size + 15) / 16 * 16;
+  for (int h = 0; h < a.num_kv_heads; h++) {
+    const T *key = (const T *)a.key + token * a.key_token_stride + h * a.key_head_stride;
+    const T *value = (const T *)a.value + token * a.value_token_stride + h * a.value_head_stride;
+    T *to_key = (T *)a.keys + (page * a.num_kv_heads + h) * key_rows * kPage * kPair;
+    T *to_value = (T *)a.values + (page * a.num_kv_heads + h) * kPage * width + at / kPair * width * kPair;
+    for (int d = 0; d < a.head_size; d++) to_key[(d / kPair * kPage + at) * kPair + d % kPair] = key[d];
+    for (int d = 0; d < a.value_head_size; d++) to_value[d * kPair + at % kPair] = value[d];
+  }
+}
+
+void write_share(void *data) {
+  const WriteArgs &a = *(const WriteArgs *)data;
+  const int64_t threads = a.num_tokens < 64 ? 1 : a.num_threads, me = threads == 1 ? 0 : omp_get_thread_num();
+  for (int64_t t = a.num_tokens * me / threads; t < a.num_tokens * (me + 1) / threads; t++)
+    a.is_bf16 ? write_token<uint16_t, 2>(a, t) : write_token<uint32_t, 1>(a, t);
+}
+}  // namespace
+
+extern "C" void specserve_write_kv(const WriteArgs *a) {
+  if (a->num_tokens < 64 || a->num_threads == 1) return write_share((void *)a);
+  GOMP_parallel(write_share, (void *)a, a->num_threads, 0);
+}
+
+extern "C" int specserve_max_threads() { return omp_get_max_threads(); }
+
+extern "C" int specserve_supports_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+extern "C" int specserve_supports_avx512() {
+  return specserve_supports_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+}
+extern "C" int specserve_supports_avx512_bf16() {
+  return specserve_supports_avx512() && __builtin_cpu_supports("avx512bf16");
+}
+
+#else  // one instruction set
+#include "cpu_vectors.h"
+namespace {
+constexpr int kPage = 16, kTile = 64;      // tokens: per page, per pass of the online softmax
+constexpr int kRows = 112, kQueries = 64;  // of one work item: query rows (tokens times heads of the group), tokens
+
+// ---- how a row of a page meets its weights (query elements for keys, probabilities for values) -----------------------
+struct Float32 {
+  using Element = float;
+  using Word = float;
+  struct Row { Vec x; };
+  static constexpr int kPair = 1, kWords = 1;  // tokens or dimensions per row, weight words per row
+  static Row load_row(const uint32_t *p) { return {load((const float *)p)}; }
+  static Row load_first(const uint32_t *p) { return load_row(p); }
+  static Vec mac(Vec acc, Row row, const Word *w) { return fma(row.x, fill(w[0]), acc); }
+  static void put(Word *to, Vec p) { store(to, p); }
+  static void put_query(Word *to, const Element *q, int size) { memcpy(to, q, size * 4); }
+  static Element element(float x) { return x; }
+};
+struct Bfloat16Widened {  // float32 arithmetic on bfloat16 pages
+  using Element = uint16_t;
+  using Word = float;
+  struct Row { Vec x, y; };
+  static constexpr int kPair = 2, kWords = 2;
+  static Row load_row(const uint32_t *p) { return {low_halves(p), high_halves(p)}; }
+  static Row load_first(const uint32_t *p) { return {low_halves(p), fill(0.f)}; }
+  static Vec mac(Vec acc, Row row, const Word *w) { return fma(row.y, fill(w[1]), fma(row.x, fill(w[0]), acc)); }
+  static void put(Word *to, Vec p) { store(to, p); }
+  static void put_query(Word *to, const Element *q, int size) {
+    for (int d = 0; d < size; d++) to[d] = from_bf16(q[d]);
+    if (size % 2) to[size] = 0;
+  }
+  static Element element(float x) { return to_bf16(x); }
+};
+#ifdef __AVX512BF16__
+struct Bfloat16 {
+  using Element = uint16_t;
+  using Word = uint32_t;
+  struct Row { __m512i x; };
+  static constexpr int kPair = 2, kWords = 1;
+  static Row load_row(const uint32_t *p) { return {_mm512_loadu_si512(p)}; }
+  static Row load_first(const uint32_t *p) {
+    return {_mm512_and_si512(_mm512_loadu_si512(p), _mm512_set1_epi32(0xffff))};
+  }
+  static Vec mac(Vec acc, Row row, const Word *w) {
+    return _mm512_dpbf16_ps(acc, (__m512bh)row.x, (__m512bh)_mm512_set1_epi32((int)w[0]));
+  }
+  static void put(Word *to, Vec p) { _mm256_storeu_si256((__m256i *)to, (__m256i)_mm512_cvtneps_pbh(p)); }
+  static void put_query(Word *to, const Element *q, int size) {
+    if (size % 2) to[size / 2] = 0;
+    memcpy(to, q, size * 2);
+  }
+  static Element element(float x) { return to_bf16(x); }
+};
+#endif
+
+// ---- one tile --------------------------------------------------------------------------------------------------------
+struct Shape { int key_rows, query_words, width; float scale, softcap; };      // width: Dv padded to 16
+struct Rows { const int *first, *last; float *acc, *max, *sum; };             // visible keys [first, last) per row
+struct Tile { const uint32_t *keys[kTile / kPage], *values[kTile / kPage]; int start, size; };
+
+// R query rows against one tile: scores, online softmax, weighted values.
+template <class S, int R> void attend_tile(const Shape &shape, const typename S::Word *query, const Tile &tile, Rows rows) {
+  alignas(64) float scores[R][kTile];
+  alignas(64) typename S::Word weights[R][kTile];
+  Vec rescale[R];
+  const int pages = (tile.size + kPage - 1) / kPage;
+  for (int g = 0; g < pages; g++) {
+    Vec acc[R];
+    for (int r = 0; r < R; r++) acc[r] = fill(0.f);
+    for (int d = 0; d < shape.key_rows; d++) {
+      const auto row = S::load_row(tile.keys[g] + d * kPage);
+      for (int r = 0; r < R; r++) acc[r] = S::mac(acc[r], row, query + r * shape.query_words + d * S::kWords);
+    }
+    for (int r = 0; r < R; r++) store(scores[r] + g * kPage, acc[r]);
+  }
+  for (int r = 0; r < R; r++) {
+    const int lo = rows.first[r] - tile.start, end = rows.last[r] - tile.start, hi = end < tile.size ? end : tile.size;
+    Vec top = fill(-kInf);
+    for (int g = 0; g < pages; g++) {
+      Vec x = mul(load(scores[r] + g * kPage), fill(shape.scale));
+      if (shape.softcap > 0) x = mul(tanh_of(div(x, fill(shape.softcap))), fill(shape.softcap));
+      if (lo > g * kPage || hi < (g + 1) * kPage) x = keep_range(x, lo - g * kPage, hi - g * kPage);
+      store(scores[r] + g * kPage, x);
+      top = max(top, x);
+    }
+    const float seen = max_of(top), peak = seen > rows.max[r] ? seen : rows.max[r];
+    const Vec base = fill(peak == -kInf ? 0.f : peak);  // -inf: nothing visible to this row so far
+    const float factor = rows.max[r] == peak ? 1.f : exp_of(rows.max[r] - peak);
+    Vec sum = fill(0.f);
+    for (int g = 0; g < pages; g++) {
+      const Vec p = exp_of(sub(load(scores[r] + g * kPage), base));
+      sum = add(sum, p);
+      S::put(weights[r] + g * (kPage / S::kPair) * S::kWords, p);
+    }
+    rescale[r] = fill(factor);
+    rows.sum[r] = rows.sum[r] * factor + sum_of(sum);
+    rows.max[r] = peak;
+  }
+  // Never more value rows than tokens: what a page holds behind the last one may be NaN, and zero times NaN is NaN.
+  const int full = tile.size / S::kPair, per_page = kPage / S::kPair;
+  for (int j = 0; j < shape.width; j += 16) {
+    Vec out[R];
+    for (int r = 0; r < R; r++) out[r] = mul(rescale[r], load(rows.acc + r * shape.width + j));
+    for (int t = 0; t < full; t++) {
+      const auto row = S::load_row(tile.values[t / per_page] + t % per_page * shape.width + j);
+      for (int r = 0; r < R; r++) out[r] = S::mac(out[r], row, weights[r] + t * S::kWords);
+    }
+    if (full * S::kPair < tile.size) {
+      const auto row = S::load_first(tile.values[full / per_page] + full % per_page * shape.width + j);
+      for (int r = 0; r < R; r++) out[r] = S::mac(out[r], row, weights[r] + full * S::kWords);
+    }
+    for (int r = 0; r < R; r++) store(rows.acc + r * shape.width + j, out[r]);
+  }
+}
+
+template <class S, int R> void attend_rows(int count, const Shape &shape, const typename S::Word *query, const Tile &tile, Rows rows) {
+  if constexpr (R > 0) {
+    if (count == R) return attend_tile<S, R>(shape, query, tile, rows);
+    attend_rows<S, R - 1>(count, shape, query, tile, rows);
+  }
+}
+
+// ---- work items ------------------------------------------------------------------------------------------------------
+// Queries [query, query + num_queries) of one sequence and one key-value head against keys [lo, hi). A long context is
+// cut into `parts` items when there are too few of them; whoever finishes last merges.
+struct Item { int32_t seq, head, query, num_queries, lo, hi, parts, part; int64_t partial; int32_t group; };
+struct Job {
+  const AttendArgs *args;
+  Shape shape;
+  Item *items;
+  int32_t *pending;    // per split group: items still running
+  float *partials, *scratch;
+  int64_t scratch_words;
+  int32_t num_items, next, max_rows;
+};
+
+template <class S> void finish(const Job &job, const Item &item, int rows, const float *acc, const float *max, const float *sum) {
+  const AttendArgs &a = *job.args;
+  const int group = a.num_heads / a.num_kv_heads;
+  for (int i = 0; i < rows; i++) {
+    const int head = item.head * group + i % group;
+    float total = sum[i], factor = 1.f;
+    if (a.sinks) {
+      const float sink = a.sinks[head], peak = max[i] > sink ? max[i] : sink;
+      factor = exp_of(max[i] - peak);
+      total = total * factor + exp_of(sink - peak);
+    }
+    auto *out = (typename S::Element *)a.out + ((int64_t)(item.query + i / group) * a.num_heads + head) * a.value_head_size;
+    const float norm = total > 0 || total != total ? factor / total : 0.f;
+    for (int d = 0; d < a.value_head_size; d++) out[d] = S::element(acc[i * job.shape.width + d] * norm);
+  }
+}
+
+template <class S> void merge(const Job &job, const Item &item, int rows) {  // into the first part
+  const int width = job.shape.width;
+  const int64_t stride = (int64_t)rows * (width + 2);
+  float *first = job.partials + item.partial, *max = first + (int64_t)rows * width, *sum = max + rows;
+  for (int i = 0; i < rows; i++) {
+    for (int p = 1; p < item.parts; p++) {
+      const float *other = first + p * stride, other_max = other[rows * width + i], other_sum = other[rows * (width + 1) + i];
+      const float peak = max[i] > other_max ? max[i] : other_max;
+      if (peak == -kInf) continue;
+      const float keep = exp_of(max[i] - peak), take = exp_of(other_max - peak);
+      for (int d = 0; d < width; d++) first[i * width + d] = first[i * width + d] * keep + other[i * width + d] * take;
+      sum[i] = sum[i] * keep + other_sum * take;
+      max[i] = peak;
+    }
+  }
+  finish<S>(job, item, rows, first, max, sum);
+}
+
+template <class S> void run_item(const Job &job, const Item &item, float *scratch) {
+  const AttendArgs &a = *job.args;
+  const Shape &shape = job.shape;
+  const int group = a.num_heads / a.num_kv_heads, rows = item.num_queries * group, pages_per_block = a.block_size / kPage;
+  const int64_t key_words = (int64_t)shape.key_rows * kPage, value_words = (int64_t)kPage / S::kPair * shape.width;
+  float *acc = item.parts > 1 ? job.partials + item.partial + (int64_t)item.part * rows * (shape.width + 2) : scratch;
+  float *max = acc + (int64_t)rows * shape.width, *sum = max + rows;
+  auto *query = (typename S::Word *)(scratch + (int64_t)job.max_rows * (shape.width + 2));
+  int *first = (int *)(query + (int64_t)job.max_rows * shape.query_words), *last = first + job.max_rows;
+  memset(acc, 0, (size_t)rows * shape.width * 4);
+  const int position = a.seq_lens[item.seq] - a.query_start[item.seq + 1] + item.query;
+  for (int i = 0; i < rows; i++) {
+    max[i] = -kInf, sum[i] = 0.f;
+    last[i] = position + i / group + 1;
+    first[i] = a.window > 0 && last[i] > a.window ? last[i] - a.window : 0;
+    const int64_t at = (item.query + i / group) * a.query_token_stride + (item.head * group + i % group) * a.query_head_stride;
+    S::put_query(query + (int64_t)i * shape.query_words, (const typename S::Element *)a.query + at, a.head_size);
+  }
+  const int32_t *table = a.block_tables + (int64_t)item.seq * a.table_stride;
+  const auto page_of = [&](int token) {
+    const int page = token / kPage;
+    return ((int64_t)table[page / pages_per_block] * pages_per_block + page % pages_per_block) * a.num_kv_heads + item.head;
+  };
+  for (int t = item.lo / kPage * kPage; t < item.hi; t += kTile) {
+    Tile tile;
+    tile.start = t, tile.size = item.hi - t < kTile ? item.hi - t : kTile;
+    for (int g = 0; g * kPage < tile.size; g++) {
+      const int64_t page = page_of(t + g * kPage);
+      tile.keys[g] = (const uint32_t *)a.keys + page * key_words;
+      tile.values[g] = (const uint32_t *)a.values + page * value_words;
+      if (t + kTile + g * kPage < item.hi) {  // pages are scattered: the hardware prefetcher cannot follow them
+        const int64_t next = page_of(t + kTile + g * kPage);
+        for (int64_t w = 0; w < key_words; w += 16) __builtin_prefetch((const uint32_t *)a.keys + next * key_words + w);
+        for (int64_t w = 0; w < value_words; w += 16) __builtin_prefetch((const uint32_t *)a.values + next * value_words + w);
+      }
+    }
+    for (int r = 0; r < rows; r += kBlock) {
+      const int count = rows - r < kBlock ? rows - r : kBlock;
+      if (last[r + count - 1] <= t || first[r] >= t + tile.size) continue;  // rows are in order of position
+      attend_rows<S, kBlock>(count, shape, query + (int64_t)r * shape.query_words, tile,
+                             {first + r, last + r, acc + (int64_t)r * shape.width, max + r, sum + r});
+    }
+  }
+  if (item.parts == 1) return finish<S>(job, item, rows, acc, max, sum);
+  if (__atomic_sub_fetch(&job.pending[item.group], 1, __ATOMIC_ACQ_REL) == 0) merge<S>(job, item, rows);
+}
+
+template <class S> void run_share(void *data) {
+  Job &job = *(Job *)data;
+  const int me = job.num_items == 1 ? 0 : omp_get_thread_num();
+  for (int i; (i = __atomic_fetch_add(&job.next, 1, __ATOMIC_RELAXED)) < job.num_items;)
+    run_item<S>(job, job.items[job.num_items - 1 - i], job.scratch + me * job.scratch_words);
+}
+
+// Cuts the batch into items; with `items` null it only counts. Returns the floats that partial results take.
+int64_t cut(const AttendArgs &a, int64_t part_cost, int width, Item *items, int32_t *pending, int *num_items) {
+  const int group = a.num_heads / a.num_kv_heads;
+  const int most = kRows / group < 1 ? 1 : kRows / group < kQueries ? kRows / group : kQueries;
+  int n = 0, groups = 0;
+  int64_t partial = 0;
+  for (int b = 0; b < a.num_seqs; b++) {
+    for (int q = a.query_start[b]; q < a.query_start[b + 1]; q += most) {
+      const int left = a.query_start[b + 1] - q, count = left < most ? left : most, rows = count * group;
+      const int first = a.seq_lens[b] - left, hi = first + count;
+      const int lo = a.window > 0 && first + 1 > a.window ? first + 1 - a.window : 0, base = lo / kPage * kPage;
+      int64_t size = part_cost / (rows + 8) / kTile * kTile;
+      size = size < 256 ? 256 : size;
+      const int parts = (int)((hi - base + size - 1) / size);
+      for (int h = 0; h < a.num_kv_heads; h++) {
+        for (int p = 0; p < parts && items; p++) {
+          const int from = p == 0 ? lo : (int)(base + p * size), to = p + 1 == parts ? hi : (int)(base + (p + 1) * size);
+          items[n + p] = {b, h, q, count, from, to, parts, p, partial, groups};
+        }
+        n += parts;
+        if (parts > 1) {
+          if (items) pending[groups] = parts;
+          groups++, partial += (int64_t)parts * rows * (width + 2);
+        }
+      }
+    }
+  }
+  *num_items = n;
+  return partial;
+}
+
+template <class S> int attend(const AttendArgs &a) {
+  const int group = a.num_heads / a.num_kv_heads;
+  Job job = {};
+  job.args = &a;
+  job.shape.key_rows = (a.head_size + S::kPair - 1) / S::kPair;
+  job.shape.query_words = job.shape.key_rows * S::kWords;
+  job.shape.width = (a.value_head_size + 15) / 16 * 16;
+  job.shape.scale = a.scale, job.shape.softcap = a.softcap;
+  job.max_rows = group > kRows ? group : kRows;
+  int64_t cost = 0, tokens = 0;
+  for (int b = 0; b < a.num_seqs; b++) {
+    const int queries = a.query_start[b + 1] - a.query_start[b], seen = a.seq_lens[b];
+    const int context = a.window > 0 && seen > a.window + queries ? a.window + queries : seen;
+    const int tiles = (queries * group + kRows - 1) / kRows;
+    tokens += (int64_t)context * tiles * a.num_kv_heads;
+    cost += (int64_t)context * a.num_kv_heads * (queries * group + 8 * tiles);
+  }
+  // Waking the pool costs more than a few pages do. Never some of the threads: the pool would be torn down and grown.
+  const int threads = tokens * (a.head_size + a.value_head_size) < 16384 ? 1 : a.num_threads;
+  const int64_t part_cost = cost / threads + 1;
+  const int64_t partial = cut(a, part_cost, job.shape.width, 0, 0, &job.num_items);
+  if (job.num_items == 0) return 0;
+  job.scratch_words = ((int64_t)job.max_rows * (job.shape.width + 4 + job.shape.query_words) + 15) / 16 * 16;
+  const int64_t floats = job.scratch_words * threads + (partial + 15) / 16 * 16;
+  void *memory;
+  if (posix_memalign(&memory, 64, floats * sizeof(float) + job.num_items * (sizeof(Item) + sizeof(int32_t)))) return 1;
+  job.scratch = (float *)memory;
+  job.partials = job.scratch + job.scratch_words * threads;
+  job.items = (Item *)(job.scratch + floats);
+  job.pending = (int32_t *)(job.items + job.num_items);
+  cut(a, part_cost, job.shape.width, job.items, job.pending, &job.num_items);
+  if (threads == 1)
+    run_share<S>(&job);
+  else
+    GOMP_parallel(run_share<S>, &job, threads, 0);
+  free(memory);
+  return 0;
+}
+}  // namespace
+
+#define SPECSERVE_JOIN(a, b) a##b
+#define SPECSERVE_NAME(isa) SPECSERVE_JOIN(specserve_attend_, isa)
+// Returns 0, or 1 when memory for the scratch space cannot be had.
+extern "C" int SPECSERVE_NAME(SPECSERVE_ISA)(const AttendArgs *a) {
+  if (!a->is_bf16) return attend<Float32>(*a);
+#ifdef __AVX512BF16__
+  return attend<Bfloat16>(*a);
+#else
+  return attend<Bfloat16Widened>(*a);
+#endif
+}
+#endif
