@@ -76,9 +76,7 @@ class Kernel:
         if not present:
             raise KernelUnavailableError("this processor has neither AVX2 nor AVX-512")
         if isa is not None and isa not in present:
-            raise KernelUnavailableError(
-                f"instruction set {isa!r} asked for; this processor has {', '.join(present)}"
-            )
+            raise KernelUnavailableError(f"{isa!r} was asked for; this processor has {', '.join(present)}")
         return isa or present[0]
 
     def max_threads(self) -> int:
@@ -118,9 +116,8 @@ class Kernel:
         error = (found.float() - wanted.float()).abs().max().item()
         limit = 1e-4 if dtype == torch.float32 else 3e-2
         if not error <= limit:
-            raise KernelUnavailableError(
-                f"the kernel is off by {error:.1e} ({self.isa}, {dtype}, limit {limit:.0e})"
-            )
+            where = f"{self.isa}, {dtype}, limit {limit:.0e}"
+            raise KernelUnavailableError(f"the kernel's self-test is off by {error:.1e} ({where})")
 
 
 def _slots(table: Tensor, length: int) -> Tensor:

@@ -91,8 +91,11 @@ def attend_one_sequence(
     """
     exact = torch.float64 if query.dtype == torch.float64 else torch.float32
     query_len, seq_len = query.shape[0], keys.shape[0]
+    # Blocks behind every query's window may hold another sequence by now.
+    first = 0 if spec.window is None else max(0, seq_len - query_len + 1 - spec.window)
+    keys, values = keys[first:], values[first:]
     at_query = torch.arange(seq_len - query_len, seq_len, device=query.device)[:, None]
-    at_key = torch.arange(seq_len, device=query.device)[None, :]
+    at_key = torch.arange(first, seq_len, device=query.device)[None, :]
     visible = at_key <= at_query
     if spec.window is not None:
         visible &= at_key > at_query - spec.window
@@ -105,6 +108,6 @@ def attend_one_sequence(
         scores = scores.masked_fill(~visible, float("-inf"))
         if sinks is not None:
             scores = torch.cat([scores, sinks[head].to(exact).expand(query_len, 1)], dim=1)
-        probabilities = torch.softmax(scores, dim=1)[:, :seq_len]
+        probabilities = torch.softmax(scores, dim=1)[:, : keys.shape[0]]
         out[:, head] = (probabilities @ values[:, kv_head].to(exact)).to(query.dtype)
     return out

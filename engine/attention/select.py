@@ -28,7 +28,7 @@ def select_backend(
     names = list(BACKENDS) if name in (None, "auto") else [str(name)]
     reasons: list[str] = []
     for candidate in names:
-        backend, reason = _load(candidate)
+        backend, reason = load_backend(candidate)
         if backend is not None:
             size = block_size if block_size is not None else backend.default_block_size()
             refusal = backend.refuses(layers, device, size)
@@ -46,11 +46,11 @@ def select_backend(
     raise UnsupportedModelError(cause, remedy)
 
 
-def _load(name: str) -> tuple[type[AttentionBackend] | None, str]:
+def load_backend(name: str) -> tuple[type[AttentionBackend] | None, str]:
     """The backend's class, or None and why it cannot be imported."""
     try:
         return BACKENDS.load(name), ""
     except KeyError as error:
         return None, str(error.args[0])
-    except ImportError as error:
-        return None, f"cannot be imported: {error}"
+    except Exception as error:  # a package built for another torch raises anything while it is imported
+        return None, f"cannot be imported ({type(error).__name__}: {error})"
