@@ -85,9 +85,7 @@ def test_with_a_broken_compiler_torch_attends(
 ) -> None:
     compiler = tmp_path / "broken-c++"
     fail = "echo 'x.cpp:1: error: out of luck'; exit 7"
-    compiler.write_text(f"#!/bin/sh
-case $1 in --version) echo broken 1.0;; *) {fail};; esac
-")
+    compiler.write_text(f"#!/bin/sh\ncase $1 in --version) echo broken 1.0;; *) {fail};; esac\n")
     compiler.chmod(0o755)
     monkeypatch.setenv("CXX", str(compiler))
     note = kernel_missing(CpuBackend([spec_of()], CPU, 16))
