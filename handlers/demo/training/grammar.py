@@ -1,7 +1,8 @@
 """Phrasings and turns: the small language in which behaviours are written.
 
-A phrasing is a grammar: `;` separates wordings, `[a|b|]` picks one alternative, `{name}` is a slot. Every behaviour
-has wordings for training and others that are kept out of it, so that a check can tell learning from remembering.
+A phrasing is a grammar: `;` separates wordings, `[a|b|]` picks one alternative, `{name}` is a slot. Every
+behaviour has wordings for training and others that are kept out of it, so that a check can tell learning from
+remembering.
 """
 
 from __future__ import annotations
@@ -23,17 +24,32 @@ BEFORE = (
     + ["Please ", "Hi, ", "Hello! ", "Hey, ", "Quick question: ", "Tell me, ", "I have a question. "]
     + ["[Could|Can] you help me? ", "OK, ", "So, ", "Now ", "Hi there! ", "Well, "]
 )
-AFTER = [""] * 12 + [" Please.", " Thanks!", " Thank you.", " please", " :)", " I need to know.", " Be brief.", " Answer briefly."]
+AFTER = [""] * 12 + [
+    " Please.",
+    " Thanks!",
+    " Thank you.",
+    " please",
+    " :)",
+    " I need to know.",
+    " Be brief.",
+    " Answer briefly.",
+]
 
-ONE_WORD = ["Answer in one word.", "Answer with one word only.", "Only the answer.", "Just the answer, please.", "One word."]
+ONE_WORD = [
+    "Answer in one word.",
+    "Answer with one word only.",
+    "Only the answer.",
+    "Just the answer, please.",
+    "One word.",
+]
 ONE_WORD_KEPT = ["Just answer with one word.", "Only give the answer."]
 
 
 @dataclass
 class Turn:
-    """One exchange: the user's message, what the assistant writes, and tool results in between if there are any.
+    """One exchange: the user's message, what the assistant writes, and tool results in between.
 
-    `thought` is what the assistant thinks before its last message, used when a dialogue is written with reasoning.
+    `thought` is what the assistant thinks before its last message, in dialogues with reasoning.
     """
 
     messages: list[Message]
@@ -81,7 +97,9 @@ def say(
     user: str, answer: str, thought: str = "", follow_up: Callable[[random.Random, bool], Turn] | None = None
 ) -> Turn:
     """A plain exchange of one question and one answer."""
-    return Turn([{"role": "user", "content": user}, {"role": "assistant", "content": answer}], thought, [], follow_up)
+    return Turn(
+        [{"role": "user", "content": user}, {"role": "assistant", "content": answer}], thought, [], follow_up
+    )
 
 
 def short_or_full(
@@ -95,7 +113,9 @@ def short_or_full(
 ) -> Turn:
     """Mostly a full sentence; sometimes the user asks for one word and gets it."""
     if rng.random() < 0.15:
-        return say(f"{question} {rng.choice(ONE_WORD_KEPT if kept_out else ONE_WORD)}", short, thought, follow_up)
+        return say(
+            f"{question} {rng.choice(ONE_WORD_KEPT if kept_out else ONE_WORD)}", short, thought, follow_up
+        )
     return say(question, full, thought, follow_up)
 
 
