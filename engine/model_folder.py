@@ -1,0 +1,99 @@
+"""Where a model lives: a folder as it is, or a hub id brought into the local cache. Imports no torch."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from specserve.engine.errors import ModelLoadError
+
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+WANTED_FILES = ["*.json", "*.safetensors", "*.model", "*.jinja", "*.txt", "*.tiktoken", "*.py"]
+"""Everything a model folder may need here: pickled weights are never fetched."""
+
+
+def resolve_model_folder(path: str, revision: str | None = None) -> Path:
+    """The folder of `path`, which is a folder or a hub id such as `org/name`.
+
+    Raises ModelLoadError when neither leads to a folder with a config.json.
+    """
+    folder = Path(path).expanduser()
+    if folder.is_dir():
+        return _checked(folder)
+    if folder.exists():
+        raise ModelLoadError(
+            f"{path} is a file, not a model folder",
+            "pass the folder that holds config.json and *.safetensors",
+        )
+    looks_local = path.startswith((".", "/", "~")) or path.count(os.sep) > 1
+    if looks_local or HUB_ID.fullmatch(path) is None:
+        raise ModelLoadError(
+            f"{path} does not exist",
+            "pass an existing model folder, or a hub id such as Qwen/Qwen2.5-0.5B-Instruct",
+        )
+    return _checked(_download(path, revision))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Raises ModelLoadError when the file is not a JSON object."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelLoadError(
+            f"{path} cannot be read: {error}", "download or export the model again"
+        ) from error
+    if not isinstance(value, dict):
+        raise ModelLoadError(
+            f"{path} holds a {type(value).__name__}, not a JSON object", "download or export the model again"
+        )
+    return value
+
+
+def _checked(folder: Path) -> Path:
+    if not (folder / "config.json").is_file():
+        raise ModelLoadError(
+            f"{folder} is not a model folder: it has no config.json",
+            "pass the folder that transformers' save_pretrained wrote, or a hub id",
+        )
+    return folder
+
+
+def _download(name: str, revision: str | None) -> Path:
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=WANTED_FILES))
+    except GatedRepoError as error:
+        raise ModelLoadError(
+            f"{name} is gated on the hub", "accept its licence there and set HF_TOKEN"
+        ) from error
+    except RevisionNotFoundError as error:
+        raise ModelLoadError(
+            f"{name} has no revision {revision!r} on the hub", "pass another --revision or none"
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise ModelLoadError(
+            f"{name} is neither a local folder nor a model on the hub",
+            "check the spelling; a private model needs HF_TOKEN",
+        ) from error
+    except (OfflineModeIsEnabled, LocalEntryNotFoundError) as error:
+        raise ModelLoadError(
+            f"{name} is neither a local folder nor in the local hub cache, and the hub cannot be reached",
+            "pass a folder, or connect to the network and unset HF_HUB_OFFLINE",
+        ) from error
+    except (HfHubHTTPError, OSError, RuntimeError) as error:
+        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelLoadError(
+            f"{name} could not be downloaded: {first_line}", "try again, or pass a local folder"
+        ) from error

@@ -1,0 +1,87 @@
+"""One step's batch as tensors: flat token ids and positions, and what attention needs to know."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from specserve.engine.attention.backend import AttentionMetadata
+from specserve.engine.batch import ScheduledBatch
+from specserve.engine.request import Request
+
+
+@dataclass(frozen=True, slots=True)
+class StepInputs:
+    """T tokens of B sequences, R of which are sampled.
+
+    token_ids    [1, T] int64   sequences one after the other, in the batch's order
+    positions    [1, T] int64   each token's place in its own sequence
+    sample_rows  [R] int64      index in T of the last token of every sequence that is sampled
+    sampling     those R requests, in the same order
+    """
+
+    token_ids: Tensor
+    positions: Tensor
+    sample_rows: Tensor
+    sampling: list[Request]
+    attention: AttentionMetadata
+
+
+def build_inputs(batch: ScheduledBatch, block_size: int, device: torch.device) -> StepInputs:
+    """Raises ValueError when a block table is too short for the tokens scheduled."""
+    scheduled = batch.requests
+    query_lens = [item.num_new_tokens for item in scheduled]
+    seq_lens = [item.start + item.num_new_tokens for item in scheduled]
+    num_seqs, num_tokens = len(scheduled), sum(query_lens)
+    query_start = np.zeros(num_seqs + 1, dtype=np.int32)
+    np.cumsum(query_lens, out=query_start[1:])
+
+    width = max((-(-length // block_size) for length in seq_lens), default=0)
+    block_tables = np.zeros((num_seqs, width), dtype=np.int32)
+    token_ids = np.empty(num_tokens, dtype=np.int64)
+    for row, item in enumerate(scheduled):
+        num_blocks = -(-seq_lens[row] // block_size)
+        table = item.request.block_table
+        if len(table) < num_blocks:
+            raise ValueError(
+                f"request {item.request.request_id} has {len(table)} blocks of {block_size} tokens, "
+                f"{num_blocks} are needed for {seq_lens[row]} tokens"
+            )
+        block_tables[row, :num_blocks] = table[:num_blocks]
+        known = item.request.token_ids
+        if item.num_new_tokens == 1:
+            token_ids[query_start[row]] = known[item.start]
+        else:
+            token_ids[query_start[row] : query_start[row + 1]] = known[item.start : seq_lens[row]]
+
+    # Token t of sequence b has the position start[b] + (t - query_start[b]).
+    owner = np.repeat(np.arange(num_seqs), query_lens)
+    shift = np.array([item.start for item in scheduled], dtype=np.int64) - query_start[:-1]
+    positions = np.arange(num_tokens, dtype=np.int64) + shift[owner]
+    blocks = block_tables[owner, positions // block_size].astype(np.int64)
+    slot_mapping = blocks * block_size + positions % block_size
+
+    samples = np.array([item.samples for item in scheduled], dtype=bool)
+    num_decodes = next((row for row, length in enumerate(query_lens) if length != 1), num_seqs)
+
+    def tensor(array: np.ndarray) -> Tensor:
+        return torch.from_numpy(array).to(device)
+
+    return StepInputs(
+        token_ids=tensor(token_ids)[None],
+        positions=tensor(positions)[None],
+        sample_rows=tensor((query_start[1:][samples] - 1).astype(np.int64)),
+        sampling=[item.request for item in scheduled if item.samples],
+        attention=AttentionMetadata(
+            query_start=tensor(query_start),
+            seq_lens=tensor(np.array(seq_lens, dtype=np.int32)),
+            block_tables=tensor(block_tables),
+            slot_mapping=tensor(slot_mapping),
+            num_decodes=num_decodes,
+            query_lens=query_lens,
+            seq_lens_list=seq_lens,
+        ),
+    )

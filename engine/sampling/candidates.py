@@ -1,0 +1,65 @@
+"""The most likely tokens of each row without sorting the vocabulary: exact, in two levels.
+
+The vocabulary is cut into groups of 64. The k largest values lie in the k groups with the largest maxima, so
+only those groups are looked at. The maxima are computed once per step and serve the greedy choice, the check
+for finite values, logprobs and candidate lists alike.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+GROUP = 64
+
+
+class GroupedLogits:
+    """logits [R, V] float32 with the maxima [R, G] of groups of 64 ids; the last group may be shorter."""
+
+    def __init__(self, logits: Tensor) -> None:
+        self.logits = logits
+        self.maxima = group_maxima(logits)
+
+    def refresh(self, rows: Tensor) -> None:
+        """After an edit of these rows of the logits."""
+        self.maxima[rows] = group_maxima(self.logits[rows])
+
+    def row_maxima(self) -> Tensor:
+        """[R]; NaN where a row has one."""
+        return self.maxima.amax(-1)
+
+    def argmax(self) -> Tensor:
+        """[R] int64; the lowest id among equals."""
+        group = self.maxima.argmax(-1, keepdim=True)
+        values, ids = _members(self.logits, group)
+        return ids.gather(1, values.argmax(-1, keepdim=True))[:, 0]
+
+    def top(self, rows: Tensor | None, k: int) -> tuple[Tensor, Tensor]:
+        """The k largest logits of the given rows (None: all), descending, and their ids: [r, k] each."""
+        logits = self.logits if rows is None else self.logits[rows]
+        maxima = self.maxima if rows is None else self.maxima[rows]
+        num_groups, vocab_size = maxima.shape[1], logits.shape[1]
+        k = min(k, vocab_size)
+        if 2 * k >= num_groups:
+            values, ids = logits.topk(k, -1)
+            return values, ids
+        values, ids = _members(logits, maxima.topk(k, -1).indices)
+        best = values.topk(k, -1)
+        return best.values, ids.gather(1, best.indices)
+
+
+def group_maxima(logits: Tensor) -> Tensor:
+    num_rows, vocab_size = logits.shape
+    whole = vocab_size // GROUP * GROUP
+    maxima = logits[:, :whole].view(num_rows, whole // GROUP, GROUP).amax(-1)
+    if whole < vocab_size:
+        maxima = torch.cat([maxima, logits[:, whole:].amax(-1, keepdim=True)], -1)
+    return maxima
+
+
+def _members(logits: Tensor, groups: Tensor) -> tuple[Tensor, Tensor]:
+    """Values and ids [r, g * 64] of groups [r, g]; places past the vocabulary are -inf."""
+    ids = (groups[..., None] * GROUP + torch.arange(GROUP, device=logits.device)).flatten(1)
+    last = logits.shape[1] - 1
+    values = logits.gather(1, ids.clamp(max=last))
+    return values.masked_fill_(ids > last, float("-inf")), ids

@@ -1,0 +1,65 @@
+"""What the sampler needs to know of a step's requests, sorted by need: plain rows pay for nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from specserve.engine.request import Request
+
+CANDIDATE_SIZES = (64, 256, 1024)
+"""Sizes of candidate lists; a row with `top_k` gets the smallest that holds it, or else a full sort."""
+
+
+@dataclass(slots=True)
+class SamplingMetadata:
+    """Row numbers of the logits by what their requests ask for. Each row is in exactly one of `greedy`,
+    `plain`, `top_k` and `top_p`; `edited` and `logprobs` come on top.
+
+    requests    one per row
+    greedy      temperature 0
+    plain       the whole vocabulary (possibly min_p)
+    top_k       rows by the size of candidate list that holds their top_k; None: more than the largest
+    top_p       top_p without top_k
+    edited      rows whose logits a processor changes
+    logprobs    rows that report logprobs
+    """
+
+    requests: Sequence[Request]
+    eos_token_ids: tuple[int, ...] = ()
+    greedy: list[int] = field(default_factory=list)
+    plain: list[int] = field(default_factory=list)
+    top_k: dict[int | None, list[int]] = field(default_factory=dict)
+    top_p: list[int] = field(default_factory=list)
+    edited: list[int] = field(default_factory=list)
+    logprobs: list[int] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, requests: Sequence[Request], eos_token_ids: tuple[int, ...] = ()) -> SamplingMetadata:
+        metadata = cls(requests, eos_token_ids)
+        for row, request in enumerate(requests):
+            params = request.params
+            if params.is_greedy:
+                metadata.greedy.append(row)
+            elif params.top_k:
+                size = next((size for size in CANDIDATE_SIZES if params.top_k <= size), None)
+                metadata.top_k.setdefault(size, []).append(row)
+            elif params.top_p < 1.0:
+                metadata.top_p.append(row)
+            else:
+                metadata.plain.append(row)
+            if needs_edit(request):
+                metadata.edited.append(row)
+            if params.logprobs is not None:
+                metadata.logprobs.append(row)
+        return metadata
+
+
+def needs_edit(request: Request) -> bool:
+    params = request.params
+    return (
+        bool(params.logit_bias)
+        or bool(params.allowed_token_ids)
+        or params.has_penalties
+        or request.num_generated_tokens < params.min_tokens
+    )

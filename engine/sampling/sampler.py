@@ -1,0 +1,233 @@
+"""Chooses the next token of every row of logits.
+
+Order of operations:
+ 1. Rows with NaN or without any finite logit fail alone.
+ 2. Logprobs are taken from the raw distribution, for rows that report them.
+ 3. logit_bias, allowed_token_ids, min_tokens (`logits_processors`, in this order).
+ 4. repetition_penalty, then presence_penalty and frequency_penalty (same table).
+ 5. Rows with temperature 0 take the largest logit and are done.
+ 6. Division by the temperature.
+ 7. top_k: exactly the k most likely stay.
+ 8. top_p: of those, renormalised, the fewest that together reach top_p stay, the most likely first.
+ 9. min_p: of those, the ones at least min_p times as likely as the most likely stay.
+10. One uniform number per row picks a token by the inverse of the cumulative distribution of what stayed.
+
+A row's result depends on its own logits and request only: rows are grouped by need, so that one with a costly
+wish does not slow the others, and the group a row falls into never depends on its neighbours.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from specserve.engine.batch import SampledToken
+from specserve.engine.params import SamplingParams
+from specserve.engine.sampling.candidates import GROUP, GroupedLogits
+from specserve.engine.sampling.logits_processors import edit_logits
+from specserve.engine.sampling.logprobs import RawLogprobs
+from specserve.engine.sampling.metadata import SamplingMetadata
+from specserve.engine.sampling.uniforms import uniforms
+
+TOP_P_CANDIDATES = (256, 2048)
+"""Sizes of candidate lists tried for top_p alone; a row they do not satisfy is sorted whole."""
+NOT_FINITE = "the model computed logits that are not finite for this request"
+NOTHING_ALLOWED = "no token is left to choose: allowed_token_ids, logit_bias and min_tokens exclude all"
+
+
+class Sampler:
+    """`seed` keys the draws of requests that bring no seed of their own."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self._seed = seed
+        self._scratch = torch.empty(0)
+
+    def sample(self, logits: Tensor, metadata: SamplingMetadata) -> list[SampledToken | str]:
+        """logits [R, V] of any floating-point type, R requests → a token each, or why there is none.
+
+        float32 logits are edited in place.
+        """
+        grouped = GroupedLogits(logits if logits.dtype == torch.float32 else logits.float())
+        raw_maxima = grouped.row_maxima().tolist()
+        failed = {row: NOT_FINITE for row, value in enumerate(raw_maxima) if not math.isfinite(value)}
+        raw = self._raw_logprobs(grouped, metadata)
+        if metadata.edited:
+            edit_logits(grouped.logits, metadata.requests, metadata.edited, metadata.eos_token_ids)
+            grouped.refresh(torch.tensor(metadata.edited, device=logits.device))
+            for row, value in enumerate(grouped.row_maxima().tolist()):
+                if row not in failed and not math.isfinite(value):
+                    failed[row] = NOTHING_ALLOWED
+        if failed:  # keep NaN out of what follows; these rows' tokens are not used
+            rows = torch.tensor(list(failed), device=logits.device)
+            grouped.logits[rows] = 0.0
+            grouped.maxima[rows] = 0.0
+        token_ids = self._choose(grouped, metadata)
+        reports = raw.report(token_ids) if raw is not None else {}
+        return [
+            failed[row] if row in failed else SampledToken(token_id, reports.get(row))
+            for row, token_id in enumerate(token_ids.tolist())
+        ]
+
+    def _raw_logprobs(self, grouped: GroupedLogits, metadata: SamplingMetadata) -> RawLogprobs | None:
+        if not metadata.logprobs:
+            return None
+        num_top = [metadata.requests[row].params.logprobs or 0 for row in metadata.logprobs]
+        return RawLogprobs(grouped, metadata.logprobs, num_top, copy=bool(metadata.edited))
+
+    def _choose(self, grouped: GroupedLogits, metadata: SamplingMetadata) -> Tensor:
+        """[R] int64 token ids."""
+        logits = grouped.logits
+        if len(metadata.greedy) == len(logits):
+            return grouped.argmax()
+        token_ids = grouped.argmax()
+        draws = uniforms(metadata.requests, self._seed)
+        params = [request.params for request in metadata.requests]
+        groups = [(rows, size) for size, rows in metadata.top_k.items()]
+        for rows, size in groups:
+            index = torch.tensor(rows, device=logits.device)
+            values, ids = grouped.top(index, logits.shape[1] if size is None else size)
+            token_ids[index] = draw_candidates(values, ids, [params[row] for row in rows], draws[rows])
+        if metadata.top_p:
+            self._choose_top_p(grouped, metadata.top_p, params, draws, token_ids)
+        if metadata.plain:
+            index = torch.tensor(metadata.plain, device=logits.device)
+            token_ids[index] = self._draw_plain(grouped, metadata.plain, index, params, draws)
+        return token_ids
+
+    def _choose_top_p(
+        self,
+        grouped: GroupedLogits,
+        rows: Sequence[int],
+        params: Sequence[SamplingParams],
+        draws: NDArray[np.float64],
+        token_ids: Tensor,
+    ) -> None:
+        """Candidate lists of growing size until each row's holds the mass top_p of the whole vocabulary."""
+        logits = grouped.logits
+        index = torch.tensor(rows, device=logits.device)
+        temperatures = _column([params[row].temperature for row in rows], logits)
+        scaled = torch.div(logits[index], temperatures, out=self._buffer(len(rows), logits))
+        normaliser = scaled.logsumexp(-1, keepdim=True)
+        waiting = list(range(len(rows)))
+        for size in (*TOP_P_CANDIDATES, logits.shape[1]):
+            at = torch.tensor(waiting, device=logits.device)
+            values, ids = grouped.top(index[at], size)
+            mass = (values / temperatures[at] - normaliser[at]).double().exp().sum(-1).tolist()
+            whole = values.shape[1] == logits.shape[1]
+            done = [i for i, place in enumerate(waiting) if whole or mass[i] >= params[rows[place]].top_p]
+            if done:
+                pick = torch.tensor(done, device=logits.device)
+                chosen = [rows[waiting[i]] for i in done]
+                token_ids[torch.tensor(chosen, device=logits.device)] = draw_candidates(
+                    values[pick],
+                    ids[pick],
+                    [params[row] for row in chosen],
+                    draws[chosen],
+                    normaliser[at[pick]],
+                )
+            waiting = [place for i, place in enumerate(waiting) if i not in set(done)]
+            if not waiting:
+                return
+
+    def _draw_plain(
+        self,
+        grouped: GroupedLogits,
+        rows: Sequence[int],
+        index: Tensor,
+        params: Sequence[SamplingParams],
+        draws: NDArray[np.float64],
+    ) -> Tensor:
+        """The inverse cumulative distribution over the whole vocabulary, in order of ids."""
+        logits = grouped.logits
+        everything = len(rows) == len(logits)
+        temperatures = _column([params[row].temperature for row in rows], logits)
+        maxima = (grouped.maxima if everything else grouped.maxima[index]).amax(-1, keepdim=True)
+        weights = self._buffer(len(rows), logits)
+        torch.sub(logits if everything else logits[index], maxima, out=weights)
+        weights.div_(temperatures).exp_()  # 1 for the most likely token
+        if any(params[row].min_p > 0 for row in rows):
+            floor = _column([params[row].min_p for row in rows], logits)
+            weights.mul_(weights >= floor)
+        draw = torch.from_numpy(draws[list(rows)]).to(logits.device)
+        return pick_by_cumulative_weight(weights, draw)
+
+    def _buffer(self, num_rows: int, logits: Tensor) -> Tensor:
+        """[num_rows, V] float32, overwritten by the next caller: a fresh one costs a page fault per 4 KiB."""
+        size = num_rows * logits.shape[1]
+        if self._scratch.numel() < size or self._scratch.device != logits.device:
+            self._scratch = torch.empty(size, device=logits.device)
+        return self._scratch[:size].view(num_rows, logits.shape[1])
+
+
+def kept_probabilities(
+    values: Tensor, params: Sequence[SamplingParams], normaliser: Tensor | None = None
+) -> Tensor:
+    """Probabilities of candidates after temperature, top_k, top_p and min_p: zero for what does not stay.
+
+    values      [r, C] float32   logits, descending
+    normaliser  [r, 1]           logsumexp of logits / temperature over the whole vocabulary, for rows whose
+                                 candidates are not all that top_k leaves
+    Returns [r, C] float64, not renormalised.
+    """
+    device = values.device
+    scaled = values.double() / _column([p.temperature for p in params], values).double()
+    places = torch.arange(values.shape[1], device=device)
+    top_k = _column([p.top_k or values.shape[1] for p in params], values)
+    scaled = scaled.masked_fill(places >= top_k, float("-inf"))
+    total = scaled.logsumexp(-1, keepdim=True) if normaliser is None else normaliser.double()
+    probabilities = (scaled - total).exp()
+    before = probabilities.cumsum(-1) - probabilities
+    top_p = torch.tensor([p.top_p for p in params], dtype=torch.float64, device=device)[:, None]
+    min_p = torch.tensor([p.min_p for p in params], dtype=torch.float64, device=device)[:, None]
+    keep = ((before < top_p) | (top_p >= 1.0)) & (probabilities >= min_p * probabilities[:, :1])
+    return probabilities * keep
+
+
+def draw_candidates(
+    values: Tensor,
+    ids: Tensor,
+    params: Sequence[SamplingParams],
+    draws: NDArray[np.float64],
+    normaliser: Tensor | None = None,
+) -> Tensor:
+    """[r] token ids, one per row of candidates; arguments as in `kept_probabilities`, draws [r] in [0, 1)."""
+    weights = kept_probabilities(values, params, normaliser)
+    cumulative = weights.cumsum(-1)
+    target = torch.from_numpy(draws).to(values.device)[:, None] * cumulative[:, -1:]
+    place = torch.searchsorted(cumulative, target, right=True)
+    last = (weights > 0).sum(-1, keepdim=True) - 1  # the kept ones come first
+    return ids.gather(1, torch.minimum(place, last))[:, 0]
+
+
+def pick_by_cumulative_weight(weights: Tensor, draws: Tensor) -> Tensor:
+    """[r] places: the smallest whose cumulative weight exceeds draw × total.
+
+    weights [r, V] ≥ 0, draws [r] in [0, 1).
+    Sums of groups of 64 first, then the cumulative sum inside one group: no cumulative sum over V.
+    """
+    num_rows, vocab_size = weights.shape
+    whole = vocab_size // GROUP * GROUP
+    sums = weights[:, :whole].view(num_rows, whole // GROUP, GROUP).sum(-1)
+    if whole < vocab_size:
+        sums = torch.cat([sums, weights[:, whole:].sum(-1, keepdim=True)], -1)
+    cumulative = sums.double().cumsum(-1)
+    target = draws[:, None] * cumulative[:, -1:]
+    last_group = cumulative.shape[1] - 1 - (sums > 0).flip(-1).int().argmax(-1, keepdim=True)
+    group = torch.minimum(torch.searchsorted(cumulative, target, right=True), last_group)
+    target = target - torch.where(group > 0, cumulative.gather(1, (group - 1).clamp(min=0)), 0.0)
+    places = group * GROUP + torch.arange(GROUP, device=weights.device)
+    inside = weights.gather(1, places.clamp(max=vocab_size - 1)).double()
+    inside.masked_fill_(places >= vocab_size, 0.0)
+    last = GROUP - 1 - (inside > 0).flip(-1).int().argmax(-1, keepdim=True)
+    place = torch.minimum(torch.searchsorted(inside.cumsum(-1), target, right=True), last)
+    return places.gather(1, place)[:, 0]
+
+
+def _column(values: Sequence[float], like: Tensor) -> Tensor:
+    """[r, 1] float32 beside `like`."""
+    return torch.tensor(values, dtype=torch.float32, device=like.device)[:, None]
