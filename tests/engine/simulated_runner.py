@@ -1,0 +1,167 @@
+"""A runner without a model: it writes what a KV slot would depend on into the slot, and reads every prefix back.
+
+The content of a slot is a chain over salt, tokens and positions, so a request that reads a slot which somebody
+else has overwritten, or which was never computed, is found out at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from itertools import count
+
+from specserve.engine.api import GenerationRequest
+from specserve.engine.batch import RequestProgress, SampledToken, ScheduledBatch, StepOutput
+from specserve.engine.kv_cache.blocks import DUMMY_BLOCK
+from specserve.engine.kv_cache.manager import KVCacheManager
+from specserve.engine.params import SamplingParams
+from specserve.engine.request import Request
+from specserve.engine.scheduler import Scheduler
+
+EOS = 0
+VOCABULARY = 50
+NextToken = Callable[[int], int]
+
+
+def next_token(content: int) -> int:
+    """A model: the next token is a function of the whole prefix. Never EOS."""
+    return content % (VOCABULARY - 1) + 1
+
+
+def step_content(before: int, token_id: int) -> int:
+    return (before * 1_000_003 + token_id + 7) % (1 << 61)
+
+
+def contents(salt: str, token_ids: Iterable[int]) -> list[int]:
+    chain, content = [], hash(salt) % (1 << 61)
+    for token_id in token_ids:
+        content = step_content(content, token_id)
+        chain.append(content)
+    return chain
+
+
+def continuation(prompt: list[int], num_tokens: int, salt: str = "") -> list[int]:
+    """What the model generates when nothing ever goes wrong: the truth to compare with."""
+    tokens = list(prompt)
+    for _ in range(num_tokens):
+        tokens.append(next_token(contents(salt, tokens)[-1]))
+    return tokens[len(prompt) :]
+
+
+class SimulatedRunner:
+    """Slots by (block, offset); `choose` maps the last slot's content to the sampled token."""
+
+    def __init__(self, block_size: int, choose: NextToken = next_token) -> None:
+        self.block_size = block_size
+        self.choose = choose
+        self.slots: dict[tuple[int, int], int] = {}
+        self.num_computed = 0
+
+    def execute(self, batch: ScheduledBatch) -> StepOutput:
+        written: set[tuple[int, int]] = set()
+        chains: list[list[int]] = []
+        for item in batch.requests:
+            request = item.request
+            chain = contents(request.cache_salt, request.token_ids[: item.start + item.num_new_tokens])
+            chains.append(chain)
+            for position in range(item.start, len(chain)):
+                slot = self.slot(request, position)
+                assert slot not in written, "two requests write one slot"
+                assert slot[0] != DUMMY_BLOCK
+                written.add(slot)
+                self.slots[slot] = chain[position]
+                self.num_computed += 1
+        output = StepOutput()
+        for item, chain in zip(batch.requests, chains, strict=True):
+            assert [self.slots[self.slot(item.request, i)] for i in range(len(chain))] == chain
+            if item.samples:
+                output.sampled[item.request.request_id] = SampledToken(self.choose(chain[-1]))
+        return output
+
+    def slot(self, request: Request, position: int) -> tuple[int, int]:
+        return request.block_table[position // self.block_size], position % self.block_size
+
+
+class Served:
+    """A scheduler with its manager and a simulated runner; collects what each request generated."""
+
+    def __init__(
+        self,
+        *,
+        num_blocks: int = 101,
+        block_size: int = 4,
+        prefix_caching: bool = True,
+        max_num_seqs: int = 8,
+        max_num_batched_tokens: int = 64,
+        max_model_len: int = 10_000,
+    ) -> None:
+        self.cache = KVCacheManager(num_blocks, block_size, prefix_caching)
+        self.scheduler = Scheduler(
+            self.cache,
+            max_num_seqs=max_num_seqs,
+            max_num_batched_tokens=max_num_batched_tokens,
+            max_model_len=max_model_len,
+            eos_token_ids=[EOS],
+        )
+        self.runner = SimulatedRunner(block_size)
+        self.requests: dict[str, Request] = {}
+        self.generated: dict[str, list[int]] = {}
+        self.ended: dict[str, RequestProgress] = {}
+        self._ids = count()
+
+    def request(
+        self,
+        prompt: Iterable[int],
+        params: SamplingParams | None = None,
+        *,
+        salt: str = "",
+        priority: int = 0,
+        parent_id: str | None = None,
+        index: int = 0,
+        max_tokens: int = 4,
+    ) -> Request:
+        request_id = f"r{next(self._ids)}"
+        wanted = GenerationRequest(
+            request_id=request_id,
+            prompt_token_ids=list(prompt),
+            params=params or SamplingParams(max_tokens=max_tokens),
+            cache_salt=salt,
+            priority=priority,
+            parent_id=parent_id,
+            index=index,
+        )
+        self.requests[request_id] = Request.of(wanted)
+        self.generated[request_id] = []
+        return self.requests[request_id]
+
+    def add(self, *requests: Request) -> None:
+        for progress in self.scheduler.add(requests):
+            self.ended[progress.request_id] = progress
+
+    def siblings(self, prompt: list[int], n: int, max_tokens: int = 4) -> list[Request]:
+        return [
+            self.request(prompt, parent_id="parent", index=index, max_tokens=max_tokens) for index in range(n)
+        ]
+
+    def step(self) -> ScheduledBatch:
+        batch = self.scheduler.schedule()
+        self.take(self.scheduler.update(batch, self.runner.execute(batch)))
+        return batch
+
+    def take(self, progress: list[RequestProgress]) -> None:
+        assert len({item.request_id for item in progress}) == len(progress), (
+            "one progress per request and step"
+        )
+        for item in progress:
+            assert item.request_id not in self.ended
+            self.generated[item.request_id] += item.token_ids
+            if item.finish_reason is not None or item.error is not None:
+                self.ended[item.request_id] = item
+
+    def run(self, limit: int = 10_000) -> int:
+        """Step until idle; returns the number of steps."""
+        for steps in range(limit):
+            if not self.scheduler.has_requests:
+                assert self.cache.num_used_blocks == 0
+                return steps
+            assert self.step(), "requests wait, but nothing is scheduled"
+        raise AssertionError(f"not idle after {limit} steps")

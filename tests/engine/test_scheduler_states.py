@@ -1,0 +1,221 @@
+"""Random histories of the scheduler: nothing leaks, nothing is freed twice, no shared block is ever overwritten."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from simulated_runner import EOS, Served, contents, next_token
+
+from specserve.engine.api import FinishReason
+from specserve.engine.batch import ScheduledBatch
+from specserve.engine.kv_cache.blocks import DUMMY_BLOCK
+from specserve.engine.params import SamplingParams
+from specserve.engine.request import Phase, Request
+
+STEMS = [[n % 5 + 1 for n in range(40)], [3] * 40, [n * n % 7 + 1 for n in range(40)]]
+"""Prompts are cut from a few stems, so that prefixes are shared all the time."""
+
+
+class SchedulerStates(RuleBasedStateMachine):
+    @initialize(
+        num_blocks=st.integers(4, 14),
+        block_size=st.integers(1, 4),
+        prefix_caching=st.booleans(),
+        max_num_seqs=st.integers(1, 6),
+        extra_budget=st.integers(0, 12),
+    )
+    def start(
+        self, num_blocks: int, block_size: int, prefix_caching: bool, max_num_seqs: int, extra_budget: int
+    ) -> None:
+        self.served = Served(
+            num_blocks=num_blocks,
+            block_size=block_size,
+            prefix_caching=prefix_caching,
+            max_num_seqs=max_num_seqs,
+            max_num_batched_tokens=max_num_seqs + extra_budget,
+            max_model_len=35,
+        )
+        self.scheduler, self.cache = self.served.scheduler, self.served.cache
+        self.in_flight: ScheduledBatch | None = None
+        self.live: dict[str, Request] = {}
+        self.num_added = 0
+
+    @rule(
+        stem=st.sampled_from(STEMS),
+        num_prompt=st.integers(0, 30),
+        tail=st.lists(st.integers(1, 5), max_size=3),
+        max_tokens=st.integers(1, 20),
+        n=st.integers(1, 4),
+        salt=st.sampled_from(["", "", "a"]),
+        priority=st.sampled_from([0, 0, 0, -1, 2]),
+    )
+    def add(
+        self,
+        stem: list[int],
+        num_prompt: int,
+        tail: list[int],
+        max_tokens: int,
+        n: int,
+        salt: str,
+        priority: int,
+    ) -> None:
+        self.num_added += 1
+        requests = [
+            self.served.request(
+                stem[:num_prompt] + tail,
+                SamplingParams(max_tokens=max_tokens),
+                salt=salt,
+                priority=priority,
+                parent_id=f"p{self.num_added}" if n > 1 else None,
+                index=index,
+            )
+            for index in range(n)
+        ]
+        self.served.add(*requests)
+        num_tokens = num_prompt + len(tail)
+        fits = 1 <= num_tokens < self.scheduler.max_sequence_len
+        for request in requests:
+            assert (request.request_id in self.served.ended) == (not fits)
+            if fits:
+                self.live[request.request_id] = request
+
+    @precondition(lambda self: self.live)
+    @rule(data=st.data())
+    def abort(self, data: st.DataObject) -> None:
+        chosen = data.draw(st.lists(st.sampled_from(sorted(self.live)), min_size=1, max_size=4))
+        self.scheduler.abort([*chosen, "unknown"])
+        computing = {i.request.request_id for i in self.in_flight.requests} if self.in_flight else set()
+        for request_id in set(chosen):
+            if request_id not in computing:
+                assert self.live[request_id].is_finished
+            self.served.ended[request_id] = None  # type: ignore[assignment]  # anything said later is a mistake
+            if request_id not in computing:
+                del self.live[request_id]
+
+    @precondition(lambda self: self.in_flight is None)
+    @rule()
+    def schedule(self) -> None:
+        batch = self.scheduler.schedule()
+        assert bool(batch) == bool(self.live), "somebody always progresses"
+        assert batch.num_tokens <= self.scheduler._max_num_batched_tokens
+        assert len(self.scheduler._running) <= self.scheduler._max_num_seqs
+        ids = [item.request.request_id for item in batch.requests]
+        assert len(set(ids)) == len(ids)
+        lengths = [item.num_new_tokens for item in batch.requests]
+        assert lengths == sorted(lengths, key=lambda length: length > 1), "single tokens first"
+        for item in batch.requests:
+            request = item.request
+            assert request.phase is Phase.RUNNING
+            assert item.start == request.num_computed_tokens
+            end = item.start + item.num_new_tokens
+            assert item.num_new_tokens >= 1
+            assert end <= request.num_tokens
+            assert item.samples == (end == request.num_tokens)
+            assert len(request.block_table) * self.cache.block_size >= end
+        if batch:
+            first = min(self.scheduler._running, key=lambda r: (r.priority, r.arrival))
+            assert first.request_id in ids, "the first in order always progresses"
+            self.in_flight = batch
+        else:
+            self.scheduler.update(batch, self.served.runner.execute(batch))
+
+    @precondition(lambda self: self.in_flight is not None)
+    @rule(stop=st.sampled_from([2, 5, 30]), failing=st.booleans(), choice=st.integers(0, 5))
+    def update(self, stop: int, failing: bool, choice: int) -> None:
+        batch, self.in_flight = self.in_flight, None
+        assert batch is not None
+        self.served.runner.choose = lambda content: EOS if content % stop == 0 else next_token(content)
+        output = self.served.runner.execute(batch)
+        if failing and choice == 0 and output.sampled:
+            unlucky = sorted(output.sampled)[0]
+            del output.sampled[unlucky]
+            output.failed[unlucky] = "not finite"
+        computed = {item.request.request_id: item.start + item.num_new_tokens for item in batch.requests}
+        sampled = dict(output.sampled)
+        progress = self.scheduler.update(batch, output)
+        self.served.take(progress)
+        for item in progress:
+            request = self.live[item.request_id]
+            assert item.error == output.failed.get(item.request_id)
+            assert item.token_ids == ([sampled[item.request_id].token_id] if item.error is None else [])
+            if item.finish_reason is FinishReason.LENGTH:
+                assert request.num_tokens == request.max_num_tokens
+            elif item.finish_reason is FinishReason.STOP:
+                assert item.token_ids == [EOS]
+            elif item.error is None:
+                assert request.num_computed_tokens == request.num_tokens - 1 == computed[item.request_id]
+        for request_id in list(self.live):
+            if request_id in self.served.ended:
+                assert self.live[request_id].is_finished
+                del self.live[request_id]
+
+    @precondition(lambda self: hasattr(self, "cache"))
+    @rule()
+    def reset_prefix_cache(self) -> None:
+        self.cache.reset_prefix_cache()
+
+    @invariant()
+    def counts_equal_holders(self) -> None:
+        if not hasattr(self, "cache"):
+            return
+        holders = Counter(block for r in self.served.requests.values() for block in r.block_table)
+        pool = self.cache.pool
+        assert DUMMY_BLOCK not in holders
+        assert [pool.num_references(b) for b in range(pool.num_blocks)] == [
+            holders[b] for b in range(pool.num_blocks)
+        ]
+        assert self.cache.num_used_blocks == len(holders)
+        assert self.cache.num_used_blocks + self.cache.num_free_blocks == self.cache.num_usable_blocks
+        if not self.live:
+            assert self.cache.num_used_blocks == 0
+            assert not self.scheduler.has_requests
+            assert not self.scheduler._siblings
+
+    @invariant()
+    def only_running_requests_hold_blocks(self) -> None:
+        if not hasattr(self, "cache"):
+            return
+        for request in self.served.requests.values():
+            if request.phase is Phase.RUNNING:
+                assert len(request.block_table) * self.cache.block_size >= request.num_computed_tokens
+                assert request.num_computed_tokens < request.num_tokens
+            else:
+                assert not request.block_table
+                assert request.num_computed_tokens == 0
+        stats = self.scheduler.stats()
+        assert stats.num_running + stats.num_waiting == len(self.live)
+
+    @invariant()
+    def every_computed_slot_holds_its_own_prefix(self) -> None:
+        if not hasattr(self, "cache"):
+            return
+        runner = self.served.runner
+        for request in self.live.values():
+            chain = contents(request.cache_salt, request.token_ids[: request.num_computed_tokens])
+            assert [runner.slots[runner.slot(request, i)] for i in range(len(chain))] == chain
+
+    @invariant()
+    def shared_blocks_are_full_and_equal(self) -> None:
+        if not hasattr(self, "cache"):
+            return
+        size = self.cache.block_size
+        first_use: dict[int, tuple[int, list[int], str]] = {}
+        for request in self.live.values():
+            for index, block in enumerate(request.block_table):
+                use = (index, request.token_ids[: (index + 1) * size], request.cache_salt)
+                assert first_use.setdefault(block, use) == use
+
+    def teardown(self) -> None:
+        if not hasattr(self, "cache"):
+            return
+        if self.in_flight is not None:
+            self.update(stop=30, failing=False, choice=1)
+        self.served.run()
+        assert self.cache.num_used_blocks == 0
+
+
+TestSchedulerStates = SchedulerStates.TestCase
+TestSchedulerStates.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)
