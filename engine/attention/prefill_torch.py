@@ -1,4 +1,4 @@
-"""Prefill in plain torch, for layers and devices that have no fused prefill: float32, very wide heads, tests."""
+"""Prefill in plain torch, for what has no fused prefill: float32, very wide heads, devices without a GPU."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def torch_prefill(
         for first in range(0, query_len, PREFILL_ROWS):
             rows = min(PREFILL_ROWS, query_len - first)
             piece = slice(at + first, at + first + rows)
-            q = query[piece].float().unflatten(1, (num_kv_heads, num_heads // num_kv_heads))
+            q = query[piece].float().reshape(rows, num_kv_heads, num_heads // num_kv_heads, -1)
             scores = torch.einsum("qgrd,kgd->qgrk", q, k) * scale
             position = kv_len - query_len + first + torch.arange(rows, device=query.device)
             hidden = at_key > position[:, None]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import torch
 
 from specserve.engine.attention.backend import AttentionBackend, LayerSpec
@@ -10,12 +12,14 @@ from specserve.engine.registry import LazyRegistry
 
 BACKENDS: LazyRegistry[type[AttentionBackend]] = LazyRegistry(
     {
-        "xformers": "specserve.engine.attention.xformers:XFormersBackend",
+        "xformers": "specserve.engine.attention.xformers_backend:XFormersBackend",
         "cpu": "specserve.engine.attention.cpu:CpuBackend",
         "reference": "specserve.engine.attention.reference:ReferenceBackend",
     }
 )
 """In order of preference."""
+
+logger = logging.getLogger(__name__)
 
 
 def select_backend(
@@ -33,6 +37,9 @@ def select_backend(
             size = block_size if block_size is not None else backend.default_block_size()
             refusal = backend.refuses(layers, device, size)
             if refusal is None:
+                if device.type != "cpu":  # a CPU has one backend; elsewhere a slower one steps in
+                    for skipped in reasons:
+                        logger.warning("attention backend not used: %s", skipped)
                 return backend(layers, device, size)
             reason = refusal
         reasons.append(f"{candidate}: {reason}")

@@ -1,9 +1,9 @@
 """The only file that imports xformers: its paged decode kernel and its way to FlashAttention 2.
 
 Knows no batch and no cache, only tensors. Both operators are called through `FwOp.apply`, one floor below
-xformers' dispatcher: with a CUDA 13 build of torch the library inside the published wheel does not load, and then
-the dispatcher refuses every operator, although neither of these two needs that library (docs/adr/0002-xformers.md).
-`apply` checks nothing; what it needs is checked by `XFormersBackend.refuses` and `plan`.
+xformers' dispatcher: next to a CUDA 13 build of torch the library inside the published wheel does not load,
+and the dispatcher then refuses every operator, although neither of these two needs that library
+(docs/adr/0002-xformers.md). `apply` checks nothing; `XFormersBackend.refuses` and `plan` check what it needs.
 """
 
 from __future__ import annotations
@@ -24,37 +24,43 @@ from xformers.ops.fmha.attn_bias import (
     _SeqLenInfo,
 )
 
-MAX_TILE = 64
 NUM_WARPS = 4
 NUM_STAGES = 3
 """With these the compiled loop copies asynchronously; with xformers' own 2 warps and 1 stage it does not."""
-PIPELINE_BYTES = 64 * 128 * 2
-"""Up to this size of a tile of keys, three stages fit into the shared memory of every GPU since the A100."""
+MIN_TILE, MAX_TILE = 16, 64
+MAX_KEY_TILE_BYTES = 32 * 1024
+MAX_ROW_BYTES_OF_TALL_TILES = 256
+"""Together these keep the kernel below 99 KiB of shared memory, which every GPU since the A100 has."""
 
 Bias = Any
 """One of xformers' mask classes; the package is untyped."""
 
 
 class PagedDecode(triton_splitk.FwOp):  # type: ignore[misc]
-    """xformers' split-K operator with the launch configuration chosen by us.
+    """xformers' split-K operator with the launch configuration exactly as chosen by `get_operator`.
 
-    xformers asks the driver for the GPU's capability at every launch of a 128-wide head; this does not.
+    For 128-wide heads xformers would ask for the GPU's capability at every launch, and overrule the choice.
     """
 
     @classmethod
-    def get_extra_args(cls, *, M: int, **_: Any) -> dict[str, Any]:  # noqa: N803 (xformers' own name)
-        """M query rows share one key-value head: one tile of rows for all of them reads the keys once."""
+    def get_extra_args(cls, **_: Any) -> dict[str, Any]:
         return {
-            "BLOCK_M": min(max(16, 1 << (M - 1).bit_length()), MAX_TILE),
+            "BLOCK_M": cls.BLOCK_M,
             "BLOCK_N": cls.BLOCK_N,
             "num_warps": cls.NUM_WARPS,
             "num_stages": cls.NUM_STAGES,
         }
 
 
-def num_stages(tile: int, head_size: int, itemsize: int) -> int:
-    """Depth of the kernel's load pipeline for tiles of `tile` keys; wide heads must do with less memory."""
-    return NUM_STAGES if tile * head_size * itemsize <= PIPELINE_BYTES else 1
+def tile_shape(group: int, head_size: int, itemsize: int, block_size: int) -> tuple[int, int]:
+    """Query rows and keys of the kernel's tile.
+
+    The `group` query heads of one key-value head are the rows: one tile for all of them reads the keys once.
+    """
+    row_bytes = head_size * itemsize
+    tallest = MAX_TILE if row_bytes <= MAX_ROW_BYTES_OF_TALL_TILES else MIN_TILE
+    rows = min(max(MIN_TILE, 1 << (group - 1).bit_length()), tallest)
+    return rows, min(MAX_TILE, block_size, MAX_KEY_TILE_BYTES // row_bytes)
 
 
 class XFormersOperators:
@@ -118,15 +124,12 @@ class XFormersOperators:
         batch, num_heads, head_size = query.shape
         num_kv_heads = keys.shape[1]
         group = num_heads // num_kv_heads
-        tile = min(MAX_TILE, bias.page_size)
+        rows, columns = tile_shape(group, head_size, keys.element_size(), bias.page_size)
         operator = PagedDecode.get_operator(
-            num_splits,
-            block_n=tile,
-            num_warps=NUM_WARPS,
-            num_stages=num_stages(tile, head_size, keys.element_size()),
+            num_splits, block_m=rows, block_n=columns, num_warps=NUM_WARPS, num_stages=NUM_STAGES
         )
         inputs = Inputs(
-            query.unflatten(1, (num_kv_heads, group))[None],
+            query.reshape(1, -1, num_kv_heads, group, head_size),
             keys[None, :, :, None].expand(-1, -1, -1, group, -1),
             values[None, :, :, None].expand(-1, -1, -1, group, -1),
             attn_bias=bias,
@@ -195,7 +198,7 @@ class XFormersOperators:
         num_kv_heads = keys.shape[1]
         group = num_heads // num_kv_heads
         inputs = Inputs(
-            query.unflatten(1, (num_kv_heads, group))[None],
+            query.reshape(1, -1, num_kv_heads, group, head_size),
             keys[None, :, :, None].expand(-1, -1, -1, group, -1),
             values[None, :, :, None].expand(-1, -1, -1, group, -1),
             attn_bias=bias,

@@ -6,6 +6,7 @@ Knows nothing of xformers' classes; those are in `xformers`.
 
 from __future__ import annotations
 
+import math
 import os
 
 import torch
@@ -28,7 +29,7 @@ HEAD_SIZES = (16, 32, 64, 128, 256, 512)
 """What the paged kernel is written for; anything between is padded with zeros to the next one."""
 DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 INTERPRETED_MULTIPROCESSORS = 4
-"""Stands for the GPU's number in the interpreter: small, so that few programs run, and more than one split."""
+"""Stands for the GPU's number in the interpreter: few programs run, but more than one split."""
 PROGRAMS_PER_MULTIPROCESSOR = 3
 MIN_SPLIT_TOKENS = 256
 """A split of fewer tokens costs more in merging than it gains."""
@@ -37,10 +38,10 @@ MIN_SPLIT_TOKENS = 256
 class XFormersBackend:
     """Caches are [slots, K, D]: whole blocks, and one block more that takes what is to be skipped.
 
-    `plan` writes into tensors that are kept for each (batch bucket, table width bucket), so a decode step that was
+    `plan` writes into tensors kept for each (batch bucket, table width bucket), so a decode step that was
     captured in a CUDA graph is replayed by planning a batch of the same two buckets. The width is that of the
-    block table handed in, not of the longest sequence. Nothing in `write_kv` or a decode's `attend` waits for the
-    device.
+    block table handed in, not of the longest sequence. Nothing in `write_kv` or a decode's `attend` waits for
+    the device.
     """
 
     name = "xformers"
@@ -87,18 +88,17 @@ class XFormersBackend:
 
     def describe(self) -> list[str]:
         """How each layer is served, for the start banner."""
-        notes = []
+        count = len(self._layers)
+        notes = [f"paged split-K decode and FlashAttention 2 prefill, blocks of {self.block_size}"]
         for reason in dict.fromkeys(reason for reason in self._no_flash if reason is not None):
-            notes.append(
-                f"prefill of {self._no_flash.count(reason)} of {len(self._layers)} layers in torch: FA2 not used, {reason}"
-            )
-        if any(spec.dtype == torch.float32 for spec in self._layers) and self._device.type == "cuda":
+            served = self._no_flash.count(reason)
+            notes.append(f"prefill of {served} of {count} layers in torch, not FlashAttention 2: {reason}")
+        if self._device.type == "cuda" and any(spec.dtype == torch.float32 for spec in self._layers):
             notes.append("decodes of float32 layers multiply in TF32 (10 bits of mantissa)")
         padded = sum(size != spec.head_size for size, spec in zip(self._padded, self._layers, strict=True))
         if padded:
-            notes.append(f"heads of {padded} of {len(self._layers)} layers are padded in the cache")
-        plain = "paged split-K decode and FlashAttention 2 prefill, blocks of"
-        return [f"xformers attention: {note}" for note in [f"{plain} {self.block_size}", *notes]]
+            notes.append(f"heads of {padded} of {count} layers are padded in the cache")
+        return [f"xformers attention: {note}" for note in notes]
 
     def bytes_per_block(self) -> int:
         """Padding counts, the one extra block of `allocate` does not."""
@@ -192,11 +192,11 @@ class XFormersBackend:
     def num_splits(self, batch: DecodeBatch, num_kv_heads: int) -> int:
         """Pieces a context is cut into: enough programs to fill the GPU, none of them tiny.
 
-        xformers' own choice ignores the number of key-value heads and cuts wide tables of short sequences into
-        64 pieces.
+        xformers' own choice ignores the number of key-value heads, and cuts a wide table of short sequences
+        into 64 pieces.
         """
         wanted = PROGRAMS_PER_MULTIPROCESSOR * self._multiprocessors / (batch.size * num_kv_heads)
-        return max(1, min(-int(-wanted // 1), batch.width * self.block_size // MIN_SPLIT_TOKENS))
+        return max(1, min(math.ceil(wanted), batch.width * self.block_size // MIN_SPLIT_TOKENS))
 
     def _prefill(self, layer: int, query: Tensor, cache: LayerCache, sinks: Tensor | None) -> Tensor:
         assert self._step is not None
@@ -253,15 +253,15 @@ def _with_sinks(out: Tensor, lse: Tensor | None, sinks: Tensor | None) -> Tensor
 def _device_misfit(device: torch.device) -> str | None:
     if device.type == "cpu" and os.environ.get("TRITON_INTERPRET") == "1":
         return None
-    if device.type != "cuda" or not torch.cuda.is_available():
+    if device.type != "cuda":
         return f"it runs on NVIDIA GPUs, not on {device}"
+    if not torch.cuda.is_available():
+        return f"torch {torch.__version__} finds no NVIDIA GPU"
     if torch.version.cuda is None:
         return "this torch was built for ROCm; only CUDA builds were tried"
     major, minor = torch.cuda.get_device_capability(device)
     if (major, minor) < (8, 0):
-        return (
-            f"the GPU has compute capability {major}.{minor}, the kernels need 8.0 or higher (A100 and later)"
-        )
+        return f"the GPU has compute capability {major}.{minor}, the kernels need 8.0 (A100) or higher"
     return None
 
 

@@ -1,8 +1,8 @@
 """Whether the installed torch, Triton and xformers fit together, told in one sentence instead of a traceback.
 
-Three independent packages have to agree on a kernel language, an operator schema and a GPU. What is known to break
-is recognised from the version numbers; everything else is found by attending to a few tokens and comparing with
-the reference. Imports none of the three packages in question except torch.
+Three independent packages have to agree on a kernel language, an operator schema and a GPU. What is known to
+break is recognised by its version number; everything else is found by attending to a few tokens and comparing
+with the reference. Imports neither Triton nor xformers before `load_operators` is called.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ INSTALL = "python -m pip install 'torch>=2.10,<2.15' 'xformers==0.0.35'"
 FIRST_TRITON, LAST_TRITON = (3, 6), (3, 8)
 FIRST_TORCH, LAST_TORCH = (2, 10), (2, 14)
 SELF_TEST_TOLERANCE = 0.05
-"""Largest error over inputs of unit variance. Rounding stays below 0.02 in bfloat16; a wrong kernel is off by 1."""
+"""Largest error over inputs of unit variance: rounding to bfloat16 stays below 0.02, a mistake is near 1."""
 CAUSE_LENGTH = 200
 
 _OPERATORS: LazyRegistry[type[XFormersOperators]] = LazyRegistry(
@@ -41,8 +41,8 @@ class XFormersMisfitError(ImportError):
 
 def load_operators() -> XFormersOperators:
     """Import xformers. Raises XFormersMisfitError, whatever importing the package raises."""
-    # At import xformers warns that a library is missing which attention does not need, and Triton 3.7 and 3.8 warn
-    # at every compilation about the block pointers that the version pin is there for.
+    # At import xformers warns of a library that it cannot load and attention does not need; Triton 3.7 and
+    # 3.8 warn at every compilation about the block pointers that the version pin is there for.
     logging.getLogger("xformers").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", message="tl.make_block_ptr is deprecated")
     try:
@@ -77,7 +77,8 @@ def version_misfit() -> str | None:
     triton, torch_release = _release(found["triton"]), _release(found["torch"])
     if triton > LAST_TRITON:
         return misfit(
-            f"Triton {found['triton']} has no block pointers any more, which xformers' paged kernel is written with"
+            f"Triton {found['triton']} has no block pointers any more, and xformers' paged kernel is written "
+            "with them"
         )
     if triton < FIRST_TRITON:
         return misfit(f"Triton {found['triton']} is too old")
@@ -89,10 +90,10 @@ def version_misfit() -> str | None:
 def self_test(
     backend: type[AttentionBackend], layers: list[LayerSpec], device: torch.device, block_size: int
 ) -> str | None:
-    """Attend to a few tokens with every kind of layer; the sentence if it fails or differs from the reference.
+    """Attend to a few tokens with every kind of layer; the sentence if that fails or is not the reference's.
 
-    A prefill chunk, then a decode and a chunk after a prefix, so every operator runs once. This is also what
-    compiles the first kernels, so a layer that does not fit a GPU's shared memory is refused here.
+    First two prompts, then a decode and a chunk behind a prefix, so every operator runs. This also compiles
+    the first kernels: a layer that does not fit a GPU's shared memory is refused here.
     """
     try:
         with torch.inference_mode():

@@ -1,6 +1,6 @@
 """One step's batch as the xformers backend's operators want it: masks over tensors that outlive the step.
 
-The paged kernel is compiled anew for every batch size and table width, so both are rounded up to a few values.
+The paged kernel is compiled anew for every batch size and table width, so both are rounded up to few values.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ def width_bucket(table_width: int, block_size: int) -> int:
 class DecodeBatch:
     """Up to `size` decodes with tables of up to `width` blocks, of layers with one window.
 
-    The tensors that the mask points to live as long as this object and are rewritten by `update`. A windowed layer
-    gets a table that begins with the window's first block: the kernel's splits then divide the window instead of
-    the whole context.
+    The tensors that the mask points to live as long as this object and are rewritten by `update`. A windowed
+    layer gets a table that begins with the window's first block: the kernel's splits then divide the window
+    instead of the whole context.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """Batches over several steps, shared by the tests of every paged backend, with and without a GPU.
 
-All slots are NaN until a token is written, and so is everything that belongs to padding: an answer without NaN
-proves that only the sequence's own tokens were read.
+All slots are NaN until a token is written, and so is everything that belongs to padding: an answer without
+NaN proves that only the sequence's own tokens were read.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Case:
 
 
 MIXED = ((63, 1, 1, 1), (20, 44, 1, 1), (0, 5, 1, 30), (0, 0, 130, 1))
-"""Ragged: whole prompts, chunks behind a context, decodes over a block's edge, and all of them in one step."""
+"""Ragged: whole prompts, chunks behind a context, decodes over a block's edge, and all in one step."""
 DECODES = ((62, 1, 1, 1, 1), (5, 1, 1, 0, 1), (128, 1, 1, 1))
 """Prompts first, then decodes only: 63, 64, 65 and 66 tokens, with one sequence leaving and coming back."""
 
@@ -78,10 +78,26 @@ CASES = (
     Case("blocks of 256", ((300, 1, 1), (255, 1, 1)), block_size=256),
     Case("a context cut into many pieces", ((2300, 1, 1),), heads=(2, 1)),
     Case("a long context in a short window", ((700, 1, 40, 1),), heads=(2, 1), windows=(600,)),
-    *(Case(f"heads of {size}", ((60, 1, 7, 1), (9, 5, 1, 1)), head_size=size) for size in (16, 32, 80, 96, 128, 256)),
+    *(
+        Case(f"heads of {size}", ((60, 1, 7, 1), (9, 5, 1, 1)), head_size=size)
+        for size in (16, 32, 80, 96, 128, 256)
+    ),
     Case("values smaller than keys", MIXED, head_size=96, value_head_size=64),
     Case("values larger than keys", MIXED, head_size=32, value_head_size=80, sinks=True),
     Case("a head size that is no multiple of eight", MIXED, head_size=20),
+)
+
+PREFILLS = ((63, 70), (20, 44, 9), (0, 5, 100))
+"""No decodes: whole prompts with nothing before them, then chunks behind a context beside a new prompt."""
+
+PREFILL_CASES = (
+    Case("head groups", PREFILLS, heads=(14, 2)),
+    Case("no head groups", PREFILLS, heads=(3, 3)),
+    Case("windows", PREFILLS, windows=(None, 1, 40, 500)),
+    Case("sinks in a window", PREFILLS, sinks=True, windows=(50,)),
+    Case("heads of 80", PREFILLS, head_size=80),
+    Case("values smaller than keys", PREFILLS, head_size=96, value_head_size=64),
+    Case("a head size that is no multiple of eight", PREFILLS, head_size=20, sinks=True),
 )
 
 

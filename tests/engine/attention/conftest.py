@@ -1,6 +1,6 @@
 """Runs tests marked `interpreted` in one other process, where Triton interprets its kernels on the CPU.
 
-Triton decides when it is imported whether a kernel is compiled or interpreted, so the two cannot share a process.
+Triton decides when it is imported whether kernels are compiled or interpreted: both cannot share a process.
 Each test still reports for itself; its assertions are made over there.
 """
 
@@ -20,7 +20,9 @@ OUTCOMES = pytest.StashKey[dict[str, str | None]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "interpreted: needs Triton's interpreter, runs in a process of its own")
+    config.addinivalue_line(
+        "markers", "interpreted: needs Triton's interpreter, runs in a process of its own"
+    )
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -34,7 +36,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
 
 def _outcomes(session: pytest.Session) -> dict[str, str | None]:
-    """By test name: None if it passed, else what went wrong. The first test asked for runs all selected ones."""
+    """By test name: None if it passed, else what went wrong. The first test asked for runs all of them."""
     if OUTCOMES not in session.stash:
         selected = [item for item in session.items if item.get_closest_marker("interpreted") is not None]
         session.stash[OUTCOMES] = _run(selected, session.config)
