@@ -22,8 +22,8 @@ from pathlib import Path
 import torch
 
 FOLDER = Path(__file__).parent
-SOURCE = FOLDER / "cpu_kernel.cpp"
-SOURCES = (SOURCE, FOLDER / "cpu_vectors.h")
+KERNEL, PAGES = FOLDER / "cpu_kernel.cpp", FOLDER / "cpu_pages.cpp"
+SOURCES = (KERNEL, PAGES, FOLDER / "cpu_kernel.h", FOLDER / "cpu_vectors.h")
 
 FLAGS = ("-O3", "-std=c++17", "-fPIC", "-fno-exceptions", "-fno-rtti", "-fno-math-errno")
 _AVX2 = ("-mavx2", "-mfma")
@@ -101,15 +101,11 @@ def _build(compiler: list[str], library: Path) -> None:
         message = f"the cache {library.parent} cannot be written ({error}); set SPECSERVE_CACHE"
         raise BuildError(message) from error
     with workplace as folder:
-        parts = {
-            "common": (),
-            **{isa: (f"-DSPECSERVE_ISA={isa}", *flags) for isa, flags in ISA_FLAGS.items()},
-        }
-        objects = [str(Path(folder) / f"{part}.o") for part in parts]
-        running = [
-            _start([*compiler, *FLAGS, *flags, "-c", str(SOURCE), "-o", target])
-            for flags, target in zip(parts.values(), objects, strict=True)
-        ]
+        objects = [str(Path(folder) / f"{part}.o") for part in ("pages", *ISA_FLAGS)]
+        running = [_start([*compiler, *FLAGS, "-c", str(PAGES), "-o", objects[0]])]
+        for (isa, flags), target in zip(ISA_FLAGS.items(), objects[1:], strict=True):
+            variant = (*flags, f"-DSPECSERVE_ISA={isa}")
+            running.append(_start([*compiler, *FLAGS, *variant, "-c", str(KERNEL), "-o", target]))
         _finish(*running)
         unfinished = Path(folder) / library.name
         _run([*compiler, "-shared", *objects, "-o", str(unfinished), *_link_flags()])

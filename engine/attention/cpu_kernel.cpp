@@ -1,96 +1,18 @@
 // Paged attention for x86 CPUs behind a C ABI; decode, speculative rows and chunked prefill share one kernel.
 //
-// This file is compiled once per instruction set (SPECSERVE_ISA names it: avx2, avx512, avx512_bf16) and once without,
-// for what needs none. The variants are linked into one library and the caller chooses at run time, so nothing here
-// may be an inline function of a header that two variants share: everything lives in an anonymous namespace and the
-// C++ library is not used.
-//
-// A page holds 16 tokens of one key-value head, stored as the instructions want it (words of 4 bytes):
-//   float32   keys [D][16]         values [16][Dv]
-//   bfloat16  keys [D/2][16][2]    values [8][Dv][2]      pairs, as VDPBF16PS takes them
-// Keys have tokens innermost, so a vector of 16 scores needs no horizontal sums. D is padded to even for bfloat16 and
-// Dv to 16; the padding stays zero. A block of the cache is one or more pages: page = slot / 16.
-//
-// Threads come from GOMP_parallel, the entry every OpenMP runtime has, so that any compiler can build this and the
-// one pool is torch's.
+// Compiled once per instruction set (SPECSERVE_ISA names it: avx2, avx512, avx512_bf16) and linked into one
+// library; the caller chooses at run time. So nothing here may be an inline function that variants share by name:
+// everything lives in an anonymous namespace and the C++ library is not used. Pages: see cpu_kernel.h.
 //
 // Sources: online softmax, Milakov and Gimelshein 2018; paged layout, Kwon et al. 2023.
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
+#include "cpu_kernel.h"
 
-extern "C" {
-struct AttendArgs {
-  const void *query, *keys, *values;
-  void *out;                                        // [T, H, Dv], contiguous
-  const float *sinks;                               // [H] or null
-  const int32_t *block_tables, *seq_lens, *query_start;
-  int64_t query_token_stride, query_head_stride;    // in elements
-  int32_t num_seqs, num_heads, num_kv_heads, head_size, value_head_size, block_size, table_stride, window;
-  int32_t is_bf16, num_threads;
-  float scale, softcap;                             // softcap 0: none
-};
-struct WriteArgs {
-  const void *key, *value;
-  void *keys, *values;
-  const int64_t *slots;                             // -1 skips the token
-  int64_t key_token_stride, key_head_stride, value_token_stride, value_head_stride;
-  int32_t num_tokens, num_kv_heads, head_size, value_head_size, is_bf16, num_threads;
-};
-void GOMP_parallel(void (*)(void *), void *, unsigned, unsigned);
-int omp_get_max_threads(void);
-int omp_get_thread_num(void);
-}
-
-#ifndef SPECSERVE_ISA
-namespace {
-constexpr int kPage = 16;
-
-template <class T, int kPair> void write_token(const WriteArgs &a, int64_t token) {
-  const int64_t slot = a.slots[token], page = slot / kPage, at = slot % kPage;
-  if (slot < 0) return;
-  const int key_rows = (a.head_size + kPair - 1) / kPair, width = (a.value_head_size + 15) / 16 * 16;
-  for (int h = 0; h < a.num_kv_heads; h++) {
-    const T *key = (const T *)a.key + token * a.key_token_stride + h * a.key_head_stride;
-    const T *value = (const T *)a.value + token * a.value_token_stride + h * a.value_head_stride;
-    T *to_key = (T *)a.keys + (page * a.num_kv_heads + h) * key_rows * kPage * kPair;
-    T *to_value = (T *)a.values + (page * a.num_kv_heads + h) * kPage * width + at / kPair * width * kPair;
-    for (int d = 0; d < a.head_size; d++) to_key[(d / kPair * kPage + at) * kPair + d % kPair] = key[d];
-    for (int d = 0; d < a.value_head_size; d++) to_value[d * kPair + at % kPair] = value[d];
-  }
-}
-
-void write_share(void *data) {
-  const WriteArgs &a = *(const WriteArgs *)data;
-  const int64_t threads = a.num_tokens < 64 ? 1 : a.num_threads, me = threads == 1 ? 0 : omp_get_thread_num();
-  for (int64_t t = a.num_tokens * me / threads; t < a.num_tokens * (me + 1) / threads; t++)
-    a.is_bf16 ? write_token<uint16_t, 2>(a, t) : write_token<uint32_t, 1>(a, t);
-}
-}  // namespace
-
-extern "C" void specserve_write_kv(const WriteArgs *a) {
-  if (a->num_tokens < 64 || a->num_threads == 1) return write_share((void *)a);
-  GOMP_parallel(write_share, (void *)a, a->num_threads, 0);
-}
-
-extern "C" int specserve_max_threads() { return omp_get_max_threads(); }
-
-extern "C" int specserve_supports_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
-extern "C" int specserve_supports_avx512() {
-  return specserve_supports_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-}
-extern "C" int specserve_supports_avx512_bf16() {
-  return specserve_supports_avx512() && __builtin_cpu_supports("avx512bf16");
-}
-
-#else  // one instruction set
 #include "cpu_vectors.h"
 namespace {
-constexpr int kPage = 16, kTile = 64;      // tokens: per page, per pass of the online softmax
-constexpr int kRows = 112, kQueries = 64;  // of one work item: query rows (tokens times heads of the group), tokens
+constexpr int kTile = 64;                  // tokens per pass of the online softmax
+constexpr int kRows = 112, kQueries = 64;  // of one work item: query rows (tokens times heads of the group); tokens
 
-// ---- how a row of a page meets its weights (query elements for keys, probabilities for values) -----------------------
+// ---- how a row of a page meets its weights: query elements for keys, probabilities for values ----------------
 struct Float32 {
   using Element = float;
   using Word = float;
@@ -110,7 +32,9 @@ struct Bfloat16Widened {  // float32 arithmetic on bfloat16 pages
   static constexpr int kPair = 2, kWords = 2;
   static Row load_row(const uint32_t *p) { return {low_halves(p), high_halves(p)}; }
   static Row load_first(const uint32_t *p) { return {low_halves(p), fill(0.f)}; }
-  static Vec mac(Vec acc, Row row, const Word *w) { return fma(row.y, fill(w[1]), fma(row.x, fill(w[0]), acc)); }
+  static Vec mac(Vec acc, Row row, const Word *w) {
+    return fma(row.y, fill(w[1]), fma(row.x, fill(w[0]), acc));
+  }
   static void put(Word *to, Vec p) { store(to, p); }
   static void put_query(Word *to, const Element *q, int size) {
     for (int d = 0; d < size; d++) to[d] = from_bf16(q[d]);
@@ -131,7 +55,9 @@ struct Bfloat16 {
   static Vec mac(Vec acc, Row row, const Word *w) {
     return _mm512_dpbf16_ps(acc, (__m512bh)row.x, (__m512bh)_mm512_set1_epi32((int)w[0]));
   }
-  static void put(Word *to, Vec p) { _mm256_storeu_si256((__m256i *)to, (__m256i)_mm512_cvtneps_pbh(p)); }
+  static void put(Word *to, Vec p) {
+    _mm256_storeu_si256((__m256i *)to, (__m256i)_mm512_cvtneps_pbh(p));
+  }
   static void put_query(Word *to, const Element *q, int size) {
     if (size % 2) to[size / 2] = 0;
     memcpy(to, q, size * 2);
@@ -140,13 +66,14 @@ struct Bfloat16 {
 };
 #endif
 
-// ---- one tile --------------------------------------------------------------------------------------------------------
-struct Shape { int key_rows, query_words, width; float scale, softcap; };      // width: Dv padded to 16
-struct Rows { const int *first, *last; float *acc, *max, *sum; };             // visible keys [first, last) per row
+// ---- one tile ------------------------------------------------------------------------------------------------
+struct Shape { int key_rows, query_words, width; float scale, softcap; };  // width: Dv padded to 16
+struct Rows { const int *first, *last; float *acc, *max, *sum; };          // visible keys [first, last) per row
 struct Tile { const uint32_t *keys[kTile / kPage], *values[kTile / kPage]; int start, size; };
 
 // R query rows against one tile: scores, online softmax, weighted values.
-template <class S, int R> void attend_tile(const Shape &shape, const typename S::Word *query, const Tile &tile, Rows rows) {
+template <class S, int R>
+void attend_tile(const Shape &shape, const typename S::Word *query, const Tile &tile, Rows rows) {
   alignas(64) float scores[R][kTile];
   alignas(64) typename S::Word weights[R][kTile];
   Vec rescale[R];
@@ -161,7 +88,8 @@ template <class S, int R> void attend_tile(const Shape &shape, const typename S:
     for (int r = 0; r < R; r++) store(scores[r] + g * kPage, acc[r]);
   }
   for (int r = 0; r < R; r++) {
-    const int lo = rows.first[r] - tile.start, end = rows.last[r] - tile.start, hi = end < tile.size ? end : tile.size;
+    const int lo = rows.first[r] - tile.start, end = rows.last[r] - tile.start;
+    const int hi = end < tile.size ? end : tile.size;
     Vec top = fill(-kInf);
     for (int g = 0; g < pages; g++) {
       Vec x = mul(load(scores[r] + g * kPage), fill(shape.scale));
@@ -183,7 +111,7 @@ template <class S, int R> void attend_tile(const Shape &shape, const typename S:
     rows.sum[r] = rows.sum[r] * factor + sum_of(sum);
     rows.max[r] = peak;
   }
-  // Never more value rows than tokens: what a page holds behind the last one may be NaN, and zero times NaN is NaN.
+  // Never more value rows than tokens: a page may hold NaN behind the last one, and zero times NaN is NaN.
   const int full = tile.size / S::kPair, per_page = kPage / S::kPair;
   for (int j = 0; j < shape.width; j += 16) {
     Vec out[R];
@@ -200,16 +128,17 @@ template <class S, int R> void attend_tile(const Shape &shape, const typename S:
   }
 }
 
-template <class S, int R> void attend_rows(int count, const Shape &shape, const typename S::Word *query, const Tile &tile, Rows rows) {
+template <class S, int R>
+void attend_rows(int count, const Shape &shape, const typename S::Word *query, const Tile &tile, Rows rows) {
   if constexpr (R > 0) {
     if (count == R) return attend_tile<S, R>(shape, query, tile, rows);
     attend_rows<S, R - 1>(count, shape, query, tile, rows);
   }
 }
 
-// ---- work items ------------------------------------------------------------------------------------------------------
-// Queries [query, query + num_queries) of one sequence and one key-value head against keys [lo, hi). A long context is
-// cut into `parts` items when there are too few of them; whoever finishes last merges.
+// ---- work items ----------------------------------------------------------------------------------------------
+// Queries [query, query + num_queries) of one sequence and one key-value head against keys [lo, hi). A long
+// context is cut into `parts` items when there are too few of them; whoever finishes last merges.
 struct Item { int32_t seq, head, query, num_queries, lo, hi, parts, part; int64_t partial; int32_t group; };
 struct Job {
   const AttendArgs *args;
@@ -221,7 +150,8 @@ struct Job {
   int32_t num_items, next, max_rows;
 };
 
-template <class S> void finish(const Job &job, const Item &item, int rows, const float *acc, const float *max, const float *sum) {
+template <class S>
+void finish(const Job &job, const Item &item, int rows, const float *acc, const float *max, const float *sum) {
   const AttendArgs &a = *job.args;
   const int group = a.num_heads / a.num_kv_heads;
   for (int i = 0; i < rows; i++) {
@@ -232,7 +162,8 @@ template <class S> void finish(const Job &job, const Item &item, int rows, const
       factor = exp_of(max[i] - peak);
       total = total * factor + exp_of(sink - peak);
     }
-    auto *out = (typename S::Element *)a.out + ((int64_t)(item.query + i / group) * a.num_heads + head) * a.value_head_size;
+    const int64_t at = (int64_t)(item.query + i / group) * a.num_heads + head;
+    auto *out = (typename S::Element *)a.out + at * a.value_head_size;
     const float norm = total > 0 || total != total ? factor / total : 0.f;
     for (int d = 0; d < a.value_head_size; d++) out[d] = S::element(acc[i * job.shape.width + d] * norm);
   }
@@ -244,11 +175,12 @@ template <class S> void merge(const Job &job, const Item &item, int rows) {  // 
   float *first = job.partials + item.partial, *max = first + (int64_t)rows * width, *sum = max + rows;
   for (int i = 0; i < rows; i++) {
     for (int p = 1; p < item.parts; p++) {
-      const float *other = first + p * stride, other_max = other[rows * width + i], other_sum = other[rows * (width + 1) + i];
+      const float *other = first + p * stride;
+      const float other_max = other[rows * width + i], other_sum = other[rows * (width + 1) + i];
       const float peak = max[i] > other_max ? max[i] : other_max;
       if (peak == -kInf) continue;
       const float keep = exp_of(max[i] - peak), take = exp_of(other_max - peak);
-      for (int d = 0; d < width; d++) first[i * width + d] = first[i * width + d] * keep + other[i * width + d] * take;
+      for (int d = i * width; d < (i + 1) * width; d++) first[d] = first[d] * keep + other[d] * take;
       sum[i] = sum[i] * keep + other_sum * take;
       max[i] = peak;
     }
@@ -259,9 +191,11 @@ template <class S> void merge(const Job &job, const Item &item, int rows) {  // 
 template <class S> void run_item(const Job &job, const Item &item, float *scratch) {
   const AttendArgs &a = *job.args;
   const Shape &shape = job.shape;
-  const int group = a.num_heads / a.num_kv_heads, rows = item.num_queries * group, pages_per_block = a.block_size / kPage;
+  const int group = a.num_heads / a.num_kv_heads, rows = item.num_queries * group;
+  const int pages_per_block = a.block_size / kPage;
   const int64_t key_words = (int64_t)shape.key_rows * kPage, value_words = (int64_t)kPage / S::kPair * shape.width;
-  float *acc = item.parts > 1 ? job.partials + item.partial + (int64_t)item.part * rows * (shape.width + 2) : scratch;
+  float *acc = scratch;
+  if (item.parts > 1) acc = job.partials + item.partial + (int64_t)item.part * rows * (shape.width + 2);
   float *max = acc + (int64_t)rows * shape.width, *sum = max + rows;
   auto *query = (typename S::Word *)(scratch + (int64_t)job.max_rows * (shape.width + 2));
   int *first = (int *)(query + (int64_t)job.max_rows * shape.query_words), *last = first + job.max_rows;
@@ -271,13 +205,15 @@ template <class S> void run_item(const Job &job, const Item &item, float *scratc
     max[i] = -kInf, sum[i] = 0.f;
     last[i] = position + i / group + 1;
     first[i] = a.window > 0 && last[i] > a.window ? last[i] - a.window : 0;
-    const int64_t at = (item.query + i / group) * a.query_token_stride + (item.head * group + i % group) * a.query_head_stride;
-    S::put_query(query + (int64_t)i * shape.query_words, (const typename S::Element *)a.query + at, a.head_size);
+    const int64_t token = item.query + i / group, head = item.head * group + i % group;
+    const auto *from = (const typename S::Element *)a.query + token * a.query_token_stride;
+    S::put_query(query + (int64_t)i * shape.query_words, from + head * a.query_head_stride, a.head_size);
   }
   const int32_t *table = a.block_tables + (int64_t)item.seq * a.table_stride;
   const auto page_of = [&](int token) {
     const int page = token / kPage;
-    return ((int64_t)table[page / pages_per_block] * pages_per_block + page % pages_per_block) * a.num_kv_heads + item.head;
+    const int64_t at = (int64_t)table[page / pages_per_block] * pages_per_block + page % pages_per_block;
+    return at * a.num_kv_heads + item.head;
   };
   for (int t = item.lo / kPage * kPage; t < item.hi; t += kTile) {
     Tile tile;
@@ -288,8 +224,10 @@ template <class S> void run_item(const Job &job, const Item &item, float *scratc
       tile.values[g] = (const uint32_t *)a.values + page * value_words;
       if (t + kTile + g * kPage < item.hi) {  // pages are scattered: the hardware prefetcher cannot follow them
         const int64_t next = page_of(t + kTile + g * kPage);
-        for (int64_t w = 0; w < key_words; w += 16) __builtin_prefetch((const uint32_t *)a.keys + next * key_words + w);
-        for (int64_t w = 0; w < value_words; w += 16) __builtin_prefetch((const uint32_t *)a.values + next * value_words + w);
+        const uint32_t *keys = (const uint32_t *)a.keys + next * key_words;
+        const uint32_t *values = (const uint32_t *)a.values + next * value_words;
+        for (int64_t w = 0; w < key_words; w += 16) __builtin_prefetch(keys + w);
+        for (int64_t w = 0; w < value_words; w += 16) __builtin_prefetch(values + w);
       }
     }
     for (int r = 0; r < rows; r += kBlock) {
@@ -326,7 +264,8 @@ int64_t cut(const AttendArgs &a, int64_t part_cost, int width, Item *items, int3
       const int parts = (int)((hi - base + size - 1) / size);
       for (int h = 0; h < a.num_kv_heads; h++) {
         for (int p = 0; p < parts && items; p++) {
-          const int from = p == 0 ? lo : (int)(base + p * size), to = p + 1 == parts ? hi : (int)(base + (p + 1) * size);
+          const int from = p == 0 ? lo : (int)(base + p * size);
+          const int to = p + 1 == parts ? hi : (int)(base + (p + 1) * size);
           items[n + p] = {b, h, q, count, from, to, parts, p, partial, groups};
         }
         n += parts;
@@ -358,7 +297,7 @@ template <class S> int attend(const AttendArgs &a) {
     tokens += (int64_t)context * tiles * a.num_kv_heads;
     cost += (int64_t)context * a.num_kv_heads * (queries * group + 8 * tiles);
   }
-  // Waking the pool costs more than a few pages do. Never some of the threads: the pool would be torn down and grown.
+  // Waking the pool costs more than a few pages do. Never some of the threads: libgomp would end the others.
   const int threads = tokens * (a.head_size + a.value_head_size) < 16384 ? 1 : a.num_threads;
   const int64_t part_cost = cost / threads + 1;
   const int64_t partial = cut(a, part_cost, job.shape.width, 0, 0, &job.num_items);
@@ -366,7 +305,8 @@ template <class S> int attend(const AttendArgs &a) {
   job.scratch_words = ((int64_t)job.max_rows * (job.shape.width + 4 + job.shape.query_words) + 15) / 16 * 16;
   const int64_t floats = job.scratch_words * threads + (partial + 15) / 16 * 16;
   void *memory;
-  if (posix_memalign(&memory, 64, floats * sizeof(float) + job.num_items * (sizeof(Item) + sizeof(int32_t)))) return 1;
+  const size_t bytes = floats * sizeof(float) + job.num_items * (sizeof(Item) + sizeof(int32_t));
+  if (posix_memalign(&memory, 64, bytes)) return 1;
   job.scratch = (float *)memory;
   job.partials = job.scratch + job.scratch_words * threads;
   job.items = (Item *)(job.scratch + floats);
@@ -392,4 +332,3 @@ extern "C" int SPECSERVE_NAME(SPECSERVE_ISA)(const AttendArgs *a) {
   return attend<Bfloat16Widened>(*a);
 #endif
 }
-#endif

@@ -19,7 +19,7 @@ _POINTER, _INT64, _INT32, _FLOAT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
 
 
 class AttendArgs(ctypes.Structure):
-    """Mirrors the struct of the same name in cpu_kernel.cpp."""
+    """Mirrors the struct of the same name in cpu_kernel.h."""
 
     _fields_ = (
         *((name, _POINTER) for name in ("query", "keys", "values", "out", "sinks")),
@@ -35,7 +35,7 @@ class AttendArgs(ctypes.Structure):
 
 
 class WriteArgs(ctypes.Structure):
-    """Mirrors the struct of the same name in cpu_kernel.cpp."""
+    """Mirrors the struct of the same name in cpu_kernel.h."""
 
     _fields_ = (
         *((name, _POINTER) for name in ("key", "value", "keys", "values", "slots")),
@@ -158,7 +158,7 @@ class KernelStep:
 
 
 class KernelLayer:
-    """One layer in the kernel's packed pages; see the head of cpu_kernel.cpp for their layout."""
+    """One layer in the kernel's packed pages; cpu_kernel.h draws their layout."""
 
     def __init__(self, kernel: Kernel, spec: LayerSpec, block_size: int) -> None:
         self.spec = spec

@@ -1,5 +1,5 @@
 // Sixteen floats as one AVX-512 register or two AVX2 registers, and the few functions attention needs on them.
-// Included by cpu_kernel.cpp only, inside its anonymous namespace's reach: each instruction set has its own copy.
+// Included by cpu_kernel.cpp only; in an anonymous namespace, so that each instruction set has its own copy.
 #pragma once
 #include <immintrin.h>
 #include <stdint.h>
@@ -33,7 +33,9 @@ inline Vec keep_range(Vec x, int lo, int hi) {  // lanes outside of [lo, hi) bec
 }
 inline float sum_of(Vec x) { return _mm512_reduce_add_ps(x); }
 inline float max_of(Vec x) { return _mm512_reduce_max_ps(x); }
-inline Vec low_halves(const uint32_t *p) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_loadu_si512(p), 16)); }
+inline Vec low_halves(const uint32_t *p) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_loadu_si512(p), 16));
+}
 inline Vec high_halves(const uint32_t *p) {
   return _mm512_castsi512_ps(_mm512_and_si512(_mm512_loadu_si512(p), _mm512_set1_epi32((int)0xffff0000)));
 }
@@ -47,11 +49,14 @@ inline Vec add(Vec x, Vec y) { return {_mm256_add_ps(x.a, y.a), _mm256_add_ps(x.
 inline Vec sub(Vec x, Vec y) { return {_mm256_sub_ps(x.a, y.a), _mm256_sub_ps(x.b, y.b)}; }
 inline Vec mul(Vec x, Vec y) { return {_mm256_mul_ps(x.a, y.a), _mm256_mul_ps(x.b, y.b)}; }
 inline Vec div(Vec x, Vec y) { return {_mm256_div_ps(x.a, y.a), _mm256_div_ps(x.b, y.b)}; }
-inline Vec fma(Vec x, Vec y, Vec z) { return {_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)}; }
+inline Vec fma(Vec x, Vec y, Vec z) {
+  return {_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)};
+}
 inline Vec max(Vec x, Vec y) { return {_mm256_max_ps(x.a, y.a), _mm256_max_ps(x.b, y.b)}; }
 inline Vec round(Vec x) { return {_mm256_round_ps(x.a, 8), _mm256_round_ps(x.b, 8)}; }
 inline __m256 power_of_two(__m256 n) {
-  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23));
+  const __m256i exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
+  return _mm256_castsi256_ps(_mm256_slli_epi32(exponent, 23));
 }
 inline Vec scale_by_power(Vec x, Vec n) { return mul(x, {power_of_two(n.a), power_of_two(n.b)}); }
 inline Vec zero_where_less(Vec x, Vec limit, Vec y) {
@@ -81,7 +86,8 @@ inline float max_of(Vec x) {
 }
 inline __m256i words(const uint32_t *p) { return _mm256_loadu_si256((const __m256i *)p); }
 inline Vec low_halves(const uint32_t *p) {
-  return {_mm256_castsi256_ps(_mm256_slli_epi32(words(p), 16)), _mm256_castsi256_ps(_mm256_slli_epi32(words(p + 8), 16))};
+  return {_mm256_castsi256_ps(_mm256_slli_epi32(words(p), 16)),
+          _mm256_castsi256_ps(_mm256_slli_epi32(words(p + 8), 16))};
 }
 inline Vec high_halves(const uint32_t *p) {
   const __m256i high = _mm256_set1_epi32((int)0xffff0000);
@@ -90,7 +96,8 @@ inline Vec high_halves(const uint32_t *p) {
 }
 #endif
 
-inline Vec exp_of(Vec x) {  // relative error 2e-7 for |x| < 87, zero below: Taylor on half a binary order each side
+// Relative error 2e-7 up to 87, zero below -87: Taylor's series on half a power of two to each side.
+inline Vec exp_of(Vec x) {
   Vec t = mul(x, fill(1.44269504f)), n = round(t), f = sub(t, n), p = fill(1.5403530e-4f);
   p = fma(p, f, fill(1.3333558e-3f)), p = fma(p, f, fill(9.6181291e-3f)), p = fma(p, f, fill(5.5504109e-2f));
   p = fma(p, f, fill(2.4022651e-1f)), p = fma(p, f, fill(6.9314718e-1f)), p = fma(p, f, fill(1.f));

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import pairwise
 
 import pytest
@@ -28,6 +29,15 @@ MIXED = [(1, 1), (1, 15), (1, 16), (1, 17), (1, 31), (1, 130), (5, 5), (16, 16),
 DTYPES = [torch.float32, torch.bfloat16]
 
 every_path = pytest.mark.parametrize("path", PATHS)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Unless a test asks for more: OpenMP's waiting threads crawl where other programs hold the cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def compare(path: str, spec: LayerSpec, lengths: list[tuple[int, int]], block_size: int = 16) -> None:
