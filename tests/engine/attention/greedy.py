@@ -17,6 +17,9 @@ from specserve.engine.attention.backend import AttentionBackend, LayerSpec
 from specserve.engine.attention.interface import ATTENTION_NAME, PagedContext, attention_context, register
 
 NEW_TOKENS = 8
+SHORTFALL = {torch.float32: 0.3, torch.float16: 0.3, torch.bfloat16: 3.0}
+"""For `largest_shortfall`: three times what rounding did to the reference backend on four random models. A GPU
+computes float32 decodes in TF32, which rounds like float16. A token picked blindly falls short by 14."""
 PROMPT_LENGTHS = (61, 7, 130)
 CHUNKS = ((61, *[1] * NEW_TOKENS), (7, *[1] * NEW_TOKENS), (100, 30, *[1] * (NEW_TOKENS - 1)))
 
@@ -55,6 +58,24 @@ def generated_by_transformers(model: LlamaForCausalLM) -> list[list[int]]:
         )
         answers.append(out[0, len(prompt) :].tolist())
     return answers
+
+
+@torch.inference_mode()
+def largest_shortfall(model: LlamaForCausalLM, answers: list[list[int]]) -> float:
+    """How far below the best logit a chosen token is, at most, in transformers' own float32 forward pass.
+
+    In half precision rounding chooses between nearly equal logits, so equal tokens cannot be asked for.
+    """
+    exact = tiny_llama(torch.float32, model.device)
+    exact.load_state_dict({name: weight.float() for name, weight in model.state_dict().items()})
+    exact.set_attn_implementation("eager")
+    worst = 0.0
+    for prompt, answer in zip(prompts(model.device), answers, strict=True):
+        chosen = torch.tensor(answer, device=model.device)
+        logits = exact(torch.cat([prompt, chosen])[None]).logits[0, len(prompt) - 1 : -1]
+        missing = logits.max(-1).values - logits.gather(1, chosen[:, None])[:, 0]
+        worst = max(worst, float(missing.max()))
+    return worst
 
 
 @torch.inference_mode()

@@ -13,7 +13,7 @@ import pytest
 import torch
 from attention_cases import CASES, DECODES, MIXED, PREFILL_CASES, Case, largest_error, steps_of
 from flash_stand_in import flash_forward
-from greedy import generated_by, generated_by_transformers, tiny_llama
+from greedy import SHORTFALL, generated_by, generated_by_transformers, largest_shortfall, tiny_llama
 
 from specserve.engine.attention import xformers_check
 from specserve.engine.attention.backend import LayerSpec
@@ -93,6 +93,11 @@ def test_a_kernel_launched_again_after_plan_sees_the_new_step() -> None:
 def test_greedy_tokens_are_those_of_transformers() -> None:
     model = tiny_llama(torch.float32, CPU)
     assert generated_by(XFormersBackend, model) == generated_by_transformers(model)
+
+
+def test_greedy_tokens_in_half_precision_are_nearly_the_best() -> None:
+    model = tiny_llama(torch.float16, CPU)
+    assert largest_shortfall(model, generated_by(XFormersBackend, model)) < SHORTFALL[torch.float16]
 
 
 def test_bytes_per_block_is_what_a_block_takes() -> None:

@@ -1,4 +1,4 @@
-"""What does not fit is told in one sentence: what is wrong, what is there, what is supported, what to type."""
+"""What does not fit is told in one sentence: the cause, what was found, what is supported, what to type."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def install(monkeypatch: pytest.MonkeyPatch, **versions: str | None) -> None:
             raise metadata.PackageNotFoundError(package)
         return answer
 
-    monkeypatch.setattr(xformers_check.metadata, "version", version)
+    monkeypatch.setattr(metadata, "version", version)
 
 
 def pretend_gpu(monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int] = (9, 0)) -> None:
