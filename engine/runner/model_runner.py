@@ -130,9 +130,11 @@ class ModelRunner:
 
         A request whose logits are not finite, or to which nothing is allowed, is in `failed` with the reason.
         """
+        output = StepOutput()
+        if not batch:
+            return output
         inputs = build_inputs(batch, self._backend.block_size, self._device)
         logits = self._forward(inputs)
-        output = StepOutput()
         if not inputs.sampling:
             return output
         metadata = SamplingMetadata.of(inputs.sampling, self._eos_token_ids)
