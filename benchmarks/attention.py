@@ -40,7 +40,8 @@ def seconds_of(work: Callable[[], object], budget_s: float) -> tuple[float, floa
     """Fastest tenth and median; the machine may be shared."""
     work()
     work()
-    taken, begin = [], time.perf_counter()
+    taken: list[float] = []
+    begin = time.perf_counter()
     while time.perf_counter() - begin < budget_s or len(taken) < 5:
         start = time.perf_counter()
         work()
