@@ -1,7 +1,7 @@
-"""A runner without a model: it writes what a KV slot would depend on into the slot, and reads every prefix back.
+"""A runner without a model: it writes into a KV slot what that would depend on, and reads every prefix back.
 
-The content of a slot is a chain over salt, tokens and positions, so a request that reads a slot which somebody
-else has overwritten, or which was never computed, is found out at once.
+The content of a slot is a chain over salt, tokens and positions, so a request that reads a slot which
+somebody else has overwritten, or which was never computed, is found out at once.
 """
 
 from __future__ import annotations
