@@ -32,10 +32,11 @@ from specserve.engine.sampling.candidates import GROUP, GroupedLogits
 from specserve.engine.sampling.logits_processors import edit_logits
 from specserve.engine.sampling.logprobs import RawLogprobs
 from specserve.engine.sampling.metadata import SamplingMetadata
+from specserve.engine.sampling.nucleus import keep_nucleus
 from specserve.engine.sampling.uniforms import uniforms
 
-TOP_P_CANDIDATES = (256, 2048)
-"""Sizes of candidate lists tried for top_p alone; a row they do not satisfy is sorted whole."""
+TOP_P_CANDIDATES = 256
+"""Size of the candidate list for top_p alone; rows whose list does not reach top_p look at everything."""
 NOT_FINITE = "the model computed logits that are not finite for this request"
 NOTHING_ALLOWED = "no token is left to choose: allowed_token_ids, logit_bias and min_tokens exclude all"
 
@@ -107,32 +108,29 @@ class Sampler:
         draws: NDArray[np.float64],
         token_ids: Tensor,
     ) -> None:
-        """Candidate lists of growing size until each row's holds the mass top_p of the whole vocabulary."""
+        """A list of candidates where it holds the mass top_p of the whole vocabulary, else the vocabulary."""
         logits = grouped.logits
         index = torch.tensor(rows, device=logits.device)
         temperatures = _column([params[row].temperature for row in rows], logits)
         scaled = torch.div(logits[index], temperatures, out=self._buffer(len(rows), logits))
         normaliser = scaled.logsumexp(-1, keepdim=True)
-        waiting = list(range(len(rows)))
-        for size in (*TOP_P_CANDIDATES, logits.shape[1]):
-            at = torch.tensor(waiting, device=logits.device)
-            values, ids = grouped.top(index[at], size)
-            mass = (values / temperatures[at] - normaliser[at]).double().exp().sum(-1).tolist()
-            whole = values.shape[1] == logits.shape[1]
-            done = [i for i, place in enumerate(waiting) if whole or mass[i] >= params[rows[place]].top_p]
-            if done:
-                pick = torch.tensor(done, device=logits.device)
-                chosen = [rows[waiting[i]] for i in done]
-                token_ids[torch.tensor(chosen, device=logits.device)] = draw_candidates(
-                    values[pick],
-                    ids[pick],
-                    [params[row] for row in chosen],
-                    draws[chosen],
-                    normaliser[at[pick]],
-                )
-            waiting = [place for i, place in enumerate(waiting) if i not in set(done)]
-            if not waiting:
-                return
+        values, ids = grouped.top(index, TOP_P_CANDIDATES)
+        mass = (values / temperatures - normaliser).double().exp().sum(-1).tolist()
+        enough = [place for place, row in enumerate(rows) if mass[place] >= params[row].top_p]
+        if enough:
+            pick = torch.tensor(enough, device=logits.device)
+            chosen = [rows[place] for place in enough]
+            token_ids[index[pick]] = draw_candidates(
+                values[pick], ids[pick], [params[row] for row in chosen], draws[chosen], normaliser[pick]
+            )
+        for place in sorted(set(range(len(rows))) - set(enough)):
+            row = rows[place]
+            weights = scaled[place].sub_(normaliser[place]).exp_()
+            floor = params[row].min_p * weights.max()
+            keep_nucleus(weights, params[row].top_p)
+            weights.mul_(weights >= floor)
+            draw = torch.from_numpy(draws[row : row + 1]).to(logits.device)
+            token_ids[row] = pick_by_cumulative_weight(weights[None], draw)[0]
 
     def _draw_plain(
         self,
