@@ -28,7 +28,7 @@ BLOCK_SIZES = (16, 32, 64, 128, 256)
 HEAD_SIZES = (16, 32, 64, 128, 256, 512)
 """What the paged kernel is written for; anything between is padded with zeros to the next one."""
 DTYPES = (torch.float16, torch.bfloat16, torch.float32)
-INTERPRETED_MULTIPROCESSORS = 4
+INTERPRETED_MULTIPROCESSORS = 2
 """Stands for the GPU's number in the interpreter: few programs run, but more than one split."""
 PROGRAMS_PER_MULTIPROCESSOR = 3
 MIN_SPLIT_TOKENS = 256

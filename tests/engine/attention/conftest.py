@@ -11,6 +11,7 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -29,39 +30,46 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     if pyfuncitem.get_closest_marker("interpreted") is None or os.environ.get(VARIABLE) == "1":
         return None
-    failure = _outcomes(pyfuncitem.session).get(pyfuncitem.name, "was not run by the other process")
+    failure = _outcomes(pyfuncitem.session).get(_key(pyfuncitem), "was not run by the other process")
     if failure is not None:
         pytest.fail(failure, pytrace=False)
     return True
 
 
+def _key(item: pytest.Item) -> str:
+    """As the report names it: the file with dots for slashes, then the test."""
+    return f"{item.nodeid.split('::')[0].removesuffix('.py').replace('/', '.')}::{item.name}"
+
+
 def _outcomes(session: pytest.Session) -> dict[str, str | None]:
-    """By test name: None if it passed, else what went wrong. The first test asked for runs all of them."""
+    """By test: None if it passed, else what went wrong. The first test asked for runs all of them."""
     if OUTCOMES not in session.stash:
         selected = [item for item in session.items if item.get_closest_marker("interpreted") is not None]
-        session.stash[OUTCOMES] = _run(selected, session.config)
+        session.stash[OUTCOMES] = _run(selected, session.config.rootpath)
     return session.stash[OUTCOMES]
 
 
-def _run(items: list[pytest.Item], config: pytest.Config) -> dict[str, str | None]:
-    folder = Path(config.rootpath)
-    report = Path(config.getoption("basetemp", None) or os.environ.get("TMPDIR", "/tmp"))
-    report = report / f"interpreted-{os.getpid()}.xml"
-    command = [sys.executable, "-m", "pytest", "-m", "interpreted", "-W", "ignore", f"--junitxml={report}"]
-    done = subprocess.run(
-        [*command, *(item.nodeid for item in items)],
-        cwd=folder,
-        env={**os.environ, VARIABLE: "1"},
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S,
-        check=False,
-    )
-    if not report.exists():
-        pytest.fail(f"the interpreting process gave no report:\n{done.stdout}{done.stderr}", pytrace=False)
+def _run(items: list[pytest.Item], root: Path) -> dict[str, str | None]:
+    with TemporaryDirectory() as folder:
+        report = Path(folder) / "report.xml"
+        options = ["-m", "interpreted", "-W", "ignore", f"--junitxml={report}", f"--rootdir={root}"]
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", *options, *(item.nodeid for item in items)],
+            cwd=root,
+            env={**os.environ, VARIABLE: "1"},
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+            check=False,
+        )
+        if not report.exists():
+            pytest.fail(f"the other process gave no report:\n{done.stdout}{done.stderr}", pytrace=False)
+        cases = list(ElementTree.parse(report).iter("testcase"))
     outcomes: dict[str, str | None] = {}
-    for case in ElementTree.parse(report).iter("testcase"):
+    for case in cases:
+        # A skipped test has proved nothing, so it counts as failed.
         problems = [child for child in case if child.tag in ("failure", "error", "skipped")]
-        outcomes[case.attrib["name"]] = problems[0].text if problems else None
-    report.unlink()
+        outcomes[f"{case.attrib['classname']}::{case.attrib['name']}"] = (
+            problems[0].text if problems else None
+        )
     return outcomes

@@ -18,8 +18,8 @@ from specserve.engine.attention.interface import ATTENTION_NAME, PagedContext, a
 
 NEW_TOKENS = 8
 SHORTFALL = {torch.float32: 0.3, torch.float16: 0.3, torch.bfloat16: 3.0}
-"""For `largest_shortfall`: three times what rounding did to the reference backend on four random models. A GPU
-computes float32 decodes in TF32, which rounds like float16. A token picked blindly falls short by 14."""
+"""For `largest_shortfall`: three times what rounding did to the reference backend on four random models. GPUs
+compute float32 decodes in TF32, which rounds like float16. A token picked blindly falls short by 14."""
 PROMPT_LENGTHS = (61, 7, 130)
 CHUNKS = ((61, *[1] * NEW_TOKENS), (7, *[1] * NEW_TOKENS), (100, 30, *[1] * (NEW_TOKENS - 1)))
 
