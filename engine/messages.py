@@ -6,10 +6,13 @@ there is one `Step` event per step, whatever the number of requests.
 
 from __future__ import annotations
 
+import socket
+
 import msgspec
 
 from specserve.engine.api import GenerationRequest, ModelInfo
 from specserve.engine.batch import RequestProgress
+from specserve.engine.config import EngineConfig
 from specserve.engine.stats import EngineStats
 
 
@@ -59,3 +62,42 @@ class Failed(msgspec.Struct, tag="failed", frozen=True):
 
 Command = Add | Abort | Stop
 Event = Loading | Ready | Step | Heartbeat | Failed
+
+_encoder = msgspec.msgpack.Encoder()
+_commands: msgspec.msgpack.Decoder[Command] = msgspec.msgpack.Decoder(Command)
+_events: msgspec.msgpack.Decoder[Event] = msgspec.msgpack.Decoder(Event)
+_configs = msgspec.msgpack.Decoder(EngineConfig)
+
+LENGTH_BYTES = 4
+
+
+def encode_frame(message: Command | Event | EngineConfig) -> bytes:
+    body = _encoder.encode(message)
+    return len(body).to_bytes(LENGTH_BYTES, "big") + body
+
+
+def decode_command(body: bytes) -> Command:
+    return _commands.decode(body)
+
+
+def decode_event(body: bytes) -> Event:
+    return _events.decode(body)
+
+
+def decode_config(body: bytes) -> EngineConfig:
+    return _configs.decode(body)
+
+
+def read_frame(connection: socket.socket) -> bytes:
+    """The body of the next frame, blocking. Raises EOFError when the other side is gone."""
+    return _read_exactly(connection, int.from_bytes(_read_exactly(connection, LENGTH_BYTES), "big"))
+
+
+def _read_exactly(connection: socket.socket, count: int) -> bytes:
+    pieces = bytearray()
+    while len(pieces) < count:
+        piece = connection.recv(count - len(pieces))
+        if not piece:
+            raise EOFError("the other side of the channel is closed")
+        pieces += piece
+    return bytes(pieces)

@@ -1,0 +1,360 @@
+"""The engine's face in the API process: starts, watches and stops the engine process, and speaks asyncio.
+
+Text work happens here: detokenization and stop strings, in `output_processor`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncGenerator, Callable
+from pathlib import Path
+from types import TracebackType
+
+from specserve.engine.api import GenerationOutput, GenerationRequest, ModelInfo, Tokenizer
+from specserve.engine.batch import RequestProgress
+from specserve.engine.config import EngineConfig
+from specserve.engine.errors import (
+    EngineDeadError,
+    EngineError,
+    InsufficientMemoryError,
+    ModelLoadError,
+    OverloadedError,
+    PromptTooLongError,
+    RequestError,
+    StartupError,
+    TokenOutOfVocabularyError,
+)
+from specserve.engine.messages import (
+    LENGTH_BYTES,
+    Abort,
+    Add,
+    Command,
+    Event,
+    Failed,
+    Heartbeat,
+    Loading,
+    Ready,
+    Step,
+    Stop,
+    decode_event,
+    encode_frame,
+)
+from specserve.engine.output_processor import OutputProcessor
+from specserve.engine.stats import EngineStats
+from specserve.engine.tokenizer import load_tokenizer
+
+CRASHED, HUNG = 10, 11
+STARTUP_ERRORS: dict[int, type[StartupError]] = {3: ModelLoadError, 5: InsufficientMemoryError}
+CHILD_ENVIRONMENT = {
+    # Huge pages for weights and cache; torch reads it when it is imported.
+    "THP_MEM_ALLOC_ENABLE": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+}
+
+
+class Generation(AsyncGenerator[GenerationOutput, None]):
+    """The outputs of one request. A class and no generator function: closing it aborts even if it never ran."""
+
+    def __init__(self, client: EngineClient, request_id: str) -> None:
+        self._client = client
+        self.request_id = request_id
+        self._arrived: asyncio.Queue[GenerationOutput | EngineError] = asyncio.Queue()
+        self._is_over = False
+
+    def put(self, item: GenerationOutput | EngineError) -> None:
+        self._arrived.put_nowait(item)
+
+    async def asend(self, value: None) -> GenerationOutput:
+        if self._is_over:
+            raise StopAsyncIteration
+        item = await self._arrived.get()
+        if isinstance(item, EngineError):
+            self._is_over = True
+            raise item
+        self._is_over = item.finish_reason is not None
+        return item
+
+    async def athrow(
+        self,
+        typ: type[BaseException] | BaseException,
+        val: BaseException | object = None,
+        tb: TracebackType | None = None,
+    ) -> GenerationOutput:
+        self.close()
+        raise typ
+
+    async def aclose(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Abort unless the request has ended."""
+        self._is_over = True
+        self._client.abort(self.request_id)
+
+
+class EngineClient:
+    """One engine process. Implements `api.Engine` once `start` has returned."""
+
+    def __init__(
+        self, config: EngineConfig, on_progress: Callable[[str, float], None] = lambda phase, progress: None
+    ) -> None:
+        """`on_progress` gets a phase in words and a fraction from 0 to 1 while the model loads."""
+        self._config = config
+        self._on_progress = on_progress
+        self._process: subprocess.Popen[bytes] | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._open: dict[str, Generation] = {}
+        self._unsent: list[GenerationRequest] = []
+        self._stats = EngineStats()
+        self._last_event = time.monotonic()
+        self._model: ModelInfo | None = None
+        self._tokenizer: Tokenizer | None = None
+        self._outputs: OutputProcessor | None = None
+        self._failure: str | None = None
+        self._is_stopping = False
+        self._death: asyncio.Future[int] | None = None
+        self._ready: asyncio.Future[ModelInfo] | None = None
+
+    # ---- life ----------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Start the process and wait until the model is loaded. Raises StartupError or EngineDeadError."""
+        loop = asyncio.get_running_loop()
+        self._death, self._ready = loop.create_future(), loop.create_future()
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "specserve.engine.process", str(theirs.fileno())],
+                pass_fds=(theirs.fileno(),),
+                stdin=subprocess.DEVNULL,
+                env=CHILD_ENVIRONMENT | os.environ,
+            )
+        reader, self._writer = await asyncio.open_unix_connection(sock=ours)
+        self._writer.write(encode_frame(self._config))
+        self._tasks.append(asyncio.create_task(self._receive(reader)))
+        path = Path(self._config.model.path)
+        early = asyncio.create_task(asyncio.to_thread(load_tokenizer, path)) if path.is_dir() else None
+        try:
+            model = await self._ready
+            # A hub id is a folder only now that the engine has brought it here.
+            tokenizer = await (early or asyncio.to_thread(load_tokenizer, Path(model.path)))
+        except BaseException:
+            if early is not None:
+                await asyncio.wait([early])
+                early.exception()  # the engine's own reason is the better one
+            await self.stop()
+            raise
+        self._tokenizer = tokenizer
+        self._outputs = OutputProcessor(tokenizer)
+        self._model = model
+        self._tasks.append(asyncio.create_task(self._watch()))
+
+    async def stop(self) -> None:
+        """End the process; requests still open end with EngineDeadError."""
+        self._is_stopping = True
+        self._fail_open("the server is stopping")
+        if self._writer is not None and not self._writer.is_closing():
+            self._writer.write(encode_frame(Stop()))
+            self._writer.close()
+        for task in self._tasks:
+            if task is not asyncio.current_task():
+                task.cancel()
+        if self._process is not None:
+            try:
+                await asyncio.to_thread(self._process.wait, 2)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                await asyncio.to_thread(self._process.wait)
+
+    def kill(self) -> None:
+        """End the process at once, without a word to anybody."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+
+    async def wait_dead(self) -> int:
+        """Wait until the engine has died by itself; returns the exit code that tells how."""
+        if self._death is None:
+            raise EngineDeadError("the engine has not been started")
+        return await asyncio.shield(self._death)
+
+    @property
+    def process_id(self) -> int | None:
+        return None if self._process is None else self._process.pid
+
+    # ---- api.Engine ----------------------------------------------------------------------------------------
+
+    @property
+    def model(self) -> ModelInfo:
+        if self._model is None:
+            raise EngineDeadError("the engine is not ready")
+        return self._model
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        if self._tokenizer is None:
+            raise EngineDeadError("the engine is not ready")
+        return self._tokenizer
+
+    @property
+    def num_open(self) -> int:
+        """Requests whose last output has not been delivered."""
+        return len(self._open)
+
+    def stats(self) -> EngineStats:
+        return self._stats
+
+    def check_health(self) -> None:
+        if self._failure is not None:
+            raise EngineDeadError(self._failure)
+        silent_s = time.monotonic() - self._last_event
+        if self._model is not None and silent_s > self._config.watchdog_s:
+            raise EngineDeadError(f"the engine has been silent for {silent_s:.0f} s")
+
+    def generate(self, request: GenerationRequest) -> Generation:
+        """See `api.Engine`. Requests added in one turn of the event loop travel in one message."""
+        self.check_health()
+        self._check(request)
+        if self._outputs is None:
+            raise EngineDeadError("the engine is not ready")
+        generation = Generation(self, request.request_id)
+        self._outputs.add(request)
+        self._open[request.request_id] = generation
+        if not self._unsent:
+            asyncio.get_running_loop().call_soon(self._send_unsent)
+        self._unsent.append(request)
+        return generation
+
+    def abort(self, request_id: str) -> None:
+        """Forget an open request, here and in the engine; ended ones are ignored."""
+        if self._open.pop(request_id, None) is None:
+            return
+        self._forget(request_id)
+        before = len(self._unsent)
+        self._unsent = [request for request in self._unsent if request.request_id != request_id]
+        if len(self._unsent) == before:
+            self._send(Abort([request_id]))
+
+    def _check(self, request: GenerationRequest) -> None:
+        """Refuse what can be refused without asking the engine."""
+        model, limits = self.model, self._config.scheduler
+        room = min(model.max_model_len, (model.num_blocks - 1) * model.block_size)
+        if len(request.prompt_token_ids) >= room:
+            raise PromptTooLongError(len(request.prompt_token_ids), room)
+        if (
+            request.prompt_token_ids
+            and not 0 <= min(request.prompt_token_ids) <= max(request.prompt_token_ids) < model.vocab_size
+        ):
+            wrong = next(t for t in request.prompt_token_ids if not 0 <= t < model.vocab_size)
+            raise TokenOutOfVocabularyError(
+                f"token id {wrong} is not in the vocabulary, ids go from 0 to {model.vocab_size - 1}",
+                param="prompt",
+            )
+        queued = len(self._open) - limits.max_num_seqs
+        if queued >= limits.max_num_queued:
+            raise OverloadedError(
+                f"{queued} requests are queued, the limit is {limits.max_num_queued}; try again later"
+            )
+        if request.request_id in self._open:
+            raise RequestError(
+                f"request_id {request.request_id!r} is in use; choose another or wait until it has ended",
+                param="request_id",
+            )
+
+    # ---- messages ------------------------------------------------------------------------------------------
+
+    def _send(self, command: Command) -> None:
+        if self._writer is not None and not self._writer.is_closing():
+            self._writer.write(encode_frame(command))
+
+    def _send_unsent(self) -> None:
+        requests, self._unsent = self._unsent, []
+        if requests:
+            self._send(Add(requests))
+
+    async def _receive(self, reader: asyncio.StreamReader) -> None:
+        try:
+            while True:
+                length = int.from_bytes(await reader.readexactly(LENGTH_BYTES), "big")
+                self._take(decode_event(await reader.readexactly(length)))
+        except (asyncio.IncompleteReadError, ConnectionError):
+            await self._note_death()
+
+    def _take(self, event: Event) -> None:
+        self._last_event = time.monotonic()
+        match event:
+            case Step(progress, stats):
+                self._stats = stats
+                self._deliver(progress)
+            case Heartbeat(stats):
+                self._stats = stats
+            case Loading(phase, progress_done):
+                self._on_progress(phase, progress_done)
+            case Ready(model) if self._ready is not None and not self._ready.done():
+                self._ready.set_result(model)
+            case Failed(cause, remedy, exit_code):
+                self._failure = cause
+                if self._ready is not None and not self._ready.done():
+                    self._ready.set_exception(STARTUP_ERRORS.get(exit_code, StartupError)(cause, remedy))
+
+    def _deliver(self, progress: list[RequestProgress]) -> None:
+        assert self._outputs is not None
+        for gained in progress:
+            generation = self._open.get(gained.request_id)
+            if generation is None:
+                continue  # aborted here; the engine had not heard of it yet
+            if gained.error is not None:
+                del self._open[gained.request_id]
+                self._forget(gained.request_id)
+                generation.put(EngineError(gained.error))
+                continue
+            output = self._outputs.process(gained)
+            if output.finish_reason is not None:
+                del self._open[gained.request_id]
+                if gained.finish_reason is None:  # a stop string matched, of which the engine knows nothing
+                    self._send(Abort([gained.request_id]))
+            generation.put(output)
+
+    def _forget(self, request_id: str) -> None:
+        if self._outputs is not None:
+            self._outputs.discard(request_id)
+
+    # ---- death ---------------------------------------------------------------------------------------------
+
+    async def _note_death(self, exit_code: int = CRASHED) -> None:
+        """The channel is closed: tell everybody who waits. During `stop` that is as it should be."""
+        if self._is_stopping or self._process is None or self._death is None or self._death.done():
+            return
+        self.kill()
+        code = await asyncio.to_thread(self._process.wait)
+        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        self._failure = self._failure or f"the engine process {how}"
+        if self._ready is not None and not self._ready.done():
+            self._ready.set_exception(EngineDeadError(f"{self._failure} while loading"))
+        self._fail_open(self._failure)
+        if not self._death.done():
+            self._death.set_result(exit_code)
+
+    def _fail_open(self, reason: str) -> None:
+        generations, self._open = list(self._open.values()), {}
+        for generation in generations:
+            self._forget(generation.request_id)
+            generation.put(EngineDeadError(f"{reason}; the answer is incomplete"))
+
+    async def _watch(self) -> None:
+        """Take an engine for hung that has work and says nothing for `watchdog_s`."""
+        while True:
+            await asyncio.sleep(min(1.0, self._config.watchdog_s / 4))
+            silent_s = time.monotonic() - self._last_event
+            if self._open and silent_s > self._config.watchdog_s:
+                self._failure = f"the engine made no progress for {silent_s:.0f} s (watchdog_s)"
+                await self._note_death(HUNG)
+                return

@@ -1,0 +1,65 @@
+"""The engine without processes: requests in, one step at a time, progress out. Synchronous, no text, no sockets."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from specserve.engine.api import GenerationRequest
+from specserve.engine.batch import RequestProgress, ScheduledBatch, StepOutput
+from specserve.engine.request import Request
+from specserve.engine.scheduler import Scheduler
+from specserve.engine.stats import EngineStats
+
+logger = logging.getLogger(__name__)
+
+MAX_CONSECUTIVE_FAILURES = 2
+"""A step that fails may be the fault of one batch; two in a row are the fault of the engine."""
+
+
+class Runner(Protocol):
+    """What computes a batch: `runner.ModelRunner`, or a simulation in tests."""
+
+    def execute(self, batch: ScheduledBatch) -> StepOutput: ...
+
+
+class EngineCore:
+    """Schedule, execute, update: nothing else happens in a step."""
+
+    def __init__(self, scheduler: Scheduler, runner: Runner) -> None:
+        self._scheduler = scheduler
+        self._runner = runner
+        self._num_failures = 0
+
+    @property
+    def has_requests(self) -> bool:
+        return self._scheduler.has_requests
+
+    def add(self, requests: Sequence[GenerationRequest]) -> list[RequestProgress]:
+        """Queue requests; returns an error for each that can never run. Raises InvalidParameterError."""
+        return self._scheduler.add([Request.of(request) for request in requests])
+
+    def abort(self, request_ids: Iterable[str]) -> None:
+        self._scheduler.abort(request_ids)
+
+    def step(self) -> list[RequestProgress]:
+        """One round. A failing forward pass ends its own requests with an error; the engine goes on.
+
+        Raises what the runner raised when it fails `MAX_CONSECUTIVE_FAILURES` times in a row.
+        """
+        batch = self._scheduler.schedule()
+        try:
+            output = self._runner.execute(batch)
+            self._num_failures = 0
+        except Exception as error:
+            self._num_failures += 1
+            if self._num_failures >= MAX_CONSECUTIVE_FAILURES:
+                raise
+            logger.exception("step failed requests=%d tokens=%d", len(batch.requests), batch.num_tokens)
+            reason = f"the step that computed this request failed ({type(error).__name__}); try again"
+            output = StepOutput(failed={item.request.request_id: reason for item in batch.requests})
+        return self._scheduler.update(batch, output)
+
+    def stats(self) -> EngineStats:
+        return self._scheduler.stats()

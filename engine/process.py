@@ -1,0 +1,182 @@
+"""The engine process: receive, step, send, heartbeat. Started by `client`, ends with it.
+
+    python -m specserve.engine.process FD
+
+FD is the inherited end of a socket pair. Its end-of-file means that the API process is gone, and ends this one.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from queue import Empty, SimpleQueue
+
+from specserve.engine.batch import RequestProgress
+from specserve.engine.config import EngineConfig
+from specserve.engine.core import EngineCore
+from specserve.engine.errors import InvalidParameterError, StartupError
+from specserve.engine.kv_cache.manager import KVCacheManager
+from specserve.engine.messages import (
+    Abort,
+    Add,
+    Command,
+    Event,
+    Failed,
+    Heartbeat,
+    Loading,
+    Ready,
+    Step,
+    Stop,
+    decode_command,
+    decode_config,
+    encode_frame,
+    read_frame,
+)
+from specserve.engine.runner.model_runner import ModelRunner
+from specserve.engine.scheduler import Scheduler
+
+logger = logging.getLogger(__name__)
+
+HEARTBEAT_S = 1.0
+PROGRESS_INTERVAL_S = 0.05
+CRASHED = 10
+PR_SET_PDEATHSIG = 1
+
+
+class Channel:
+    """This side of the socket pair: a thread reads commands, so that a long load or step never hides a death."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._commands: SimpleQueue[Command] = SimpleQueue()
+        self._last_progress = 0.0
+
+    def read_config(self) -> EngineConfig:
+        return decode_config(read_frame(self._connection))
+
+    def start_reading(self) -> None:
+        threading.Thread(target=self._read, daemon=True, name="commands").start()
+
+    def _read(self) -> None:
+        try:
+            while True:
+                self._commands.put(decode_command(read_frame(self._connection)))
+        except (EOFError, OSError):
+            os._exit(0)  # nobody is left to work for; the forward pass under way is of no use either
+
+    def send(self, event: Event) -> None:
+        self._connection.sendall(encode_frame(event))
+
+    def progress(self, phase: str, progress: float) -> None:
+        now = time.monotonic()
+        if now - self._last_progress >= PROGRESS_INTERVAL_S:
+            self._last_progress = now
+            self.send(Loading(phase, progress))
+
+    def commands(self, wait_s: float) -> list[Command]:
+        """All commands that have arrived; waits up to `wait_s` for a first one."""
+        found: list[Command] = []
+        try:
+            found.append(self._commands.get(timeout=wait_s) if wait_s else self._commands.get_nowait())
+            while True:
+                found.append(self._commands.get_nowait())
+        except Empty:
+            return found
+
+
+def build(config: EngineConfig, channel: Channel) -> tuple[EngineCore, ModelRunner]:
+    """Load everything. Raises StartupError."""
+    runner = ModelRunner.load(config, channel.progress)
+    cache = KVCacheManager(runner.info.num_blocks, runner.info.block_size, config.cache.enable_prefix_caching)
+    scheduler = Scheduler(
+        cache,
+        max_num_seqs=config.scheduler.max_num_seqs,
+        max_num_batched_tokens=runner.max_num_batched_tokens,
+        max_model_len=runner.info.max_model_len,
+        eos_token_ids=runner.info.eos_token_ids,
+    )
+    channel.progress("warming up", 0.95)
+    runner.warm_up()
+    return EngineCore(scheduler, runner), runner
+
+
+def apply(core: EngineCore, command: Command) -> list[RequestProgress]:
+    """Carry out one command; returns the refusals it led to."""
+    match command:
+        case Add(requests):
+            try:
+                return core.add(requests)
+            except InvalidParameterError as error:
+                return [
+                    RequestProgress(request.request_id, [], None, None, None, 0, error.message)
+                    for request in requests
+                ]
+        case Abort(request_ids):
+            core.abort(request_ids)
+    return []
+
+
+def run(core: EngineCore, channel: Channel) -> None:
+    """Serve until told to stop. One event per step, and a heartbeat when a second has passed without any."""
+    last_sent = time.monotonic()
+    while True:
+        progress: list[RequestProgress] = []
+        for command in channel.commands(0.0 if core.has_requests else HEARTBEAT_S):
+            if isinstance(command, Stop):
+                return
+            progress += apply(core, command)
+        stepped = core.has_requests
+        if stepped:
+            progress += core.step()
+        now = time.monotonic()
+        if stepped or progress:
+            channel.send(Step(progress, core.stats()))
+        elif now - last_sent >= HEARTBEAT_S:
+            channel.send(Heartbeat(core.stats()))
+        else:
+            continue
+        last_sent = now
+
+
+def die_with_parent() -> None:
+    """Ask the kernel for a SIGKILL when the parent dies: the last resort, should this process be stuck."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def main() -> int:
+    die_with_parent()
+    # A terminal or a supervisor signals the whole group; the API process decides and closes the channel.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    logging.basicConfig(level=logging.WARNING, format="engine %(levelname)s %(message)s", stream=sys.stderr)
+    channel = Channel(socket.socket(fileno=int(sys.argv[1])))
+    config = channel.read_config()
+    channel.start_reading()
+    try:
+        core, runner = build(config, channel)
+    except StartupError as error:
+        channel.send(Failed(error.cause, error.remedy, error.exit_code))
+        return error.exit_code
+    channel.send(Ready(runner.info))
+    try:
+        run(core, channel)
+    except Exception as error:
+        logger.exception("the engine cannot go on")
+        channel.send(
+            Failed(f"the engine failed: {type(error).__name__}", "see its log above; restart it", CRASHED)
+        )
+        return CRASHED
+    return 0
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stderr.flush()
+    os._exit(code)  # without waiting for the reader thread and for torch's thread pools
