@@ -306,26 +306,30 @@ class EngineClient:
                     self._ready.set_exception(STARTUP_ERRORS.get(exit_code, StartupError)(cause, remedy))
 
     def _deliver(self, progress: list[RequestProgress]) -> None:
-        assert self._outputs is not None
+        if self._outputs is None:
+            return  # nothing can have been asked before the tokenizer was there
         for gained in progress:
             generation = self._open.get(gained.request_id)
             if generation is None:
                 continue  # aborted here; the engine had not heard of it yet
-            if gained.error is not None:
+            try:
+                processed = self._outputs.process(gained)
+            except EngineError as error:
                 del self._open[gained.request_id]
-                self._forget(gained.request_id)
-                generation.put(EngineError(gained.error))
+                generation.put(error)
                 continue
-            output = self._outputs.process(gained)
+            if processed is None:
+                continue
+            output, engine_goes_on = processed
             if output.finish_reason is not None:
                 del self._open[gained.request_id]
-                if gained.finish_reason is None:  # a stop string matched, of which the engine knows nothing
-                    self._send(Abort([gained.request_id]))
+            if engine_goes_on:  # a stop string matched, of which the engine knows nothing
+                self._send(Abort([gained.request_id]))
             generation.put(output)
 
     def _forget(self, request_id: str) -> None:
         if self._outputs is not None:
-            self._outputs.discard(request_id)
+            self._outputs.remove(request_id)
 
     # ---- death ---------------------------------------------------------------------------------------------
 
