@@ -31,21 +31,38 @@ class GroupedLogits:
     def argmax(self) -> Tensor:
         """[R] int64; the lowest id among equals."""
         group = self.maxima.argmax(-1, keepdim=True)
-        values, ids = _members(self.logits, group)
+        values, ids = self._members(None, group)
         return ids.gather(1, values.argmax(-1, keepdim=True))[:, 0]
 
     def top(self, rows: Tensor | None, k: int) -> tuple[Tensor, Tensor]:
         """The k largest logits of the given rows (None: all), descending, and their ids: [r, k] each."""
-        logits = self.logits if rows is None else self.logits[rows]
-        maxima = self.maxima if rows is None else self.maxima[rows]
-        num_groups, vocab_size = maxima.shape[1], logits.shape[1]
+        num_groups, vocab_size = self.maxima.shape[1], self.logits.shape[1]
         k = min(k, vocab_size)
         if 2 * k >= num_groups:
-            values, ids = logits.topk(k, -1)
+            values, ids = (self.logits if rows is None else self.logits[rows]).topk(k, -1)
             return values, ids
-        values, ids = _members(logits, maxima.topk(k, -1).indices)
+        maxima = self.maxima if rows is None else self.maxima[rows]
+        values, ids = self._members(rows, maxima.topk(k, -1).indices)
         best = values.topk(k, -1)
         return best.values, ids.gather(1, best.indices)
+
+    def count_above(self, rows: Tensor | None, limits: Tensor) -> Tensor:
+        """[r] int64: how many logits of each row exceed its limit [r, 1]. Looks only into groups that can hold any."""
+        maxima = self.maxima if rows is None else self.maxima[rows]
+        most = int((maxima > limits).sum(-1).max())
+        if most == 0:
+            return torch.zeros(len(limits), dtype=torch.long, device=limits.device)
+        values, _ = self._members(rows, maxima.topk(most, -1).indices)
+        return (values > limits).sum(-1)
+
+    def _members(self, rows: Tensor | None, groups: Tensor) -> tuple[Tensor, Tensor]:
+        """Values and ids [r, g * 64] of groups [r, g] of the rows; places past the vocabulary are -inf."""
+        device, vocab_size = self.logits.device, self.logits.shape[1]
+        ids = (groups[..., None] * GROUP + torch.arange(GROUP, device=device)).flatten(1)
+        rows = torch.arange(len(groups), device=device) if rows is None else rows
+        inside = ids.clamp(max=vocab_size - 1)
+        values = self.logits.take(inside + rows[:, None] * vocab_size)  # copies no whole rows
+        return values.masked_fill_(ids >= vocab_size, float("-inf")), ids
 
 
 def group_maxima(logits: Tensor) -> Tensor:
@@ -55,11 +72,3 @@ def group_maxima(logits: Tensor) -> Tensor:
     if whole < vocab_size:
         maxima = torch.cat([maxima, logits[:, whole:].amax(-1, keepdim=True)], -1)
     return maxima
-
-
-def _members(logits: Tensor, groups: Tensor) -> tuple[Tensor, Tensor]:
-    """Values and ids [r, g * 64] of groups [r, g]; places past the vocabulary are -inf."""
-    ids = (groups[..., None] * GROUP + torch.arange(GROUP, device=logits.device)).flatten(1)
-    last = logits.shape[1] - 1
-    values = logits.gather(1, ids.clamp(max=last))
-    return values.masked_fill_(ids > last, float("-inf")), ids

@@ -77,9 +77,7 @@ PROCESSORS: tuple[LogitsProcessor, ...] = (
 )
 
 
-def edit_logits(
-    logits: Tensor, requests: Sequence[Request], rows: Sequence[int], eos_token_ids: Sequence[int]
-) -> None:
+def edit_logits(logits: Tensor, requests: Sequence[Request], rows: Sequence[int], eos_token_ids: Sequence[int]) -> None:
     """Run every processor over the given rows of logits [R, V] float32, in place."""
     for row in rows:
         for processor in PROCESSORS:

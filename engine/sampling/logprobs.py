@@ -12,33 +12,29 @@ from specserve.engine.sampling.candidates import GroupedLogits
 
 
 class RawLogprobs:
-    """Taken from the raw logits before any edit; asked again once tokens are chosen.
-
-    Without edits the logits themselves are kept, with edits a copy of the rows that report.
-    """
+    """Taken from the raw logits before any edit; asked again once tokens are chosen."""
 
     def __init__(
-        self, grouped: GroupedLogits, rows: Sequence[int], num_top: Sequence[int], copy: bool
+        self, grouped: GroupedLogits, rows: Sequence[int], num_top: Sequence[int], normaliser: Tensor, keep: bool
     ) -> None:
-        """`num_top` alternatives are wanted for each of `rows`."""
-        every = list(rows) == list(range(len(grouped.logits)))
-        index = None if every else torch.tensor(rows, device=grouped.logits.device)
-        self._rows = list(rows)
-        self._num_top = list(num_top)
-        self._raw = grouped.logits if index is None else grouped.logits[index]
-        if copy and index is None:
-            self._raw = self._raw.clone()
-        self._normaliser = self._raw.logsumexp(-1, keepdim=True)
-        most = max(self._num_top)
+        """`num_top` alternatives are wanted for each of `rows`, whose logsumexp is `normaliser` [r, 1].
+
+        `keep` makes a copy of the rows: the logits are about to be edited.
+        """
+        index = torch.tensor(rows, device=grouped.logits.device)
+        most = max(num_top)
+        self._rows, self._num_top, self._normaliser = list(rows), list(num_top), normaliser
         self._top: tuple[Tensor, Tensor] | None = grouped.top(index, most) if most else None
+        self._raw = GroupedLogits(grouped.logits[index]) if keep else grouped
+        self._index = torch.arange(len(rows), device=index.device) if keep else index
 
     def report(self, token_ids: Tensor) -> dict[int, TokenLogprobs]:
         """By row, for the tokens [R] chosen in all rows. Ranks count from 1; equals share the better rank."""
-        chosen = token_ids[torch.tensor(self._rows, device=token_ids.device)][:, None]
-        values = self._raw.gather(1, chosen)
-        ranks = ((self._raw > values).sum(-1) + 1).tolist()
+        chosen = token_ids[torch.tensor(self._rows, device=token_ids.device)]
+        values = self._raw.logits[self._index, chosen][:, None]
+        ranks = (self._raw.count_above(self._index, values) + 1).tolist()
         logprobs = (values - self._normaliser)[:, 0].tolist()
-        ids = chosen[:, 0].tolist()
+        ids = chosen.tolist()
         tops = self._top_lists()
         return {
             row: TokenLogprobs(TokenLogprob(token_id, logprob, rank), top[:count])

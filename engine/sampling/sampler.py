@@ -75,29 +75,28 @@ class Sampler:
         ]
 
     def _raw_logprobs(self, grouped: GroupedLogits, metadata: SamplingMetadata) -> RawLogprobs | None:
-        if not metadata.logprobs:
+        rows = metadata.logprobs
+        if not rows:
             return None
-        num_top = [metadata.requests[row].params.logprobs or 0 for row in metadata.logprobs]
-        return RawLogprobs(grouped, metadata.logprobs, num_top, copy=bool(metadata.edited))
+        num_top = [metadata.requests[row].params.logprobs or 0 for row in rows]
+        _, normaliser = self._weights(grouped, rows, [1.0] * len(rows))
+        return RawLogprobs(grouped, rows, num_top, normaliser, keep=bool(metadata.edited))
 
     def _choose(self, grouped: GroupedLogits, metadata: SamplingMetadata) -> Tensor:
         """[R] int64 token ids."""
-        logits = grouped.logits
-        if len(metadata.greedy) == len(logits):
-            return grouped.argmax()
         token_ids = grouped.argmax()
+        if len(metadata.greedy) == len(token_ids):
+            return token_ids
         draws = uniforms(metadata.requests, self._seed)
         params = [request.params for request in metadata.requests]
-        groups = [(rows, size) for size, rows in metadata.top_k.items()]
-        for rows, size in groups:
-            index = torch.tensor(rows, device=logits.device)
-            values, ids = grouped.top(index, logits.shape[1] if size is None else size)
+        for size, rows in metadata.top_k.items():
+            index = torch.tensor(rows, device=token_ids.device)
+            values, ids = grouped.top(index, grouped.logits.shape[1] if size is None else size)
             token_ids[index] = draw_candidates(values, ids, [params[row] for row in rows], draws[rows])
         if metadata.top_p:
             self._choose_top_p(grouped, metadata.top_p, params, draws, token_ids)
         if metadata.plain:
-            index = torch.tensor(metadata.plain, device=logits.device)
-            token_ids[index] = self._draw_plain(grouped, metadata.plain, index, params, draws)
+            self._choose_plain(grouped, metadata.plain, params, draws, token_ids)
         return token_ids
 
     def _choose_top_p(
@@ -109,62 +108,69 @@ class Sampler:
         token_ids: Tensor,
     ) -> None:
         """A list of candidates where it holds the mass top_p of the whole vocabulary, else the vocabulary."""
-        logits = grouped.logits
-        index = torch.tensor(rows, device=logits.device)
-        temperatures = _column([params[row].temperature for row in rows], logits)
-        scaled = torch.div(logits[index], temperatures, out=self._buffer(len(rows), logits))
-        normaliser = scaled.logsumexp(-1, keepdim=True)
+        index = torch.tensor(rows, device=token_ids.device)
+        weights, normaliser = self._weights(grouped, rows, [params[row].temperature for row in rows])
         values, ids = grouped.top(index, TOP_P_CANDIDATES)
+        temperatures = _column([params[row].temperature for row in rows], values)
         mass = (values / temperatures - normaliser).double().exp().sum(-1).tolist()
         enough = [place for place, row in enumerate(rows) if mass[place] >= params[row].top_p]
         if enough:
-            pick = torch.tensor(enough, device=logits.device)
+            pick = torch.tensor(enough, device=index.device)
             chosen = [rows[place] for place in enough]
             token_ids[index[pick]] = draw_candidates(
                 values[pick], ids[pick], [params[row] for row in chosen], draws[chosen], normaliser[pick]
             )
         for place in sorted(set(range(len(rows))) - set(enough)):
-            row = rows[place]
-            weights = scaled[place].sub_(normaliser[place]).exp_()
-            floor = params[row].min_p * weights.max()
-            keep_nucleus(weights, params[row].top_p)
-            weights.mul_(weights >= floor)
-            draw = torch.from_numpy(draws[row : row + 1]).to(logits.device)
-            token_ids[row] = pick_by_cumulative_weight(weights[None], draw)[0]
+            row, row_weights = rows[place], weights[place]
+            row_weights.div_(row_weights.sum())
+            floor = params[row].min_p * row_weights.max()
+            keep_nucleus(row_weights, params[row].top_p)
+            row_weights.mul_(row_weights >= floor)
+            draw = torch.from_numpy(draws[row : row + 1]).to(index.device)
+            token_ids[row] = pick_by_cumulative_weight(row_weights[None], draw)[0]
 
-    def _draw_plain(
+    def _choose_plain(
         self,
         grouped: GroupedLogits,
         rows: Sequence[int],
-        index: Tensor,
         params: Sequence[SamplingParams],
         draws: NDArray[np.float64],
-    ) -> Tensor:
+        token_ids: Tensor,
+    ) -> None:
         """The inverse cumulative distribution over the whole vocabulary, in order of ids."""
-        logits = grouped.logits
-        everything = len(rows) == len(logits)
-        temperatures = _column([params[row].temperature for row in rows], logits)
-        maxima = (grouped.maxima if everything else grouped.maxima[index]).amax(-1, keepdim=True)
-        weights = self._buffer(len(rows), logits)
-        torch.sub(logits if everything else logits[index], maxima, out=weights)
-        weights.div_(temperatures).exp_()  # 1 for the most likely token
-        if any(params[row].min_p > 0 for row in rows):
-            floor = _column([params[row].min_p for row in rows], logits)
-            weights.mul_(weights >= floor)
-        draw = torch.from_numpy(draws[list(rows)]).to(logits.device)
-        return pick_by_cumulative_weight(weights, draw)
+        weights, _ = self._weights(grouped, rows, [params[row].temperature for row in rows])
+        for place, row in enumerate(rows):
+            if params[row].min_p > 0:
+                weights[place].mul_(weights[place] >= params[row].min_p)
+        draw = torch.from_numpy(draws[list(rows)]).to(weights.device)
+        token_ids[torch.tensor(rows, device=weights.device)] = pick_by_cumulative_weight(weights, draw)
 
-    def _buffer(self, num_rows: int, logits: Tensor) -> Tensor:
-        """[num_rows, V] float32, overwritten by the next caller: a fresh one costs a page fault per 4 KiB."""
-        size = num_rows * logits.shape[1]
+    def _weights(
+        self, grouped: GroupedLogits, rows: Sequence[int], temperatures: Sequence[float]
+    ) -> tuple[Tensor, Tensor]:
+        """exp((logit - the row's largest) / temperature) [r, V] and logsumexp(logits / temperature) [r, 1].
+
+        The weights are overwritten by the next call: fresh memory costs a page fault per 4 KiB.
+        """
+        logits = grouped.logits
+        size = len(rows) * logits.shape[1]
         if self._scratch.numel() < size or self._scratch.device != logits.device:
             self._scratch = torch.empty(size, device=logits.device)
-        return self._scratch[:size].view(num_rows, logits.shape[1])
+        weights = self._scratch[:size].view(len(rows), logits.shape[1])
+        index = torch.tensor(rows, device=logits.device)
+        maxima = grouped.maxima[index].amax(-1, keepdim=True)
+        divisors = _column(temperatures, logits)
+        if len(rows) == len(logits):
+            torch.sub(logits, maxima, out=weights)
+        else:
+            torch.index_select(logits, 0, index, out=weights).sub_(maxima)
+        if any(temperature != 1.0 for temperature in temperatures):
+            weights.div_(divisors)
+        weights.exp_()
+        return weights, weights.sum(-1, keepdim=True).log_() + maxima / divisors
 
 
-def kept_probabilities(
-    values: Tensor, params: Sequence[SamplingParams], normaliser: Tensor | None = None
-) -> Tensor:
+def kept_probabilities(values: Tensor, params: Sequence[SamplingParams], normaliser: Tensor | None = None) -> Tensor:
     """Probabilities of candidates after temperature, top_k, top_p and min_p: zero for what does not stay.
 
     values      [r, C] float32   logits, descending
