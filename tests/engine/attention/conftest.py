@@ -7,6 +7,7 @@ Each test still reports for itself; its assertions are made over there.
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -17,6 +18,9 @@ import pytest
 
 VARIABLE = "TRITON_INTERPRET"
 TIMEOUT_S = 280
+if (sys.platform, platform.machine()) != ("linux", "x86_64"):
+    # Triton and xformers publish no wheels for other machines; there the backend refuses, and says so.
+    collect_ignore = ["test_triton_compiles.py", "test_xformers.py", "test_xformers_flash.py"]
 OUTCOMES = pytest.StashKey[dict[str, str | None]]()
 
 
