@@ -87,9 +87,7 @@ def gather_and_sdpa(cache: LayerCache, batch: AttentionMetadata, query: Tensor, 
     mask = None
     if query_len > 1 and not causal:
         mask = torch.arange(seq_len) <= torch.arange(seq_len - query_len, seq_len)[:, None]
-    return F.scaled_dot_product_attention(
-        q, k, v, attn_mask=mask, is_causal=causal, scale=scale, enable_gqa=True
-    )
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, scale=scale, enable_gqa=True)
 
 
 def measure_case(
@@ -137,9 +135,7 @@ def measure_case(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--isa", default="avx512_bf16,avx512,avx2,torch", help="paths to measure")
     parser.add_argument("--dtype", default="bfloat16,float32")
     parser.add_argument("--quick", action="store_true", help="a tenth of the repetitions")

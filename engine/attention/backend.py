@@ -74,9 +74,7 @@ class AttentionMetadata:
                 f"{tuple(self.slot_mapping.shape)} at least ({num_tokens},)"
             )
         if any(length != 1 for length in self.query_lens[: self.num_decodes]):
-            raise ValueError(
-                f"the first {self.num_decodes} sequences must have one query token: {self.query_lens}"
-            )
+            raise ValueError(f"the first {self.num_decodes} sequences must have one query token: {self.query_lens}")
         if any(q > s or q < 0 for q, s in zip(self.query_lens, self.seq_lens_list, strict=True)):
             raise ValueError(f"query lengths {self.query_lens} exceed sequence lengths {self.seq_lens_list}")
         capacity = self.block_tables.shape[1] * block_size

@@ -34,9 +34,7 @@ class CpuBackend:
             return f"it runs on CPUs, not on {device}"
         return None
 
-    def __init__(
-        self, layers: list[LayerSpec], device: torch.device, block_size: int, isa: str | None = None
-    ) -> None:
+    def __init__(self, layers: list[LayerSpec], device: torch.device, block_size: int, isa: str | None = None) -> None:
         """`isa` as in SPECSERVE_CPU_ISA, which it overrides; one that cannot be had is told, not raised."""
         self.block_size = block_size
         self.kernel: Kernel | None = None

@@ -49,9 +49,7 @@ class NoCompilerError(BuildError):
 def find_or_build() -> Path:
     """The kernel's library: from the cache, else built now. Raises BuildError."""
     if platform.system() != "Linux" or platform.machine().lower() not in ("x86_64", "amd64"):
-        raise BuildError(
-            f"the kernel is for Linux on x86-64, not for {platform.system()} on {platform.machine()}"
-        )
+        raise BuildError(f"the kernel is for Linux on x86-64, not for {platform.system()} on {platform.machine()}")
     folder, sources = cache_folder(), _hash_of(*(source.read_bytes() for source in SOURCES))
     try:
         compiler = find_compiler()
@@ -83,9 +81,7 @@ def find_compiler() -> list[str]:
     for name in ("g++", "clang++", "c++"):
         if found := shutil.which(name):
             return [found]
-    raise NoCompilerError(
-        "no C++ compiler was found (g++, clang++, c++ or $CXX); install one and start again"
-    )
+    raise NoCompilerError("no C++ compiler was found (g++, clang++, c++ or $CXX); install one and start again")
 
 
 def compiler_version(compiler: list[str]) -> str:

@@ -177,9 +177,7 @@ class GatherLayer:
         spec = self.spec
         return spec.softcap is None and sinks is None and spec.head_size == spec.value_head_size
 
-    def _attention(
-        self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, sinks: Tensor | None
-    ) -> Tensor:
+    def _attention(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, sinks: Tensor | None) -> Tensor:
         """q [B, N, Q, D], k [B, N, L, D], v [B, N, L, Dv], mask broadcast to [B, N, Q, L] → [B, N, Q, Dv]."""
         if self._plain(sinks):
             return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=self.spec.scale)

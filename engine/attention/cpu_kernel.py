@@ -25,10 +25,7 @@ class AttendArgs(ctypes.Structure):
         *((name, _POINTER) for name in ("query", "keys", "values", "out", "sinks")),
         *((name, _POINTER) for name in ("block_tables", "seq_lens", "query_start")),
         *((name, _INT64) for name in ("query_token_stride", "query_head_stride")),
-        *(
-            (name, _INT32)
-            for name in ("num_seqs", "num_heads", "num_kv_heads", "head_size", "value_head_size")
-        ),
+        *((name, _INT32) for name in ("num_seqs", "num_heads", "num_kv_heads", "head_size", "value_head_size")),
         *((name, _INT32) for name in ("block_size", "table_stride", "window", "is_bf16", "num_threads")),
         *((name, _FLOAT) for name in ("scale", "softcap")),
     )

@@ -38,8 +38,7 @@ class ReferenceBackend:
 
     def bytes_per_block(self) -> int:
         return self.block_size * sum(
-            spec.num_kv_heads * (spec.head_size + spec.value_head_size) * spec.dtype.itemsize
-            for spec in self._layers
+            spec.num_kv_heads * (spec.head_size + spec.value_head_size) * spec.dtype.itemsize for spec in self._layers
         )
 
     def allocate(self, num_blocks: int) -> list[LayerCache]:
@@ -79,9 +78,7 @@ class ReferenceBackend:
         return out
 
 
-def attend_one_sequence(
-    query: Tensor, keys: Tensor, values: Tensor, spec: LayerSpec, sinks: Tensor | None
-) -> Tensor:
+def attend_one_sequence(query: Tensor, keys: Tensor, values: Tensor, spec: LayerSpec, sinks: Tensor | None) -> Tensor:
     """The last Q of L positions attend causally.
 
     query [Q, H, D], keys [L, K, D], values [L, K, Dv] → [Q, H, Dv]

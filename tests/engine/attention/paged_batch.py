@@ -108,9 +108,7 @@ class PagedSequences:
         scattered = torch.randperm(self.num_blocks, generator=torch.Generator().manual_seed(1)).tolist()
         self.tables = torch.zeros(len(blocks), max(blocks) + 1, dtype=torch.int32)
         for row, count in enumerate(blocks):
-            self.tables[row, :count] = torch.tensor(
-                [scattered.pop() for _ in range(count)], dtype=torch.int32
-            )
+            self.tables[row, :count] = torch.tensor([scattered.pop() for _ in range(count)], dtype=torch.int32)
         self._poison()
 
     def _poison(self) -> None:

@@ -80,9 +80,7 @@ def test_a_missing_cxx_is_named(cache: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert "no-such-compiler" in kernel_missing(CpuBackend([spec_of()], CPU, 16))
 
 
-def test_with_a_broken_compiler_torch_attends(
-    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_with_a_broken_compiler_torch_attends(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compiler = tmp_path / "broken-c++"
     fail = "echo 'x.cpp:1: error: out of luck'; exit 7"
     compiler.write_text(f"#!/bin/sh\ncase $1 in --version) echo broken 1.0;; *) {fail};; esac\n")

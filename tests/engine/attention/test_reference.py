@@ -64,9 +64,7 @@ def test_softcap_equals_transformers(window: int | None) -> None:
     sequences = Sequences.draw(spec, LENGTHS)
     module = SimpleNamespace(num_key_value_groups=3, training=False)
     for row, found in enumerate(paged(spec, sequences)):
-        mask = torch.zeros(LENGTHS[row], LENGTHS[row]).masked_fill(
-            ~mask_of(LENGTHS[row], window), float("-inf")
-        )
+        mask = torch.zeros(LENGTHS[row], LENGTHS[row]).masked_fill(~mask_of(LENGTHS[row], window), float("-inf"))
         q, k, v = (whole(x[row]) for x in (sequences.queries, sequences.keys, sequences.values))
         wanted, _ = softcapped_attention(module, q, k, v, mask, scaling=spec.scale, softcap=2.0)
         torch.testing.assert_close(found, wanted[0], atol=2e-6, rtol=1e-5)
@@ -78,9 +76,7 @@ def test_sinks_equal_transformers(window: int | None) -> None:
     sequences = Sequences.draw(spec, LENGTHS)
     module = SimpleNamespace(num_key_value_groups=3, training=False, sinks=sequences.sinks)
     for row, found in enumerate(paged(spec, sequences)):
-        mask = torch.zeros(LENGTHS[row], LENGTHS[row]).masked_fill(
-            ~mask_of(LENGTHS[row], window), float("-inf")
-        )
+        mask = torch.zeros(LENGTHS[row], LENGTHS[row]).masked_fill(~mask_of(LENGTHS[row], window), float("-inf"))
         q, k, v = (whole(x[row]) for x in (sequences.queries, sequences.keys, sequences.values))
         wanted, _ = attention_with_sinks(module, q, k, v, mask, scaling=spec.scale)
         torch.testing.assert_close(found, wanted[0], atol=2e-6, rtol=1e-5)

@@ -37,9 +37,7 @@ def test_a_named_backend_that_refuses_is_an_error_with_its_reason_and_the_others
 
 
 def test_an_unknown_name_is_told_with_the_known_ones() -> None:
-    with pytest.raises(
-        UnsupportedModelError, match="'flash' is not known; choose one of xformers, cpu, reference"
-    ):
+    with pytest.raises(UnsupportedModelError, match="'flash' is not known; choose one of xformers, cpu, reference"):
         select_backend("flash", [spec_of()], CPU, None)
 
 
@@ -52,7 +50,4 @@ def test_when_all_refuse_every_reason_is_told(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(UnsupportedModelError) as caught:
         select_backend("auto", [spec_of()], META, None)
     assert "cpu: it runs on CPUs, not on meta" in caught.value.cause
-    assert (
-        "gone: cannot be imported (ModuleNotFoundError: No module named 'no_such_package')"
-        in caught.value.cause
-    )
+    assert "gone: cannot be imported (ModuleNotFoundError: No module named 'no_such_package')" in caught.value.cause
