@@ -60,7 +60,7 @@ def _run(items: list[pytest.Item], root: Path) -> dict[str, str | None]:
         done = subprocess.run(
             [sys.executable, "-m", "pytest", *options, *(item.nodeid for item in items)],
             cwd=root,
-            env={**os.environ, VARIABLE: "1"},
+            env={**os.environ, VARIABLE: "1", "OMP_NUM_THREADS": "1"},  # the tensors are tiny
             capture_output=True,
             text=True,
             timeout=TIMEOUT_S,
