@@ -1,0 +1,188 @@
+"""The client with a real engine process over the shipped demo model."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from specserve.engine.api import FinishReason, GenerationOutput, GenerationRequest
+from specserve.engine.client import CRASHED, HUNG, EngineClient
+from specserve.engine.config import CacheConfig, EngineConfig, ModelConfig, SchedulerConfig
+from specserve.engine.errors import (
+    EngineDeadError,
+    ModelLoadError,
+    OverloadedError,
+    PromptTooLongError,
+    TokenOutOfVocabularyError,
+)
+from specserve.engine.params import SamplingParams
+from specserve.handlers.demo import checkpoint_path
+
+QUESTION = "<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\n"
+ANSWER = "The capital of France is Paris."
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+def config(**changes: object) -> EngineConfig:
+    sections: dict[str, object] = {
+        "model": ModelConfig(path=str(checkpoint_path()), max_model_len=512),
+        "cache": CacheConfig(num_blocks=200),
+        "scheduler": SchedulerConfig(max_num_seqs=8, max_num_queued=4),
+        "num_threads": 2,
+    }
+    return EngineConfig(**(sections | changes))  # type: ignore[arg-type]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def client() -> AsyncIterator[EngineClient]:
+    started = EngineClient(config())
+    await started.start()
+    yield started
+    await started.stop()
+
+
+def ask(client: EngineClient, request_id: str, prompt: str = QUESTION, **params: object) -> GenerationRequest:
+    ids = client.tokenizer.encode(prompt, add_special_tokens=False)
+    given = {"max_tokens": 40, "temperature": 0.0} | params
+    return GenerationRequest(
+        request_id=request_id,
+        prompt_token_ids=ids,
+        params=SamplingParams(**given),  # type: ignore[arg-type]
+    )
+
+
+def endless(client: EngineClient, request_id: str) -> GenerationRequest:
+    return ask(client, request_id, max_tokens=400, ignore_eos=True)
+
+
+async def outputs(client: EngineClient, request: GenerationRequest) -> list[GenerationOutput]:
+    return [output async for output in client.generate(request)]
+
+
+async def idle(client: EngineClient) -> None:
+    """Wait until the engine reports no used block, for at most two seconds."""
+    for _ in range(200):
+        if client.stats().num_used_blocks == 0 and client.stats().num_running == 0:
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError(f"blocks are still held: {client.stats()}")
+
+
+async def test_text_deltas_build_the_answer_and_the_last_has_the_reason(client: EngineClient) -> None:
+    found = await outputs(client, ask(client, "whole"))
+    assert "".join(output.text for output in found) == ANSWER
+    assert [output.finish_reason for output in found] == [None] * (len(found) - 1) + [FinishReason.STOP]
+
+
+async def test_a_stop_string_ends_the_request_in_the_engine_too(client: EngineClient) -> None:
+    found = await outputs(client, ask(client, "stopped", stop=("France is",)))
+    assert "".join(output.text for output in found) == "The capital of "
+    assert (found[-1].finish_reason, found[-1].stop_reason) == (FinishReason.STOP, "France is")
+    await idle(client)
+
+
+async def test_requests_in_one_batch_answer_as_they_do_alone(client: EngineClient) -> None:
+    prompts = [QUESTION, QUESTION.replace("France", "Italy"), QUESTION.replace("France", "Spain")]
+    alone = [await outputs(client, ask(client, f"alone-{i}", prompt)) for i, prompt in enumerate(prompts)]
+    together = await asyncio.gather(
+        *(outputs(client, ask(client, f"together-{i}", prompt)) for i, prompt in enumerate(prompts))
+    )
+    text = [["".join(o.text for o in found) for found in way] for way in (alone, together)]
+    assert text[0] == text[1]
+
+
+async def test_closing_the_stream_frees_its_blocks(client: EngineClient) -> None:
+    async with aclosing(client.generate(endless(client, "left"))) as stream:
+        await anext(stream)
+    assert client.num_open == 0
+    steps = client.stats().num_steps
+    await idle(client)
+    assert client.stats().num_steps - steps <= 2
+
+
+async def test_a_stream_that_is_closed_before_it_began_frees_its_blocks(client: EngineClient) -> None:
+    stream = client.generate(endless(client, "never-read"))
+    await asyncio.sleep(0.05)
+    await stream.aclose()
+    await idle(client)
+    unsent = client.generate(endless(client, "never-sent"))
+    await unsent.aclose()
+    await idle(client)
+
+
+async def test_what_can_never_run_is_refused_at_the_call(client: EngineClient) -> None:
+    params = SamplingParams(max_tokens=1)
+    with pytest.raises(PromptTooLongError, match="512"):
+        client.generate(GenerationRequest(request_id="long", prompt_token_ids=[5] * 512, params=params))
+    with pytest.raises(TokenOutOfVocabularyError, match="999999"):
+        client.generate(GenerationRequest(request_id="alien", prompt_token_ids=[5, 999999], params=params))
+
+
+async def test_a_full_queue_refuses_with_a_hint(client: EngineClient) -> None:
+    streams = [client.generate(endless(client, f"full-{i}")) for i in range(12)]
+    with pytest.raises(OverloadedError, match="limit is 4") as refusal:
+        client.generate(endless(client, "one-too-many"))
+    assert refusal.value.retry_after_s > 0
+    for stream in streams:
+        await stream.aclose()
+    await idle(client)
+
+
+async def test_a_paused_engine_goes_on_where_it_was(client: EngineClient) -> None:
+    assert client.process_id is not None
+    async with aclosing(client.generate(ask(client, "paused"))) as stream:
+        text = (await anext(stream)).text
+        os.kill(client.process_id, signal.SIGSTOP)
+        await asyncio.sleep(0.3)
+        os.kill(client.process_id, signal.SIGCONT)
+        text += "".join([output.text async for output in stream])
+    assert text == ANSWER
+
+
+async def test_a_killed_engine_fails_open_requests_and_health() -> None:
+    client = EngineClient(config())
+    await client.start()
+    client.check_health()
+    stream = client.generate(endless(client, "doomed"))
+    await anext(stream)
+    assert client.process_id is not None
+    os.kill(client.process_id, signal.SIGKILL)
+    with pytest.raises(EngineDeadError, match="SIGKILL"):
+        while True:
+            await anext(stream)
+    assert await asyncio.wait_for(client.wait_dead(), 2) == CRASHED
+    with pytest.raises(EngineDeadError, match="SIGKILL"):
+        client.check_health()
+    with pytest.raises(EngineDeadError):
+        client.generate(endless(client, "too-late"))
+    await client.stop()
+
+
+async def test_a_hung_engine_is_ended_by_the_watchdog() -> None:
+    client = EngineClient(config(watchdog_s=1.0))
+    await client.start()
+    stream = client.generate(endless(client, "hanging"))
+    await anext(stream)
+    assert client.process_id is not None
+    os.kill(client.process_id, signal.SIGSTOP)
+    with pytest.raises(EngineDeadError, match="no progress"):
+        while True:
+            await anext(stream)
+    assert await asyncio.wait_for(client.wait_dead(), 2) == HUNG
+    await client.stop()
+
+
+async def test_a_bad_model_path_is_a_load_error_with_a_way_out(tmp_path: Path) -> None:
+    client = EngineClient(EngineConfig(model=ModelConfig(path=str(tmp_path))))
+    with pytest.raises(ModelLoadError) as error:
+        await client.start()
+    assert str(tmp_path) in error.value.cause
+    assert error.value.remedy
