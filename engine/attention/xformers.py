@@ -66,9 +66,7 @@ def tile_shape(group: int, head_size: int, itemsize: int, block_size: int) -> tu
 class XFormersOperators:
     """Both operators and the masks they take, in terms of plain tensors. Has no state."""
 
-    def decode_bias(
-        self, seq_lens: Tensor, block_tables: Tensor, block_size: int, starts: Tensor | None
-    ) -> Bias:
+    def decode_bias(self, seq_lens: Tensor, block_tables: Tensor, block_size: int, starts: Tensor | None) -> Bias:
         """A mask that reads the given tensors at every launch, so their contents may be rewritten in place.
 
         seq_lens      [B] int32     first position that is not visible

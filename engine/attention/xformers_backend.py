@@ -74,9 +74,7 @@ class XFormersBackend:
         self._layers = layers
         self._windows = list(dict.fromkeys(spec.window for spec in layers))
         self._padded = [padded_head_size(spec) for spec in layers]
-        self._no_flash = [
-            self._operators.flash_misfit(device, spec.dtype, _flash_head_size(spec)) for spec in layers
-        ]
+        self._no_flash = [self._operators.flash_misfit(device, spec.dtype, _flash_head_size(spec)) for spec in layers]
         self._skipped_slot = 0
         self._batches: dict[tuple[int, int, int | None], DecodeBatch] = {}
         self._slot_buffers: dict[int, Tensor] = {}
@@ -114,8 +112,7 @@ class XFormersBackend:
         caches = []
         for spec, size in zip(self._layers, self._padded, strict=True):
             keys, values = (
-                torch.zeros(num_slots, spec.num_kv_heads, size, dtype=spec.dtype, device=self._device)
-                for _ in range(2)
+                torch.zeros(num_slots, spec.num_kv_heads, size, dtype=spec.dtype, device=self._device) for _ in range(2)
             )
             caches.append(LayerCache(keys=keys, values=values))
         return caches
@@ -216,9 +213,7 @@ class XFormersBackend:
         lse: Tensor | None
         if self._no_flash[layer] is None:
             bias = chunks.bias(self._operators, kv_lens)
-            out, lse = self._operators.flash_prefill(
-                query, keys, values, bias, spec.scale, with_lse=sinks is not None
-            )
+            out, lse = self._operators.flash_prefill(query, keys, values, bias, spec.scale, with_lse=sinks is not None)
         else:
             out, lse = torch_prefill(query, keys, values, chunks.query_lens, kv_lens, spec.scale, spec.window)
         return _with_sinks(out, lse, sinks)[..., : spec.value_head_size]

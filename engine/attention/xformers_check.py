@@ -77,8 +77,7 @@ def version_misfit() -> str | None:
     triton, torch_release = _release(found["triton"]), _release(found["torch"])
     if triton > LAST_TRITON:
         return misfit(
-            f"Triton {found['triton']} has no block pointers any more, and xformers' paged kernel is written "
-            "with them"
+            f"Triton {found['triton']} has no block pointers any more, and xformers' paged kernel is written with them"
         )
     if triton < FIRST_TRITON:
         return misfit(f"Triton {found['triton']} is too old")
@@ -161,9 +160,7 @@ def _largest_error(
     return worst
 
 
-def _step(
-    query_lens: list[int], seq_lens: list[int], block_size: int, device: torch.device
-) -> AttentionMetadata:
+def _step(query_lens: list[int], seq_lens: list[int], block_size: int, device: torch.device) -> AttentionMetadata:
     """Two sequences with two blocks each, neither in order: blocks 3 and 0, blocks 2 and 1."""
     tables = torch.tensor([[3, 0], [2, 1]])
     slots = [

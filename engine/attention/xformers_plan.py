@@ -94,11 +94,7 @@ class PrefillBatch:
     """
 
     def __init__(self, metadata: AttentionMetadata, window: int | None, block_size: int) -> None:
-        rows = [
-            row
-            for row in range(metadata.num_decodes, len(metadata.query_lens))
-            if metadata.query_lens[row] > 0
-        ]
+        rows = [row for row in range(metadata.num_decodes, len(metadata.query_lens)) if metadata.query_lens[row] > 0]
         self._window = window
         self._block_size = block_size
         self._block_tables = metadata.block_tables

@@ -30,9 +30,7 @@ TOLERANCE = 4e-2
 class DecodeStep:
     """One step through all layers with inputs in memory that stays, as a runner captures it."""
 
-    def __init__(
-        self, backend: AttentionBackend, caches: list[LayerCache], spec: LayerSpec, rows: int
-    ) -> None:
+    def __init__(self, backend: AttentionBackend, caches: list[LayerCache], spec: LayerSpec, rows: int) -> None:
         self.backend, self.caches = backend, caches
         device = caches[0].keys.device
         self.query, self.key, self.value = (

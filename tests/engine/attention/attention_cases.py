@@ -78,10 +78,7 @@ CASES = (
     Case("blocks of 256", ((300, 1, 1), (255, 1, 1)), block_size=256),
     Case("a context cut into many pieces", ((2300, 1, 1),), heads=(2, 1)),
     Case("a long context in a short window", ((700, 1, 40, 1),), heads=(2, 1), windows=(600,)),
-    *(
-        Case(f"heads of {size}", ((60, 1, 7, 1), (9, 5, 1, 1)), head_size=size)
-        for size in (16, 32, 80, 96, 128, 256)
-    ),
+    *(Case(f"heads of {size}", ((60, 1, 7, 1), (9, 5, 1, 1)), head_size=size) for size in (16, 32, 80, 96, 128, 256)),
     Case("values smaller than keys", MIXED, head_size=96, value_head_size=64),
     Case("values larger than keys", MIXED, head_size=32, value_head_size=80, sinks=True),
     Case("a head size that is no multiple of eight", MIXED, head_size=20),
@@ -154,9 +151,7 @@ def _metadata(
     )
 
 
-def largest_error(
-    backend_class: type[AttentionBackend], case: Case, dtype: torch.dtype, device: torch.device
-) -> float:
+def largest_error(backend_class: type[AttentionBackend], case: Case, dtype: torch.dtype, device: torch.device) -> float:
     """Largest difference over all steps and layers from the reference in float32 on the same numbers.
 
     NaN when anything was read that does not belong to a sequence.

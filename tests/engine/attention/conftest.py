@@ -25,9 +25,7 @@ OUTCOMES = pytest.StashKey[dict[str, str | None]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line(
-        "markers", "interpreted: needs Triton's interpreter, runs in a process of its own"
-    )
+    config.addinivalue_line("markers", "interpreted: needs Triton's interpreter, runs in a process of its own")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -73,7 +71,5 @@ def _run(items: list[pytest.Item], root: Path) -> dict[str, str | None]:
     for case in cases:
         # A skipped test has proved nothing, so it counts as failed.
         problems = [child for child in case if child.tag in ("failure", "error", "skipped")]
-        outcomes[f"{case.attrib['classname']}::{case.attrib['name']}"] = (
-            problems[0].text if problems else None
-        )
+        outcomes[f"{case.attrib['classname']}::{case.attrib['name']}"] = problems[0].text if problems else None
     return outcomes

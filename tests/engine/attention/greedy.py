@@ -53,9 +53,7 @@ def generated_by_transformers(model: LlamaForCausalLM) -> list[list[int]]:
     model.set_attn_implementation("eager")
     answers = []
     for prompt in prompts(model.device):
-        out = model.generate(
-            prompt[None], max_new_tokens=NEW_TOKENS, min_new_tokens=NEW_TOKENS, do_sample=False
-        )
+        out = model.generate(prompt[None], max_new_tokens=NEW_TOKENS, min_new_tokens=NEW_TOKENS, do_sample=False)
         answers.append(out[0, len(prompt) :].tolist())
     return answers
 
@@ -113,6 +111,4 @@ def generated_by(backend_class: type[AttentionBackend], model: LlamaForCausalLM)
         for row, (_, last), token in zip(batch.rows, batch.spans, chosen, strict=True):
             if last == len(tokens[row]):  # a chunk in the middle of a prompt chooses nothing
                 tokens[row].append(token)
-    return [
-        answer[length : length + NEW_TOKENS] for answer, length in zip(tokens, PROMPT_LENGTHS, strict=True)
-    ]
+    return [answer[length : length + NEW_TOKENS] for answer, length in zip(tokens, PROMPT_LENGTHS, strict=True)]

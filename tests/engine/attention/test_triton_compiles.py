@@ -65,9 +65,7 @@ def recorders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> tuple[Recorder
     return decode, merge
 
 
-def launch(
-    case: Case, dtype: torch.dtype, num_splits: int, window: int | None = None, with_lse: bool = False
-) -> None:
+def launch(case: Case, dtype: torch.dtype, num_splits: int, window: int | None = None, with_lse: bool = False) -> None:
     """One decode of 8 sequences with tables of 32 blocks, as `XFormersBackend` calls it."""
     operators, spec, device = XFormersOperators(), case.layers(dtype)[0], torch.device("cpu")
     batch = DecodeBatch(operators, 8, 32, window, case.block_size, device)

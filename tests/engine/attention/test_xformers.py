@@ -88,9 +88,7 @@ def test_a_kernel_launched_again_after_plan_sees_the_new_step() -> None:
     captured = backend._decodes[None].bias
     for batch in batches[1:3]:
         backend.plan(batch.metadata)
-        again = backend._operators.paged_decode(
-            query, cache.keys, cache.values, captured, layers[0].scale, 1
-        )[0]
+        again = backend._operators.paged_decode(query, cache.keys, cache.values, captured, layers[0].scale, 1)[0]
         torch.testing.assert_close(again, backend.attend(0, query, cache), atol=5e-6, rtol=0)
 
 

@@ -94,9 +94,7 @@ def test_the_versions_of_this_environment_fit() -> None:
     assert version_misfit() is None
 
 
-def test_an_import_that_fails_in_any_way_is_one_sentence(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_an_import_that_fails_in_any_way_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "broken_operators.py").write_text(
         "raise AttributeError('''module 'triton.language' has no attribute 'make_block_ptr'\n  more lines''')"
     )
@@ -153,8 +151,7 @@ def test_softcap_is_refused_with_the_alternative(monkeypatch: pytest.MonkeyPatch
     capped = LayerSpec(4, 2, 64, 64, torch.bfloat16, 0.125, softcap=50.0)
     reason = XFormersBackend.refuses([*layers(), capped], CUDA, 64)
     assert reason == (
-        "layer 1 caps its scores at 50.0, for which xformers has no form; "
-        "the reference backend has it, slowly"
+        "layer 1 caps its scores at 50.0, for which xformers has no form; the reference backend has it, slowly"
     )
 
 

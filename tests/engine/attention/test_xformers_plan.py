@@ -45,8 +45,6 @@ def test_prefill_gathers_the_slots_its_queries_see_and_no_others(window: int | N
         for row in range(metadata.num_decodes, len(metadata.query_lens)):
             query_len, seq_len = metadata.query_lens[row], metadata.seq_lens_list[row]
             oldest = 0 if window is None else max(0, seq_len - query_len - window + 1)
-            wanted += [
-                int(metadata.block_tables[row, at // 64]) * 64 + at % 64 for at in range(oldest, seq_len)
-            ]
+            wanted += [int(metadata.block_tables[row, at // 64]) * 64 + at % 64 for at in range(oldest, seq_len)]
         assert chunks.slots().tolist() == wanted
         assert sum(chunks.kv_lens) == len(wanted)
