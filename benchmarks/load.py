@@ -93,9 +93,7 @@ async def ask(session: aiohttp.ClientSession, url: str, body: dict[str, Any]) ->
                 times.append(time.perf_counter())
     if usage is None:
         raise RuntimeError("the stream carried no usage")
-    return Answer(
-        time.perf_counter() - start, usage["prompt_tokens"], usage["completion_tokens"], times, start
-    )
+    return Answer(time.perf_counter() - start, usage["prompt_tokens"], usage["completion_tokens"], times, start)
 
 
 async def run(url: str, model: str, scenario: Scenario, count: int, seed: int) -> dict[str, Any]:
@@ -145,9 +143,7 @@ def report(answers: list[Answer], errors: list[str], wall: float) -> dict[str, A
     prompt, out = sum(a.prompt_tokens for a in answers), sum(a.output_tokens for a in answers)
     text_events = sum(len(a.text_times) for a in answers)
     per_event = max(out / text_events, 1.0) if text_events else 1.0
-    gaps = [
-        (b - a) / per_event for x in answers for a, b in zip(x.text_times, x.text_times[1:], strict=False)
-    ]
+    gaps = [(b - a) / per_event for x in answers for a, b in zip(x.text_times, x.text_times[1:], strict=False)]
     return {
         "requests": len(answers),
         "wall_s": round(wall, 3),

@@ -103,9 +103,7 @@ def checkpoint(name: str, root: Path) -> Path:
     head = model.get_output_embeddings().weight.data
     head[: len(SPECIAL)] = 0
     head[len(tokenizer) :] = 0
-    model.generation_config = GenerationConfig(
-        bos_token_id=pad, eos_token_id=end, pad_token_id=pad, do_sample=False
-    )
+    model.generation_config = GenerationConfig(bos_token_id=pad, eos_token_id=end, pad_token_id=pad, do_sample=False)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

@@ -41,9 +41,7 @@ def cpu_name() -> str:
 
 def commit() -> str:
     def git(*words: str) -> str:
-        return subprocess.run(
-            ["git", *words], cwd=ROOT, capture_output=True, text=True, check=True
-        ).stdout.strip()
+        return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
     return git("rev-parse", "--short", "HEAD") + ("-dirty" if git("status", "--porcelain", "-uno") else "")
 
@@ -103,9 +101,7 @@ def bench_size(size: str, arguments: argparse.Namespace) -> list[dict[str, Any]]
                     if not count:
                         continue
                     seed = 1000 * turn + 17
-                    asyncio.run(
-                        load.run(server.url, "bench", scenario, min(count, scenario.concurrency), seed + 1)
-                    )
+                    asyncio.run(load.run(server.url, "bench", scenario, min(count, scenario.concurrency), seed + 1))
                     figures = asyncio.run(load.run(server.url, "bench", scenario, count, seed))
                     emit(who="specserve", scenario=scenario.name, turn=turn, **figures)
                 peak = server.peak_mib
@@ -136,9 +132,7 @@ def summary(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def main() -> None:
     torch.set_num_threads(1)
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", default="small,large", help=f"comma-separated: {', '.join(CONFIGS)}")
     parser.add_argument("--scenarios", default="all", help="all, or the name of one")
     parser.add_argument("--runs", type=int, default=3)

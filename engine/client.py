@@ -13,7 +13,6 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncGenerator, Callable
-from pathlib import Path
 from types import TracebackType
 
 from specserve.engine.api import GenerationOutput, GenerationRequest, ModelInfo, Tokenizer
@@ -132,7 +131,8 @@ class EngineClient:
         self._death, self._ready = loop.create_future(), loop.create_future()
         ours, theirs = socket.socketpair()
         with theirs:
-            self._process = subprocess.Popen(
+            # Forking takes a millisecond; asyncio's own subprocesses would hide the process id behind a transport.
+            self._process = subprocess.Popen(  # noqa: ASYNC220
                 [sys.executable, "-m", "specserve.engine.process", str(theirs.fileno())],
                 pass_fds=(theirs.fileno(),),
                 stdin=subprocess.DEVNULL,
@@ -141,12 +141,12 @@ class EngineClient:
         reader, self._writer = await asyncio.open_unix_connection(sock=ours)
         self._writer.write(encode_frame(self._config))
         self._tasks.append(asyncio.create_task(self._receive(reader)))
-        path = Path(self._config.model.path)
-        early = asyncio.create_task(asyncio.to_thread(load_tokenizer, path)) if path.is_dir() else None
+        path = self._config.model.path
+        early = asyncio.create_task(asyncio.to_thread(load_tokenizer, path)) if os.path.isdir(path) else None
         try:
             model = await self._ready
             # A hub id is a folder only now that the engine has brought it here.
-            tokenizer = await (early or asyncio.to_thread(load_tokenizer, Path(model.path)))
+            tokenizer = await (early or asyncio.to_thread(load_tokenizer, model.path))
         except BaseException:
             if early is not None:
                 await asyncio.wait([early])

@@ -46,8 +46,8 @@ class SchedulerConfig:
                 raise InvalidParameterError(f"{name} must be at least 1, got {getattr(self, name)}", param=name)
         if self.max_num_batched_tokens is not None and self.max_num_batched_tokens < self.max_num_seqs:
             raise InvalidParameterError(
-                f"max_num_batched_tokens is {self.max_num_batched_tokens}, but each of max_num_seqs={self.max_num_seqs} "
-                "sequences needs one token a step; raise the first or lower the second",
+                f"max_num_batched_tokens is {self.max_num_batched_tokens}, but each of max_num_seqs="
+                f"{self.max_num_seqs} sequences needs one token a step; raise the first or lower the second",
                 param="max_num_batched_tokens",
             )
 

@@ -53,7 +53,8 @@ class SamplingParams:
         require(0 < self.top_p <= 1, "top_p", "in (0, 1]")
         require(self.top_k >= 0, "top_k", "0 (off) or positive")
         require(0 <= self.min_p <= 1, "min_p", "in [0, 1]")
-        require(math.isfinite(self.repetition_penalty) and self.repetition_penalty > 0, "repetition_penalty", "positive")
+        penalty = self.repetition_penalty
+        require(math.isfinite(penalty) and penalty > 0, "repetition_penalty", "positive")
         require(-2 <= self.presence_penalty <= 2, "presence_penalty", "in [-2, 2]")
         require(-2 <= self.frequency_penalty <= 2, "frequency_penalty", "in [-2, 2]")
         require(all(self.stop), "stop", "without empty strings")

@@ -21,7 +21,9 @@ ATTENTION_NAME = "specserve_paged"
 class LayerContext(Protocol):
     """What a forward pass does at each attention layer."""
 
-    def layer(self, index: int, spec: LayerSpec, query: Tensor, key: Tensor, value: Tensor, sinks: Tensor | None) -> Tensor:
+    def layer(
+        self, index: int, spec: LayerSpec, query: Tensor, key: Tensor, value: Tensor, sinks: Tensor | None
+    ) -> Tensor:
         """query [T, H, D], key [T, K, D], value [T, K, Dv] → [T, H, Dv]."""
 
 
@@ -31,7 +33,9 @@ class PagedContext:
     def __init__(self, backend: AttentionBackend, caches: list[LayerCache], slot_of: dict[int, int]) -> None:
         self._backend, self._caches, self._slot_of = backend, caches, slot_of
 
-    def layer(self, index: int, spec: LayerSpec, query: Tensor, key: Tensor, value: Tensor, sinks: Tensor | None) -> Tensor:
+    def layer(
+        self, index: int, spec: LayerSpec, query: Tensor, key: Tensor, value: Tensor, sinks: Tensor | None
+    ) -> Tensor:
         at = self._slot_of[index]
         self._backend.write_kv(at, key, value, self._caches[at])
         return self._backend.attend(at, query, self._caches[at], sinks)
@@ -43,7 +47,9 @@ class ProbingContext:
     def __init__(self) -> None:
         self.specs: dict[int, LayerSpec] = {}
 
-    def layer(self, index: int, spec: LayerSpec, query: Tensor, key: Tensor, value: Tensor, sinks: Tensor | None) -> Tensor:
+    def layer(
+        self, index: int, spec: LayerSpec, query: Tensor, key: Tensor, value: Tensor, sinks: Tensor | None
+    ) -> Tensor:
         self.specs[index] = spec
         return query.new_zeros(query.shape[0], query.shape[1], value.shape[2])
 

@@ -67,6 +67,11 @@ async def outputs(client: EngineClient, request: GenerationRequest) -> list[Gene
     return [output async for output in client.generate(request)]
 
 
+async def read_on(stream: AsyncIterator[GenerationOutput]) -> None:
+    async for _ in stream:
+        pass
+
+
 async def idle(client: EngineClient) -> None:
     """Wait until the engine reports no used block, for at most two seconds."""
     for _ in range(200):
@@ -156,8 +161,7 @@ async def test_a_killed_engine_fails_open_requests_and_health() -> None:
     assert client.process_id is not None
     os.kill(client.process_id, signal.SIGKILL)
     with pytest.raises(EngineDeadError, match="SIGKILL"):
-        while True:
-            await anext(stream)
+        await read_on(stream)
     assert await asyncio.wait_for(client.wait_dead(), 2) == CRASHED
     with pytest.raises(EngineDeadError, match="SIGKILL"):
         client.check_health()
@@ -174,8 +178,7 @@ async def test_a_hung_engine_is_ended_by_the_watchdog() -> None:
     assert client.process_id is not None
     os.kill(client.process_id, signal.SIGSTOP)
     with pytest.raises(EngineDeadError, match="no progress"):
-        while True:
-            await anext(stream)
+        await read_on(stream)
     assert await asyncio.wait_for(client.wait_dead(), 2) == HUNG
     await client.stop()
 
