@@ -103,6 +103,21 @@ class ModelInfo:
         return self.block_size * self.num_blocks
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenSpelling:
+    """How tokens join to text when each can be decoded for itself: their `token_bytes` in a row, as UTF-8.
+
+    special_ids          left out when special tokens are skipped
+    byte_ids             tokens that stand for one byte each, of which only neighbours join to a character;
+                         None if the bytes of any tokens may join (byte-level vocabularies)
+    num_stripped_spaces  as many spaces at most are dropped from the beginning of the whole text
+    """
+
+    special_ids: frozenset[int]
+    byte_ids: frozenset[int] | None
+    num_stripped_spaces: int = 0
+
+
 class Tokenizer(Protocol):
     """Text to ids and back; thread-safe. Implemented over Hugging Face tokenizers in `engine.tokenizer`."""
 
@@ -128,7 +143,11 @@ class Tokenizer(Protocol):
         """One token as text, partial UTF-8 shown with replacement characters."""
 
     def token_bytes(self, token_id: int) -> bytes:
-        """The true bytes a token stands for; concatenated they rebuild the text."""
+        """The true bytes a token stands for; concatenated they rebuild the text. Empty for unknown ids."""
+
+    @property
+    def spelling(self) -> TokenSpelling | None:
+        """None when the text of a token depends on its neighbours, so that only `decode` knows it."""
 
 
 class Engine(Protocol):

@@ -1,0 +1,85 @@
+"""Tokenizers that only transformers can build: model folders without `tokenizer.json`.
+
+Importing this module imports transformers and torch; `engine.tokenizer` does so only when it must.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from transformers import AutoTokenizer
+
+from specserve.engine.api import Tokenizer
+from specserve.engine.errors import ModelLoadError
+from specserve.engine.tokenizer import HuggingFaceTokenizer, read_generation_eos
+
+
+def load(folder: Path, trust_remote_code: bool) -> Tokenizer:
+    """Raises ModelLoadError when transformers finds no tokenizer in the folder either."""
+    try:
+        loaded = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
+    except Exception as error:  # whatever a model's own code raises
+        raise ModelLoadError(
+            f"no tokenizer could be loaded from {folder}: {error}", "add the model's tokenizer.json"
+        ) from error
+    own_eos = [] if loaded.eos_token_id is None else [loaded.eos_token_id]
+    eos_token_ids = tuple(dict.fromkeys([*own_eos, *read_generation_eos(folder)]))
+    special_tokens = {name: str(token) for name, token in loaded.special_tokens_map.items()}
+    templates = loaded.chat_template or {}
+    chat_templates = {"default": templates} if isinstance(templates, str) else dict(templates)
+    if loaded.is_fast:
+        return HuggingFaceTokenizer(
+            loaded.backend_tokenizer,
+            special_tokens=special_tokens,
+            eos_token_ids=eos_token_ids,
+            chat_templates=chat_templates,
+        )
+    return PythonTokenizer(
+        loaded, special_tokens=special_tokens, eos_token_ids=eos_token_ids, chat_templates=chat_templates
+    )
+
+
+class PythonTokenizer:
+    """`api.Tokenizer` over a transformers tokenizer written in Python, not thread-safe: one call at a time."""
+
+    def __init__(
+        self,
+        loaded: Any,
+        *,
+        special_tokens: dict[str, str],
+        eos_token_ids: tuple[int, ...],
+        chat_templates: dict[str, str],
+    ) -> None:
+        self._loaded = loaded
+        self._lock = Lock()
+        self.special_tokens = special_tokens
+        self.eos_token_ids = eos_token_ids
+        self.chat_templates = chat_templates
+        self.vocab_size = len(loaded)
+        self.spelling = None
+
+    @property
+    def chat_template(self) -> str | None:
+        return self.chat_templates.get("default")
+
+    def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
+        with self._lock:
+            return list(self._loaded.encode(text, add_special_tokens=add_special_tokens))
+
+    def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = False) -> str:
+        with self._lock:
+            return str(
+                self._loaded.decode(
+                    list(token_ids), skip_special_tokens=skip_special_tokens, clean_up_tokenization_spaces=False
+                )
+            )
+
+    def token_text(self, token_id: int) -> str:
+        return self.decode([token_id])
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """As far as the tokenizer tells: a token that is part of a character is a replacement character."""
+        return self.decode([token_id]).encode("utf-8")
