@@ -107,6 +107,7 @@ class EngineClient:
     ) -> None:
         """`on_progress` gets a phase in words and a fraction from 0 to 1 while the model loads."""
         self._config = config
+        self._folder = config.model.path if os.path.isdir(config.model.path) else None
         self._on_progress = on_progress
         self._process: subprocess.Popen[bytes] | None = None
         self._writer: asyncio.StreamWriter | None = None
@@ -141,8 +142,7 @@ class EngineClient:
         reader, self._writer = await asyncio.open_unix_connection(sock=ours)
         self._writer.write(encode_frame(self._config))
         self._tasks.append(asyncio.create_task(self._receive(reader)))
-        path = self._config.model.path
-        early = asyncio.create_task(asyncio.to_thread(load_tokenizer, path)) if os.path.isdir(path) else None
+        early = asyncio.create_task(asyncio.to_thread(load_tokenizer, self._folder)) if self._folder else None
         try:
             model = await self._ready
             # A hub id is a folder only now that the engine has brought it here.
