@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+import hypothesis
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -178,9 +179,7 @@ class SchedulerStates(RuleBasedStateMachine):
         holders = Counter(block for r in self.served.requests.values() for block in r.block_table)
         pool = self.cache.pool
         assert DUMMY_BLOCK not in holders
-        assert [pool.num_references(b) for b in range(pool.num_blocks)] == [
-            holders[b] for b in range(pool.num_blocks)
-        ]
+        assert [pool.num_references(b) for b in range(pool.num_blocks)] == [holders[b] for b in range(pool.num_blocks)]
         assert self.cache.num_used_blocks == len(holders)
         assert self.cache.num_used_blocks + self.cache.num_free_blocks == self.cache.num_usable_blocks
         if not self.live:
@@ -223,4 +222,9 @@ class SchedulerStates(RuleBasedStateMachine):
 
 
 TestSchedulerStates = SchedulerStates.TestCase
-TestSchedulerStates.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)
+TestSchedulerStates.settings = settings(
+    max_examples=200,
+    stateful_step_count=40,
+    deadline=None,
+    phases=[hypothesis.Phase.explicit, hypothesis.Phase.reuse, hypothesis.Phase.generate],  # shrinking takes minutes
+)
