@@ -1,0 +1,240 @@
+"""How flags are spelled and read: from the command line, the environment or a YAML file. Knows no single flag."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import yaml
+
+T = TypeVar("T")
+
+DECIMAL_SUFFIXES = {"k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+BINARY_SUFFIXES = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+TRUE_WORDS = frozenset({"1", "true", "yes", "on"})
+FALSE_WORDS = frozenset({"0", "false", "no", "off"})
+
+
+class UsageError(Exception):
+    """What was asked for makes no sense: one line with the cause, one with the way out."""
+
+    def __init__(self, cause: str, remedy: str) -> None:
+        super().__init__(f"{cause}\n{remedy}")
+        self.cause = cause
+        self.remedy = remedy
+
+
+def switch(text: str) -> bool:
+    """A boolean from the environment; files have their own, command lines have `--x` and `--no-x`."""
+    if text.lower() in TRUE_WORDS | FALSE_WORDS:
+        return text.lower() in TRUE_WORDS
+    raise ValueError("must be true or false")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flag:
+    """One setting and every way to give it.
+
+    `parse` turns text into the value and raises ValueError with a rule ("must be …"). `many` flags take several
+    values after one flag and may be repeated. A `parse` that is `switch` makes a flag without a value.
+    """
+
+    name: str
+    group: str
+    help: str
+    parse: Callable[[str], Any] = str
+    metavar: str = "TEXT"
+    many: bool = False
+    short: str | None = None
+
+    @property
+    def spelling(self) -> str:
+        return f"--{self.name.replace('_', '-')}"
+
+    @property
+    def is_switch(self) -> bool:
+        return self.parse is switch
+
+    def value_of(self, given: object, where: str) -> Any:
+        """The value from text, or from what a YAML file holds. Raises UsageError naming `where` it came from."""
+        if self.many:
+            several = given if isinstance(given, list) else [given]
+            return tuple(self._one(each, where) for each in several)
+        return self._one(given, where)
+
+    def _one(self, given: object, where: str) -> Any:
+        if isinstance(given, bool) and self.is_switch:
+            return given
+        if isinstance(given, bool) or given is None or isinstance(given, (list, dict)):
+            raise UsageError(
+                f"{where} is {given!r}, which is no {'switch' if self.is_switch else 'single value'}",
+                f"{self.spelling} takes {self.metavar}: {self.help}",
+            )
+        try:
+            return self.parse(str(given))
+        except ValueError as error:
+            raise UsageError(f"{where} is {str(given)!r}, but {error}", f"{self.spelling}: {self.help}") from error
+
+
+def size(text: str) -> int:
+    """An integer; `16k` is 16000 and `1.5k` 1500 (decimal, lower case), `16K` is 16384 (binary, upper case)."""
+    number, suffix = text[:-1], text[-1:]
+    try:
+        if suffix in BINARY_SUFFIXES:
+            return int(number) * BINARY_SUFFIXES[suffix]
+        if suffix in DECIMAL_SUFFIXES:
+            return round(float(number) * DECIMAL_SUFFIXES[suffix])
+        return int(text)
+    except (ValueError, OverflowError):
+        raise ValueError("must be a whole number such as 4096, 4k (4000) or 4K (4096)") from None
+
+
+def positive_size(text: str) -> int:
+    return _checked(size(text), lambda value: value >= 1, "must be at least 1")
+
+
+def integer(low: int, high: int | None = None) -> Callable[[str], int]:
+    """Whole numbers from `low` to `high`, both included."""
+    rule = f"must be a whole number from {low} to {high}" if high is not None else f"must be a whole number ≥ {low}"
+
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise ValueError(rule) from None
+        return _checked(value, lambda number: low <= number and (high is None or number <= high), rule)
+
+    return parse
+
+
+def seconds(text: str) -> float:
+    rule = "must be a number of seconds, 0 or more"
+    try:
+        value = float(text)
+    except ValueError:
+        raise ValueError(rule) from None
+    return _checked(value, lambda number: 0 <= number < 1e9, rule)
+
+
+def one_of(*choices: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        return _checked(text.lower(), lambda value: value in choices, f"must be one of {', '.join(choices)}")
+
+    return parse
+
+
+def _checked(value: T, is_good: Callable[[T], bool], rule: str) -> T:
+    if not is_good(value):
+        raise ValueError(rule)
+    return value
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse that reports in two lines, knows the nearest flag and takes underscores for dashes."""
+
+    def __init__(self, flags: Sequence[Flag], **options: Any) -> None:
+        super().__init__(add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS, **options)
+        self._flags = {flag.spelling: flag for flag in flags}
+        groups: dict[str, argparse._ArgumentGroup] = {}
+        for flag in flags:
+            if flag.group not in groups:
+                groups[flag.group] = self.add_argument_group(flag.group)
+            group = groups[flag.group]
+            spellings = [flag.spelling] if flag.short is None else [flag.short, flag.spelling]
+            if flag.is_switch:
+                group.add_argument(
+                    *spellings, dest=flag.name, action=argparse.BooleanOptionalAction, help=_escaped(flag.help)
+                )
+            elif flag.many:
+                group.add_argument(
+                    *spellings,
+                    dest=flag.name,
+                    nargs="+",
+                    action="extend",
+                    metavar=flag.metavar,
+                    help=_escaped(flag.help),
+                )
+            else:
+                group.add_argument(*spellings, dest=flag.name, metavar=flag.metavar, help=_escaped(flag.help))
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, f"{self.prog} --help lists every flag")
+
+    def read(self, argv: Sequence[str]) -> dict[str, Any]:
+        """What the command line gives, by setting. Raises UsageError."""
+        found, unknown = self.parse_known_args([_dashed(word) for word in argv])
+        if unknown:
+            raise unknown_name(unknown[0].partition("=")[0], list(self._option_string_actions), "there is no flag")
+        given = vars(found)
+        flags = {flag.name: flag for flag in self._flags.values()}
+        return {
+            name: flags[name].value_of(value, flags[name].spelling) if name in flags else value
+            for name, value in given.items()
+        }
+
+
+def unknown_name(name: str, known: Sequence[str], what: str) -> UsageError:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    advice = f"did you mean {near[0]}? " if near else ""
+    return UsageError(f"{what} {shlex.quote(name)}", f"{advice}serve --help lists every flag")
+
+
+def read_environment(flags: Sequence[Flag], environment: Mapping[str, str], prefix: str) -> dict[str, Any]:
+    """Settings from `PREFIX_NAME` variables; lists are separated by commas. Raises UsageError."""
+    found = {}
+    for flag in flags:
+        variable = f"{prefix}_{flag.name.upper()}"
+        text = environment.get(variable, "")
+        # Kubernetes sets NAME_PORT=tcp://… for a service called like the prefix; that is no setting of ours.
+        if text and not text.startswith("tcp://"):
+            given: object = [part.strip() for part in text.split(",")] if flag.many else text
+            found[flag.name] = flag.value_of(given, variable)
+    return found
+
+
+def read_file(flags: Sequence[Flag], path: str) -> dict[str, Any]:
+    """Settings from a YAML mapping of long flag names without the dashes. Raises UsageError."""
+    if not path.endswith((".yaml", ".yml")):
+        raise UsageError(f"--config {path} is no YAML file", "its name must end in .yaml or .yml")
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"--config {path} cannot be read: {error.strerror}", "check the path") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        place = "" if mark is None else f" in line {mark.line + 1}, column {mark.column + 1}"
+        problem = getattr(error, "problem", None) or "it is not text"
+        raise UsageError(f"--config {path} is not valid YAML{place}: {problem}", "repair the file") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise UsageError(
+            f"--config {path} holds a {type(content).__name__}, not settings", "write one 'flag: value' a line"
+        )
+    by_name = {flag.name: flag for flag in flags}
+    found: dict[str, Any] = {}
+    for key, value in content.items():
+        name = str(key).replace("-", "_")
+        if name not in by_name:
+            known = [flag.spelling[2:] for flag in flags]
+            raise unknown_name(str(key), known, f"--config {path} has an unknown key")
+        if name in found:
+            raise UsageError(f"--config {path} gives {key} twice", "keep one of them")
+        found[name] = by_name[name].value_of(value, f"{key} in {path}")
+    return found
+
+
+def _dashed(word: str) -> str:
+    if not word.startswith("--"):
+        return word
+    name, equals, value = word.partition("=")
+    return name.replace("_", "-") + equals + value
+
+
+def _escaped(text: str) -> str:
+    return text.replace("%", "%%")
