@@ -107,9 +107,7 @@ class Scheduler:
                 continue
             request.arrival = self._num_arrivals
             self._num_arrivals += 1
-            request.max_num_tokens = min(
-                request.num_prompt_tokens + request.params.max_tokens, self.max_sequence_len
-            )
+            request.max_num_tokens = min(request.num_prompt_tokens + request.params.max_tokens, self.max_sequence_len)
             self._requests[request.request_id] = request
             first = first_of.setdefault(request.parent_id or request.request_id, request)
             if first is not request and self._shares_prompt(first, request):
@@ -275,9 +273,7 @@ class Scheduler:
             return True
         growth = [cache.num_blocks_for(r.max_num_tokens) - len(r.block_table) for r in self._running]
         growth.append(cache.num_blocks_for(request.max_num_tokens) - cache.num_blocks_for(request.num_tokens))
-        return cache.allocate_slots(
-            request, num_new_tokens, computed, sum(min(share, blocks) for blocks in growth)
-        )
+        return cache.allocate_slots(request, num_new_tokens, computed, sum(min(share, blocks) for blocks in growth))
 
     def _start(self, request: Request) -> None:
         request.phase = Phase.RUNNING

@@ -138,9 +138,7 @@ class Served:
             self.ended[progress.request_id] = progress
 
     def siblings(self, prompt: list[int], n: int, max_tokens: int = 4) -> list[Request]:
-        return [
-            self.request(prompt, parent_id="parent", index=index, max_tokens=max_tokens) for index in range(n)
-        ]
+        return [self.request(prompt, parent_id="parent", index=index, max_tokens=max_tokens) for index in range(n)]
 
     def step(self) -> ScheduledBatch:
         batch = self.scheduler.schedule()
@@ -148,9 +146,7 @@ class Served:
         return batch
 
     def take(self, progress: list[RequestProgress]) -> None:
-        assert len({item.request_id for item in progress}) == len(progress), (
-            "one progress per request and step"
-        )
+        assert len({item.request_id for item in progress}) == len(progress), "one progress per request and step"
         for item in progress:
             assert item.request_id not in self.ended
             self.generated[item.request_id] += item.token_ids
