@@ -52,9 +52,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ModelLoadError(
-            f"{path} cannot be read: {error}", "download or export the model again"
-        ) from error
+        raise ModelLoadError(f"{path} cannot be read: {error}", "download or export the model again") from error
     if not isinstance(value, dict):
         raise ModelLoadError(
             f"{path} holds a {type(value).__name__}, not a JSON object", "download or export the model again"
@@ -75,9 +73,7 @@ def _download(name: str, revision: str | None) -> Path:
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=WANTED_FILES))
     except GatedRepoError as error:
-        raise ModelLoadError(
-            f"{name} is gated on the hub", "accept its licence there and set HF_TOKEN"
-        ) from error
+        raise ModelLoadError(f"{name} is gated on the hub", "accept its licence there and set HF_TOKEN") from error
     except RevisionNotFoundError as error:
         raise ModelLoadError(
             f"{name} has no revision {revision!r} on the hub", "pass another --revision or none"

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from specserve.engine.attention.backend import AttentionMetadata, LayerCache, LayerSpec
+from specserve.engine.attention.cache_memory import lazy_zeros
 
 GROUP_TOKENS = 8192
 """Padded tokens gathered for one group of decodes: enough to fill the cores, few enough to stay in cache."""
@@ -136,8 +137,8 @@ class GatherLayer:
     def allocate(self, num_blocks: int) -> LayerCache:
         shape = (num_blocks + 1, self._block_size, self.spec.num_kv_heads)
         return LayerCache(
-            keys=torch.zeros(*shape, self.spec.head_size, dtype=self.spec.dtype),
-            values=torch.zeros(*shape, self.spec.value_head_size, dtype=self.spec.dtype),
+            keys=lazy_zeros((*shape, self.spec.head_size), self.spec.dtype),
+            values=lazy_zeros((*shape, self.spec.value_head_size), self.spec.dtype),
         )
 
     def write_kv(self, step: GatherStep, key: Tensor, value: Tensor, cache: LayerCache) -> None:

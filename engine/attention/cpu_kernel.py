@@ -10,6 +10,7 @@ from torch import Tensor
 
 from specserve.engine.attention import cpu_build
 from specserve.engine.attention.backend import AttentionMetadata, LayerCache, LayerSpec
+from specserve.engine.attention.cache_memory import lazy_zeros
 from specserve.engine.attention.reference import attend_one_sequence
 
 PAGE = 16
@@ -196,8 +197,8 @@ class KernelLayer:
 
     def allocate(self, num_blocks: int) -> LayerCache:
         return LayerCache(
-            keys=torch.zeros(num_blocks, self._pages_per_block, *self._key_page, dtype=self.spec.dtype),
-            values=torch.zeros(num_blocks, self._pages_per_block, *self._value_page, dtype=self.spec.dtype),
+            keys=lazy_zeros((num_blocks, self._pages_per_block, *self._key_page), self.spec.dtype),
+            values=lazy_zeros((num_blocks, self._pages_per_block, *self._value_page), self.spec.dtype),
         )
 
     def write_kv(self, step: KernelStep, key: Tensor, value: Tensor, cache: LayerCache) -> None:

@@ -110,9 +110,7 @@ def choose_dtype(
     name = DTYPE_ALIASES.get(name, name)
     if name != "auto":
         if name not in DTYPES:
-            raise UnsupportedModelError(
-                f"--dtype {name} is not supported", f"use auto or one of {', '.join(DTYPES)}"
-            )
+            raise UnsupportedModelError(f"--dtype {name} is not supported", f"use auto or one of {', '.join(DTYPES)}")
         return DTYPES[name], []
     declared = getattr(hf_config, "dtype", None)
     wanted = declared if isinstance(declared, torch.dtype) else checkpoint

@@ -49,9 +49,9 @@ def choose_num_blocks(
     """
     blocks_per_sequence = math.ceil(max_model_len / block_size)
     if cache.num_blocks is not None:
-        num_blocks, origin = cache.num_blocks, "--num-blocks"
+        num_blocks, origin = cache.num_blocks, "--num-gpu-blocks-override"
     elif cache.memory_bytes is not None:
-        num_blocks, origin = cache.memory_bytes // bytes_per_block, "--kv-cache-memory"
+        num_blocks, origin = cache.memory_bytes // bytes_per_block, "--kv-cache-memory-bytes"
     else:
         share = CPU_CACHE_SHARE if device.type == "cpu" else GPU_CACHE_SHARE
         fitting = int(available_bytes * share) // bytes_per_block
@@ -60,11 +60,12 @@ def choose_num_blocks(
     if num_blocks < blocks_per_sequence + NUM_DUMMY_BLOCKS:
         usable = max(num_blocks - NUM_DUMMY_BLOCKS, 0)
         needed = (blocks_per_sequence + NUM_DUMMY_BLOCKS) * bytes_per_block
+        flag = "--kv-cache-memory-bytes" if cache.num_blocks is None else origin
+        remedies = [f"lower --max-model-len to at most {usable * block_size}"] if usable else []
         raise InsufficientMemoryError(
             f"one sequence of {max_model_len} tokens needs {needed / GIB:.2f} GiB of KV cache, but {origin} "
             f"holds {usable * block_size} tokens ({num_blocks * bytes_per_block / GIB:.2f} GiB)",
-            f"lower --max-model-len to at most {max(usable * block_size, 2)}, raise --kv-cache-memory, "
-            "or free memory",
+            ", ".join([*remedies, f"raise {flag}", "or free memory"]),
         )
     return num_blocks
 

@@ -171,8 +171,7 @@ def request_of(request_id: str, token_ids: list[int], block_table: list[int], **
 def batch_of(*pieces: tuple[Request, int, int]) -> ScheduledBatch:
     """(request, start, number of new tokens) each, single tokens first."""
     scheduled = [
-        ScheduledRequest(request, start, count, start + count == request.num_tokens)
-        for request, start, count in pieces
+        ScheduledRequest(request, start, count, start + count == request.num_tokens) for request, start, count in pieces
     ]
     return ScheduledBatch(scheduled, sum(item.num_new_tokens for item in scheduled))
 

@@ -48,8 +48,7 @@ def largest_error(runner: ModelRunner, expected: list[torch.Tensor]) -> float:
     width = -(-max(LENGTHS) // runner.info.block_size)
     tables = scattered[: len(LENGTHS) * width].view(len(LENGTHS), width).tolist()
     requests = [
-        request_of(f"r{at}", ids, table)
-        for at, (ids, table) in enumerate(zip(sequences(), tables, strict=True))
+        request_of(f"r{at}", ids, table) for at, (ids, table) in enumerate(zip(sequences(), tables, strict=True))
     ]
     done = [0] * len(requests)
     worst = 0.0
@@ -67,9 +66,7 @@ def largest_error(runner: ModelRunner, expected: list[torch.Tensor]) -> float:
 @pytest.mark.parametrize("name", SERVED)
 @pytest.mark.parametrize("backend", ["reference", "cpu"])
 @torch.inference_mode()
-def test_logits_of_mixed_batches_equal_those_of_whole_sequences(
-    name: str, backend: str, checkpoint: Folder
-) -> None:
+def test_logits_of_mixed_batches_equal_those_of_whole_sequences(name: str, backend: str, checkpoint: Folder) -> None:
     model = oracle_of(checkpoint(name))
     expected = [model(input_ids=torch.tensor([ids]), use_cache=False).logits[0] for ids in sequences()]
     spread = min(float(logits.std()) for logits in expected)

@@ -62,9 +62,7 @@ def test_a_long_sequence_does_not_turn_the_positions_of_a_short_one(tmp_path: Pa
 
 @pytest.mark.parametrize(("max_model_len", "length"), [(32, 20), (128, 100)])
 @torch.inference_mode()
-def test_fixed_rotary_scaling_is_that_of_transformers(
-    max_model_len: int, length: int, tmp_path: Path
-) -> None:
+def test_fixed_rotary_scaling_is_that_of_transformers(max_model_len: int, length: int, tmp_path: Path) -> None:
     folder = write_checkpoint("phi3", tmp_path, **LONGROPE)
     ids = list(range(3, 3 + length))
     runner = load_runner(folder, max_model_len=max_model_len)

@@ -43,9 +43,7 @@ def edit_json(path: Path, **changes: Any) -> None:
 
 def expected(folder: Path, dtype: torch.dtype = torch.float32) -> list[int]:
     ids = torch.tensor([PROMPT])
-    out = oracle(folder, dtype).generate(
-        ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=6
-    )
+    out = oracle(folder, dtype).generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=6)
     return out[0, len(PROMPT) :].tolist()
 
 
@@ -58,9 +56,7 @@ def llama(checkpoint: Folder, tmp_path: Path) -> Path:
 class TestWhatLoads:
     def test_progress_is_told_in_phases_up_to_one(self, checkpoint: Folder) -> None:
         told: list[tuple[str, float]] = []
-        load_model(
-            ModelConfig(path=str(checkpoint("llama")), device="cpu"), lambda *update: told.append(update)
-        )
+        load_model(ModelConfig(path=str(checkpoint("llama")), device="cpu"), lambda *update: told.append(update))
         assert [phase for phase, _ in told if phase != "looking for the model"]
         assert {phase for phase, _ in told} == {"looking for the model", "reading weights", "packing weights"}
         assert [done for _, done in told] == sorted(done for _, done in told)
@@ -166,9 +162,7 @@ class TestWhatDoesNotLoad:
         assert "model.safetensors is damaged" in refusal(llama).cause
 
     def test_a_missing_shard(self, checkpoint: Folder, tmp_path: Path) -> None:
-        AutoModelForCausalLM.from_pretrained(checkpoint("llama")).save_pretrained(
-            tmp_path, max_shard_size="100KB"
-        )
+        AutoModelForCausalLM.from_pretrained(checkpoint("llama")).save_pretrained(tmp_path, max_shard_size="100KB")
         gone = sorted(tmp_path.glob("*.safetensors"))[1]
         gone.unlink()
         error = refusal(tmp_path)
@@ -179,9 +173,7 @@ class TestWhatDoesNotLoad:
         tensors = load_file(llama / "model.safetensors")
         del tensors["model.layers.1.mlp.up_proj.weight"]
         save_file(tensors, llama / "model.safetensors", metadata={"format": "pt"})
-        assert (
-            "lacks 1 weights of LlamaForCausalLM: model.layers.1.mlp.up_proj.weight" in refusal(llama).cause
-        )
+        assert "lacks 1 weights of LlamaForCausalLM: model.layers.1.mlp.up_proj.weight" in refusal(llama).cause
 
     def test_tensors_of_another_shape(self, llama: Path) -> None:
         edit_json(llama / "config.json", intermediate_size=128)

@@ -26,9 +26,7 @@ def test_a_mixed_batch_is_flattened_in_order() -> None:
     assert attention.query_lens == [1, 4]
     assert attention.num_decodes == 1
     assert attention.block_tables.tolist() == [[7, 3], [5, 9]]
-    assert (
-        attention.query_start.dtype == attention.seq_lens.dtype == attention.block_tables.dtype == torch.int32
-    )
+    assert attention.query_start.dtype == attention.seq_lens.dtype == attention.block_tables.dtype == torch.int32
     assert attention.slot_mapping.dtype == torch.int64
 
 

@@ -43,13 +43,20 @@ class TestNumBlocks:
     def test_never_more_than_a_quarter_of_the_memory(self) -> None:
         assert blocks(available=GIB, max_num_seqs=64) == 256
 
-    @pytest.mark.parametrize("cache", [CacheConfig(num_blocks=63), CacheConfig(memory_bytes=63 << 20)])
-    def test_less_than_one_sequence_is_refused(self, cache: CacheConfig) -> None:
+    @pytest.mark.parametrize(
+        ("cache", "flag"),
+        [
+            (CacheConfig(num_blocks=63), "--num-gpu-blocks-override"),
+            (CacheConfig(memory_bytes=63 << 20), "--kv-cache-memory-bytes"),
+        ],
+    )
+    def test_less_than_one_sequence_is_refused(self, cache: CacheConfig, flag: str) -> None:
         with pytest.raises(InsufficientMemoryError) as raised:
             blocks(cache)
         assert "1000 tokens needs 0.06 GiB" in raised.value.cause
         assert "holds 992 tokens" in raised.value.cause
         assert "--max-model-len to at most 992" in raised.value.remedy
+        assert f"raise {flag}" in raised.value.remedy
 
     def test_exactly_one_sequence_is_enough(self) -> None:
         assert blocks(CacheConfig(num_blocks=64)) == 64
@@ -82,9 +89,7 @@ class TestAvailableMemory:
         fake_files(monkeypatch, {"/proc/meminfo": self.MEMINFO})
         assert memory.available_memory(CPU) == 2048 * 1024
 
-    def test_a_container_s_limit_counts_with_its_droppable_cache(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_a_container_s_limit_counts_with_its_droppable_cache(self, monkeypatch: pytest.MonkeyPatch) -> None:
         group = "/sys/fs/cgroup/a"
         fake_files(
             monkeypatch,

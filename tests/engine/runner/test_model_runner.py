@@ -97,9 +97,7 @@ def test_info_describes_what_runs(runner: ModelRunner, checkpoint: Folder) -> No
 
 
 def test_an_encoder_with_a_language_head_is_refused(tmp_path: Path) -> None:
-    config = BertConfig(
-        vocab_size=50, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64
-    )
+    config = BertConfig(vocab_size=50, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64)
     BertLMHeadModel(config).save_pretrained(tmp_path)
     with pytest.raises(UnsupportedModelError, match="looks ahead"):
         load_runner(tmp_path)

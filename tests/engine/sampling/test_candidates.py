@@ -17,9 +17,7 @@ from specserve.engine.sampling.candidates import GroupedLogits
     k=st.integers(1, 300),
     coarse=st.booleans(),
 )
-def test_top_equals_topk_of_the_whole_row(
-    seed: int, rows: int, vocab_size: int, k: int, coarse: bool
-) -> None:
+def test_top_equals_topk_of_the_whole_row(seed: int, rows: int, vocab_size: int, k: int, coarse: bool) -> None:
     logits = torch.randn(rows, vocab_size, generator=torch.Generator().manual_seed(seed))
     if coarse:
         logits = logits.round()  # many equals

@@ -22,9 +22,7 @@ from specserve.engine.sampling.sampler import NOT_FINITE, NOTHING_ALLOWED, Sampl
 NUM_DRAWS = 4000
 
 
-def sample(
-    logits: Tensor, *requests: Request, eos: tuple[int, ...] = (), seed: int = 0
-) -> list[SampledToken | str]:
+def sample(logits: Tensor, *requests: Request, eos: tuple[int, ...] = (), seed: int = 0) -> list[SampledToken | str]:
     return Sampler(seed).sample(logits.clone(), SamplingMetadata.of(requests, eos))
 
 
@@ -190,8 +188,7 @@ class TestRowsThatFail:
         logits = torch.stack([peaked(100, at) for at in range(4)])
         logits[1, 70] = bad
         rows = [
-            request(f"r{at}", **kind)
-            for at, kind in enumerate([{}, {"logprobs": 2}, {"top_p": 0.5}, {"top_k": 3}])
+            request(f"r{at}", **kind) for at, kind in enumerate([{}, {"logprobs": 2}, {"top_p": 0.5}, {"top_k": 3}])
         ]
         results = sample(logits, *rows)
         assert results[1] == NOT_FINITE
