@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from types import TracebackType
 
@@ -59,6 +60,15 @@ CHILD_ENVIRONMENT = {
 }
 
 
+def death_while_loading(how: str, code: int) -> EngineError:
+    if code == -signal.SIGKILL:
+        return InsufficientMemoryError(
+            f"{how} while loading, most likely because the machine ran out of memory",
+            "serve a smaller model, pass --dtype bfloat16 or a lower --kv-cache-memory-bytes, or free memory",
+        )
+    return EngineDeadError(f"{how} while loading")
+
+
 class Generation(AsyncGenerator[GenerationOutput, None]):
     """The outputs of one request. A class and no generator function: closing it aborts even if it never ran."""
 
@@ -99,6 +109,30 @@ class Generation(AsyncGenerator[GenerationOutput, None]):
         self._client.abort(self.request_id)
 
 
+class Silence:
+    """How long nothing has been heard, counted only while this process runs itself.
+
+    Both processes may have been suspended, by a terminal or with the machine; that is not the engine's fault.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._last_tick = time.monotonic()
+
+    @staticmethod
+    def tick_s(limit_s: float) -> float:
+        return min(1.0, limit_s / 4)
+
+    def tick(self) -> None:
+        now = time.monotonic()
+        self.seconds += min(now - self._last_tick, 2.0)
+        self._last_tick = now
+
+    def end(self) -> None:
+        self.seconds = 0.0
+        self._last_tick = time.monotonic()
+
+
 class EngineClient:
     """One engine process. Implements `api.Engine` once `start` has returned."""
 
@@ -115,7 +149,8 @@ class EngineClient:
         self._open: dict[str, Generation] = {}
         self._unsent: list[GenerationRequest] = []
         self._stats = EngineStats()
-        self._last_event = time.monotonic()
+        self._silence = Silence()
+        self._finished_at: deque[float] = deque(maxlen=64)
         self._model: ModelInfo | None = None
         self._tokenizer: Tokenizer | None = None
         self._outputs: OutputProcessor | None = None
@@ -138,6 +173,7 @@ class EngineClient:
                 pass_fds=(theirs.fileno(),),
                 stdin=subprocess.DEVNULL,
                 env=CHILD_ENVIRONMENT | os.environ,
+                process_group=0,  # a terminal's or supervisor's signal to the group is this process's business
             )
         reader, self._writer = await asyncio.open_unix_connection(sock=ours)
         self._writer.write(encode_frame(self._config))
@@ -158,10 +194,10 @@ class EngineClient:
         self._model = model
         self._tasks.append(asyncio.create_task(self._watch()))
 
-    async def stop(self) -> None:
-        """End the process; requests still open end with EngineDeadError."""
+    async def stop(self, reason: str = "the server is stopping") -> None:
+        """End the process; requests still open end with EngineDeadError and `reason`. May be called again."""
         self._is_stopping = True
-        self._fail_open("the server is stopping")
+        self._fail_open(reason)
         if self._writer is not None and not self._writer.is_closing():
             self._writer.write(encode_frame(Stop()))
             self._writer.close()
@@ -215,9 +251,8 @@ class EngineClient:
     def check_health(self) -> None:
         if self._failure is not None:
             raise EngineDeadError(self._failure)
-        silent_s = time.monotonic() - self._last_event
-        if self._model is not None and silent_s > self._config.watchdog_s:
-            raise EngineDeadError(f"the engine has been silent for {silent_s:.0f} s")
+        if self._silence.seconds > self._config.watchdog_s:
+            raise EngineDeadError(f"the engine has been silent for {self._silence.seconds:.0f} s")
 
     def generate(self, request: GenerationRequest) -> Generation:
         """See `api.Engine`. Requests added in one turn of the event loop travel in one message."""
@@ -261,13 +296,21 @@ class EngineClient:
         queued = len(self._open) - limits.max_num_seqs
         if queued >= limits.max_num_queued:
             raise OverloadedError(
-                f"{queued} requests are queued, the limit is {limits.max_num_queued}; try again later"
+                f"{queued} requests are queued, the limit is {limits.max_num_queued}; try again later",
+                retry_after_s=self._seconds_per_request(),
             )
         if request.request_id in self._open:
             raise RequestError(
                 f"request_id {request.request_id!r} is in use; choose another or wait until it has ended",
                 param="request_id",
             )
+
+    def _seconds_per_request(self) -> float:
+        """At the recent pace, the time until one more request has ended and a place in the queue is free."""
+        if len(self._finished_at) < 2:
+            return 1.0
+        took_s = self._finished_at[-1] - self._finished_at[0]
+        return min(max(took_s / (len(self._finished_at) - 1), 1.0), 120.0)
 
     # ---- messages ------------------------------------------------------------------------------------------
 
@@ -289,12 +332,14 @@ class EngineClient:
             await self._note_death()
 
     def _take(self, event: Event) -> None:
-        self._last_event = time.monotonic()
         match event:
             case Step(progress, stats):
+                self._silence.end()
                 self._stats = stats
                 self._deliver(progress)
             case Heartbeat(stats):
+                if not self._open:  # beats without steps are no progress for those who wait
+                    self._silence.end()
                 self._stats = stats
             case Loading(phase, progress_done):
                 self._on_progress(phase, progress_done)
@@ -323,6 +368,7 @@ class EngineClient:
             output, engine_goes_on = processed
             if output.finish_reason is not None:
                 del self._open[gained.request_id]
+                self._finished_at.append(time.monotonic())
             if engine_goes_on:  # a stop string matched, of which the engine knows nothing
                 self._send(Abort([gained.request_id]))
             generation.put(output)
@@ -342,7 +388,7 @@ class EngineClient:
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         self._failure = self._failure or f"the engine process {how}"
         if self._ready is not None and not self._ready.done():
-            self._ready.set_exception(EngineDeadError(f"{self._failure} while loading"))
+            self._ready.set_exception(death_while_loading(self._failure, code))
         self._fail_open(self._failure)
         if not self._death.done():
             self._death.set_result(exit_code)
@@ -354,11 +400,12 @@ class EngineClient:
             generation.put(EngineDeadError(f"{reason}; the answer is incomplete"))
 
     async def _watch(self) -> None:
-        """Take an engine for hung that has work and says nothing for `watchdog_s`."""
+        """Take an engine for hung that has work and makes no step for `watchdog_s`."""
+        self._silence.end()
         while True:
-            await asyncio.sleep(min(1.0, self._config.watchdog_s / 4))
-            silent_s = time.monotonic() - self._last_event
-            if self._open and silent_s > self._config.watchdog_s:
-                self._failure = f"the engine made no progress for {silent_s:.0f} s (watchdog_s)"
+            await asyncio.sleep(self._silence.tick_s(self._config.watchdog_s))
+            self._silence.tick()
+            if self._open and self._silence.seconds > self._config.watchdog_s:
+                self._failure = f"the engine made no progress for {self._silence.seconds:.0f} s (watchdog_s)"
                 await self._note_death(HUNG)
                 return

@@ -63,3 +63,5 @@ class EngineConfig:
     """A step that takes longer than this while work is queued counts as hung."""
     num_threads: int | None = None
     """Threads of the CPU backend; None: the cores this process may use."""
+    log_level: str = "warning"
+    """Of the engine process, by the names of `logging`."""

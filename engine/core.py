@@ -31,6 +31,8 @@ class EngineCore:
         self._scheduler = scheduler
         self._runner = runner
         self._num_failures = 0
+        self.is_stalled = False
+        """The last step found nothing to compute although requests wait; only a command can change that."""
 
     @property
     def has_requests(self) -> bool:
@@ -49,6 +51,7 @@ class EngineCore:
         Raises what the runner raised when it fails `MAX_CONSECUTIVE_FAILURES` times in a row.
         """
         batch = self._scheduler.schedule()
+        self.is_stalled = not batch
         try:
             output = self._runner.execute(batch)
             self._num_failures = 0

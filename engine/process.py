@@ -17,10 +17,12 @@ import threading
 import time
 from queue import Empty, SimpleQueue
 
+import torch
+
 from specserve.engine.batch import RequestProgress
 from specserve.engine.config import EngineConfig
 from specserve.engine.core import EngineCore
-from specserve.engine.errors import InvalidParameterError, StartupError
+from specserve.engine.errors import InsufficientMemoryError, InvalidParameterError, StartupError
 from specserve.engine.kv_cache.manager import KVCacheManager
 from specserve.engine.messages import (
     Abort,
@@ -47,15 +49,21 @@ HEARTBEAT_S = 1.0
 PROGRESS_INTERVAL_S = 0.05
 CRASHED = 10
 PR_SET_PDEATHSIG = 1
+MAX_UNSENT_BYTES = 16 * 1024 * 1024
 
 
 class Channel:
-    """This side of the socket pair: a thread reads commands, so that a long load or step never hides a death."""
+    """This side of the socket pair: a thread reads commands, so that a long load or step never hides a death.
+
+    Sending does not wait for a reader who is busy for a moment: what the socket does not take is kept, up to
+    MAX_UNSENT_BYTES. Beyond that the engine waits, because nobody reads what it makes.
+    """
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self._commands: SimpleQueue[Command] = SimpleQueue()
         self._last_progress = 0.0
+        self._unsent = bytearray()
 
     def read_config(self) -> EngineConfig:
         return decode_config(read_frame(self._connection))
@@ -69,9 +77,24 @@ class Channel:
                 self._commands.put(decode_command(read_frame(self._connection)))
         except (EOFError, OSError):
             os._exit(0)  # nobody is left to work for; the forward pass under way is of no use either
+        except Exception:
+            logger.exception("a command cannot be read")
+            os._exit(CRASHED)  # deaf, it would only seem to work
 
     def send(self, event: Event) -> None:
-        self._connection.sendall(encode_frame(event))
+        self._unsent += encode_frame(event)
+        self.flush(wait=len(self._unsent) > MAX_UNSENT_BYTES)
+
+    def flush(self, *, wait: bool) -> None:
+        """Send what is kept: all of it, or without waiting as much as the socket takes."""
+        if wait:
+            self._connection.sendall(self._unsent)
+            self._unsent.clear()
+        while self._unsent:
+            try:
+                del self._unsent[: self._connection.send(self._unsent, socket.MSG_DONTWAIT)]
+            except BlockingIOError:
+                return
 
     def progress(self, phase: str, progress: float) -> None:
         now = time.monotonic()
@@ -114,8 +137,7 @@ def apply(core: EngineCore, command: Command) -> list[RequestProgress]:
                 return core.add(requests)
             except InvalidParameterError as error:
                 return [
-                    RequestProgress(request.request_id, [], None, None, None, 0, error.message)
-                    for request in requests
+                    RequestProgress(request.request_id, [], None, None, None, 0, error.message) for request in requests
                 ]
         case Abort(request_ids):
             core.abort(request_ids)
@@ -127,13 +149,17 @@ def run(core: EngineCore, channel: Channel) -> None:
     last_sent = time.monotonic()
     while True:
         progress: list[RequestProgress] = []
-        for command in channel.commands(0.0 if core.has_requests else HEARTBEAT_S):
+        is_busy = core.has_requests and not core.is_stalled
+        if not is_busy:
+            channel.flush(wait=True)
+        for command in channel.commands(0.0 if is_busy else HEARTBEAT_S):
             if isinstance(command, Stop):
                 return
             progress += apply(core, command)
         stepped = core.has_requests
         if stepped:
             progress += core.step()
+            stepped = not core.is_stalled
         now = time.monotonic()
         if stepped or progress:
             channel.send(Step(progress, core.stats()))
@@ -142,6 +168,23 @@ def run(core: EngineCore, channel: Channel) -> None:
         else:
             continue
         last_sent = now
+
+
+def as_startup_error(error: Exception) -> StartupError:
+    """Why loading failed, in two lines. What nobody foresaw also leaves its traceback in the log."""
+    if isinstance(error, StartupError):
+        return error
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error):
+        return InsufficientMemoryError(
+            "the model and its KV cache do not fit into memory",
+            "serve a smaller model, pass --dtype bfloat16 or a lower --kv-cache-memory-bytes, or free memory",
+        )
+    logger.exception("loading failed")
+    unforeseen = StartupError(
+        f"loading the model failed: {type(error).__name__}: {error}", "the log above tells where; please report it"
+    )
+    unforeseen.exit_code = CRASHED
+    return unforeseen
 
 
 def die_with_parent() -> None:
@@ -155,23 +198,28 @@ def main() -> int:
     # A terminal or a supervisor signals the whole group; the API process decides and closes the channel.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    logging.basicConfig(level=logging.WARNING, format="engine %(levelname)s %(message)s", stream=sys.stderr)
     channel = Channel(socket.socket(fileno=int(sys.argv[1])))
     config = channel.read_config()
+    logging.basicConfig(
+        level=config.log_level.upper(),
+        stream=sys.stderr,
+        format="%(asctime)s %(levelname)s engine %(name)s %(message)s",
+    )
     channel.start_reading()
     try:
         core, runner = build(config, channel)
-    except StartupError as error:
-        channel.send(Failed(error.cause, error.remedy, error.exit_code))
-        return error.exit_code
+    except Exception as error:
+        problem = as_startup_error(error)
+        channel.send(Failed(problem.cause, problem.remedy, problem.exit_code))
+        channel.flush(wait=True)
+        return problem.exit_code
     channel.send(Ready(runner.info))
     try:
         run(core, channel)
     except Exception as error:
         logger.exception("the engine cannot go on")
-        channel.send(
-            Failed(f"the engine failed: {type(error).__name__}", "see its log above; restart it", CRASHED)
-        )
+        channel.send(Failed(f"the engine failed: {type(error).__name__}", "see its log above; restart it", CRASHED))
+        channel.flush(wait=True)
         return CRASHED
     return 0
 

@@ -97,6 +97,11 @@ class ServerSettings:
         host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host, self.host)
         return f"http://{f'[{host}]' if ':' in host and not host.startswith('[') else host}:{self.port}"
 
+    @property
+    def is_public(self) -> bool:
+        """Whether other machines can connect."""
+        return self.host not in ("127.0.0.1", "::1", "localhost")
+
     def engine_config(self) -> EngineConfig:
         """Raises UsageError when values contradict each other."""
         try:
@@ -125,6 +130,7 @@ class ServerSettings:
                 ),
                 watchdog_s=self.engine_watchdog,
                 num_threads=self.num_threads,
+                log_level=self.log_level,
             )
         except InvalidParameterError as error:
             raise UsageError(error.message, "change one of them; serve --help explains every flag") from error
@@ -245,7 +251,7 @@ FLAGS = (
         positive_size,
         "SIZE",
     ),
-    flag("max_num_queued_reqs", SCHEDULER, "waiting requests; more are refused with 429", integer(1), "N"),
+    flag("max_num_queued_reqs", SCHEDULER, "waiting requests; more are refused with 503", integer(1), "N"),
 )
 
 

@@ -1,0 +1,109 @@
+"""What a person in front of the server sees: a bar while it loads, a banner when it is ready, two lines when it fails.
+
+Progress and banner go to standard output; errors and the log go to standard error.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+import time
+
+from rich.console import Console as RichConsole
+from rich.panel import Panel
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from specserve.engine.api import ModelInfo
+
+LINE_INTERVAL_S = 3.0
+"""Without a terminal, progress is a line now and then instead of a bar."""
+
+
+class Console:
+    """Bar and panel on a terminal, plain lines anywhere else."""
+
+    def __init__(self) -> None:
+        self._rich = RichConsole() if sys.stdout.isatty() else None
+        self._bar: Progress | None = None
+        self._last_line = time.monotonic()
+
+    def loading(self, phase: str, progress: float) -> None:
+        """Phase in a few words, progress from 0 to 1."""
+        if self._rich is not None:
+            if self._bar is None:
+                columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn()
+                self._bar = Progress(*columns, console=self._rich, transient=True)
+                self._bar.add_task(phase, total=1.0)
+                self._bar.start()
+            self._bar.update(self._bar.task_ids[0], description=phase, completed=progress)
+        elif time.monotonic() - self._last_line >= LINE_INTERVAL_S:
+            self._last_line = time.monotonic()
+            self.line(f"{progress:4.0%} {phase}")
+
+    def ready(self, model: ModelInfo, *, name: str, url: str, needs_key: bool, is_public: bool, took_s: float) -> None:
+        self.end_bar()
+        notes = list(model.notes)
+        if is_public and not needs_key:
+            notes.append("other machines can reach this server and no --api-key is set")
+        rows = banner_rows(model, name=name, url=url, took_s=took_s)
+        example = curl_example(name, url, needs_key=needs_key)
+        if self._rich is None:
+            for label, value in rows:
+                self.line(f"{label:<9} {value}")
+            for note in notes:
+                self.line(f"{'note':<9} {note}")
+            self.line(example)
+            return
+        text = Text()
+        for label, value in rows:
+            text.append(f"{label:<9} ", style="bold").append(f"{value}\n")
+        for note in notes:
+            text.append(f"{'note':<9} ", style="yellow").append(f"{note}\n")
+        text.rstrip()
+        self._rich.print(Panel(text, title="specserve is ready", expand=False))
+        # Outside the panel and unwrapped, so that it can be copied.
+        self._rich.print(example, soft_wrap=True, markup=False, highlight=False)
+
+    def end_bar(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def line(self, text: str) -> None:
+        self.end_bar()
+        print(text, flush=True)
+
+    def problem(self, cause: str, remedy: str) -> None:
+        """Cause and way out, each one line."""
+        self.end_bar()
+        sys.stdout.flush()
+        print(f"serve: {one_line(cause)}\n{one_line(remedy)}", file=sys.stderr, flush=True)
+
+
+def banner_rows(model: ModelInfo, *, name: str, url: str, took_s: float) -> list[tuple[str, str]]:
+    size = (
+        f"{model.num_parameters / 1e9:.2f} B" if model.num_parameters >= 1e8 else f"{model.num_parameters / 1e6:.1f} M"
+    )
+    sequences = model.kv_capacity_tokens / model.max_model_len
+    return [
+        ("model", f"{name} ({model.architecture}, {size} parameters)"),
+        ("device", f"{model.device}, {model.dtype}, attention by {model.attention_backend}"),
+        (
+            "KV cache",
+            f"{model.kv_capacity_tokens} tokens in blocks of {model.block_size}: "
+            f"{sequences:.1f} sequences of {model.max_model_len} tokens",
+        ),
+        ("URL", f"{url}/v1 (documentation at {url}/docs), ready after {took_s:.1f} s"),
+    ]
+
+
+def curl_example(name: str, url: str, *, needs_key: bool) -> str:
+    key = " -H 'Authorization: Bearer YOUR_KEY'" if needs_key else ""
+    body = json.dumps({"model": name, "messages": [{"role": "user", "content": "Hello!"}]}, ensure_ascii=False)
+    return f"curl {url}/v1/chat/completions{key} -H 'Content-Type: application/json' -d {shlex.quote(body)}"
+
+
+def one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,68 @@
+"""The server's life: loading → ready → draining, or failed. The single source of health, 503 answers and exit code."""
+
+from __future__ import annotations
+
+from specserve.engine.api import Engine
+from specserve.handlers.context import State
+
+FOLLOWERS: dict[State, tuple[State, ...]] = {
+    "loading": ("ready", "draining", "failed"),
+    "ready": ("draining", "failed"),
+    "draining": ("failed",),
+    "failed": (),
+}
+
+
+class Lifecycle:
+    """Written by `server`, read by everything that answers. Implements `context.Readiness`.
+
+    `engine` is there from ready on, also while it is draining or has failed: answers under way still ask it.
+    """
+
+    def __init__(self) -> None:
+        self._state: State = "loading"
+        self._phase = "starting the engine"
+        self._progress: float | None = None
+        self._engine: Engine | None = None
+
+    @property
+    def state(self) -> State:
+        return self._state
+
+    @property
+    def phase(self) -> str:
+        """What happens now or, in state failed, why."""
+        return self._phase
+
+    @property
+    def progress(self) -> float | None:
+        """From 0 to 1 while loading, else None."""
+        return self._progress if self._state == "loading" else None
+
+    @property
+    def engine(self) -> Engine | None:
+        return self._engine
+
+    def advance(self, phase: str, progress: float) -> None:
+        """Loading goes on. The bar never runs back."""
+        if self._state == "loading":
+            self._phase = phase
+            self._progress = max(self._progress or 0.0, min(progress, 1.0))
+
+    def become_ready(self, engine: Engine) -> None:
+        if self._enter("ready", "ready"):
+            self._engine = engine
+
+    def drain(self) -> None:
+        """Nothing new from now on; what runs may finish."""
+        self._enter("draining", "shutting down")
+
+    def fail(self, reason: str) -> None:
+        self._enter("failed", reason)
+
+    def _enter(self, state: State, phase: str) -> bool:
+        """False when the server has gone too far for that: a drain is not undone by a model that becomes ready."""
+        if state not in FOLLOWERS[self._state]:
+            return False
+        self._state, self._phase = state, phase
+        return True

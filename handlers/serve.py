@@ -1,0 +1,110 @@
+"""The `serve` command: settings, port, server, exit code. Light until there is a port, so that --help is quick."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import logging
+import socket
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from specserve.handlers.flags import UsageError
+from specserve.handlers.settings import ServerSettings, read_settings
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+    from specserve.handlers.lifecycle import Lifecycle
+    from specserve.handlers.supervisor import Supervisor
+
+BACKLOG = 2048
+BAD_USAGE, PORT_IN_USE = 2, 4
+
+
+class PortError(Exception):
+    """The port cannot be had; the two lines for people and the exit code."""
+
+    def __init__(self, cause: str, remedy: str, exit_code: int) -> None:
+        super().__init__(cause)
+        self.cause, self.remedy, self.exit_code = cause, remedy, exit_code
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    try:
+        settings = read_settings(argv)
+        listener = bind(settings)
+    except UsageError as error:
+        return report(error.cause, error.remedy, BAD_USAGE)
+    except PortError as error:
+        return report(error.cause, error.remedy, error.exit_code)
+    set_up_logging(settings)
+    settings = dataclasses.replace(settings, port=listener.getsockname()[1])
+    return build(settings, listener).run()
+
+
+def report(cause: str, remedy: str, exit_code: int) -> int:
+    print(f"serve: {cause}\n{remedy}", file=sys.stderr)
+    return exit_code
+
+
+def bind(settings: ServerSettings) -> socket.socket:
+    """A listening socket: clients can connect from here on and wait for their answer. Raises PortError."""
+    host, port = settings.host, settings.port
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except OSError as error:
+        raise PortError(
+            f"--host {host} is no address: {error.strerror}", "pass 127.0.0.1, 0.0.0.0 or a name", BAD_USAGE
+        ) from error
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise PortError(
+                f"port {port} on {host} is in use by another process",
+                f"pass another one, such as --port {port + 1 if port < 65535 else 8000}, or 0 for any free one",
+                PORT_IN_USE,
+            ) from error
+        if error.errno in (errno.EACCES, errno.EPERM):
+            raise PortError(
+                f"port {port} on {host} needs more rights than this user has", "pass a --port above 1023", BAD_USAGE
+            ) from error
+        raise PortError(
+            f"this machine cannot listen on {host}: {error.strerror}",
+            "pass one of its own addresses as --host",
+            BAD_USAGE,
+        ) from error
+    return listener
+
+
+def set_up_logging(settings: ServerSettings) -> None:
+    logging.basicConfig(
+        level=settings.log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s"
+    )
+    logging.getLogger("uvicorn").setLevel(settings.uvicorn_log_level.upper().replace("TRACE", "DEBUG"))
+    if settings.disable_uvicorn_access_log:
+        logging.getLogger("specserve.access").setLevel(logging.WARNING)
+
+
+def build(settings: ServerSettings, listener: socket.socket) -> Supervisor:
+    """Put the server together. The application is imported while the engine process loads."""
+    from specserve.handlers.supervisor import Supervisor
+
+    def create(lifecycle: Lifecycle, settings: ServerSettings) -> ASGIApp:
+        from specserve.handlers.app import create_app
+
+        return create_app(lifecycle, settings)
+
+    return Supervisor(settings, listener, create)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,200 @@
+"""Runs the server: the engine process, the HTTP server, the signals, and the one way out with an exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Generator
+
+import uvicorn
+import uvloop
+from starlette.types import ASGIApp
+
+from specserve.engine.client import EngineClient
+from specserve.engine.errors import EngineDeadError, StartupError
+from specserve.handlers.console import Console
+from specserve.handlers.lifecycle import Lifecycle
+from specserve.handlers.settings import ServerSettings
+
+logger = logging.getLogger(__name__)
+
+CRASHED, DRAIN_EXCEEDED = 10, 12
+KEEP_ALIVE_S = 75
+"""Longer than the idle time of common proxies and client pools, so that they close first and no request is lost."""
+LAST_WORDS_S = 2
+"""For the ends of streams to reach their clients."""
+RED_HEALTH_S = 1.0
+"""A dead engine is reported for so long before the port closes."""
+API_NICENESS = 10
+"""On a CPU the engine's forward pass yields to nobody in this process: half of a step's time on a busy machine."""
+
+AppFactory = Callable[[Lifecycle, ServerSettings], ASGIApp]
+
+
+class HttpServer(uvicorn.Server):
+    """uvicorn without its signal handlers: the supervisor decides when it ends."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+    @property
+    def running(self) -> set[asyncio.Task[None]]:
+        """Requests whose answer is not complete."""
+        return set(self.server_state.tasks)
+
+
+class Supervisor:
+    """One server from a bound port to its exit code."""
+
+    def __init__(self, settings: ServerSettings, listener: socket.socket, create_app: AppFactory) -> None:
+        self._settings = settings
+        self._listener = listener
+        self._create_app = create_app
+        self._lifecycle = Lifecycle()
+        self._console = Console()
+        self._client = EngineClient(settings.engine_config(), self._note_progress)
+        self._began = time.monotonic()
+        self._drain: asyncio.Task[None] | None = None
+
+    def run(self) -> int:
+        """Serve until a signal or a failure; returns the exit code."""
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(self._run())
+
+    async def _run(self) -> int:
+        loop = asyncio.get_running_loop()
+        self._exit_code: asyncio.Future[int] = loop.create_future()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_signal, number)
+        engine = asyncio.create_task(self._run_engine())
+        await asyncio.sleep(0)  # the engine process loads while this one imports what answers
+        self._http = HttpServer(self._http_config(self._create_app(self._lifecycle, self._settings)))
+        serving = asyncio.create_task(self._http.serve([self._listener]))
+        try:
+            await asyncio.wait((self._exit_code, serving), return_when=asyncio.FIRST_COMPLETED)
+            if not self._exit_code.done():
+                serving.result()  # raises what ended it
+                raise RuntimeError("the HTTP server ended by itself")
+            code = self._exit_code.result()
+        finally:
+            await self._client.stop()
+            engine.cancel()
+            self._http.should_exit = True
+            await asyncio.wait((serving, engine))
+            self._console.end_bar()
+        return code
+
+    def _http_config(self, app: ASGIApp) -> uvicorn.Config:
+        return uvicorn.Config(
+            app,
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            log_level=self._settings.uvicorn_log_level,
+            access_log=False,  # `middleware.RequestLog` writes one
+            proxy_headers=False,
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=LAST_WORDS_S,
+        )
+
+    # ---- engine --------------------------------------------------------------------------------------------
+
+    async def _run_engine(self) -> None:
+        try:
+            await self._client.start()
+        except StartupError as error:
+            self._fail(error.cause, error.remedy, error.exit_code)
+            return
+        except EngineDeadError as error:
+            self._fail(str(error), "the machine may have too little memory; --log-level debug tells more", CRASHED)
+            return
+        except Exception as error:
+            logger.exception("the server could not start")
+            self._fail(f"start failed: {type(error).__name__}: {error}", "the log above has the details", CRASHED)
+            return
+        self._note_ready()
+        code = await self._client.wait_dead()
+        try:
+            self._client.check_health()
+            reason = "the engine process ended"
+        except EngineDeadError as error:
+            reason = str(error)
+        self._lifecycle.fail(reason)
+        self._console.problem(reason, "open requests were ended with an error; start the server again")
+        await asyncio.sleep(RED_HEALTH_S)
+        self._end(code)
+
+    def _note_progress(self, phase: str, progress: float) -> None:
+        self._lifecycle.advance(phase, progress)
+        self._console.loading(phase, progress)
+
+    def _note_ready(self) -> None:
+        if self._lifecycle.state != "loading":
+            return
+        self._lifecycle.become_ready(self._client)
+        model, settings = self._client.model, self._settings
+        if model.device.startswith("cpu"):
+            os.nice(API_NICENESS)
+        self._console.ready(
+            model,
+            name=settings.model_names[0],
+            url=settings.url,
+            needs_key=bool(settings.api_key),
+            is_public=settings.is_public,
+            took_s=time.monotonic() - self._began,
+        )
+
+    def _fail(self, cause: str, remedy: str, exit_code: int) -> None:
+        if self._exit_code.done():
+            return
+        self._lifecycle.fail(cause)
+        self._console.problem(cause, remedy)
+        self._end(exit_code)
+
+    def _end(self, exit_code: int) -> None:
+        if not self._exit_code.done():
+            self._exit_code.set_result(exit_code)
+
+    # ---- signals -------------------------------------------------------------------------------------------
+
+    def _on_signal(self, number: int) -> None:
+        if self._drain is None:
+            self._drain = asyncio.create_task(self._drain_and_end())
+            return
+        self._client.kill()
+        self._console.line("forced to end at once")
+        sys.stderr.flush()
+        os._exit(128 + number)  # nothing in this process may delay what was asked for twice
+
+    async def _drain_and_end(self) -> None:
+        """Refuse what is new, let answers under way finish until the deadline, then cut them."""
+        if self._lifecycle.state != "ready":
+            self._lifecycle.drain()
+            self._end(0)
+            return
+        self._lifecycle.drain()
+        timeout_s = self._settings.shutdown_timeout
+        deadline = time.monotonic() + timeout_s
+        if running := self._http.running:
+            self._console.line(
+                f"shutting down: {len(running)} running answers have {timeout_s:g} s; signal again to end at once"
+            )
+        while (running := self._http.running) and (left_s := deadline - time.monotonic()) > 0:
+            await asyncio.wait(running, timeout=left_s)
+        if running:
+            self._console.line(
+                f"{len(running)} answers took longer than --shutdown-timeout ({timeout_s:g} s) and were cut"
+            )
+            await self._client.stop("the server had to stop before this answer was complete")
+            self._end(DRAIN_EXCEEDED)
+        else:
+            self._end(0)
