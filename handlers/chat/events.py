@@ -1,0 +1,31 @@
+"""What happens in an answer, in no protocol's words. Streams are written from these, whole answers folded from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from specserve.engine.api import FinishReason, TokenLogprobs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContentDelta:
+    """New text of one choice with the tokens it came from; the text may be empty while something is held back."""
+
+    index: int
+    text: str
+    token_ids: tuple[int, ...] = ()
+    logprobs: tuple[TokenLogprobs, ...] | None = None
+    num_prompt_tokens: int = 0
+    num_cached_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatFinished:
+    """One choice is complete: the last event with its index."""
+
+    index: int
+    reason: FinishReason
+    stop_reason: str | int | None = None
+
+
+ChatEvent = ContentDelta | ChatFinished

@@ -1,0 +1,41 @@
+"""The whole answer is the folded stream, so the two cannot disagree."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+from specserve.engine.api import FinishReason, TokenLogprobs
+from specserve.handlers.chat.events import ChatEvent, ContentDelta
+
+
+@dataclass(slots=True)
+class ChoiceResult:
+    """One choice, folded."""
+
+    text: str = ""
+    token_ids: list[int] = field(default_factory=list)
+    logprobs: list[TokenLogprobs] | None = None
+    reason: FinishReason | None = None
+    stop_reason: str | int | None = None
+    num_prompt_tokens: int = 0
+    num_cached_tokens: int = 0
+
+
+async def fold(events: AsyncGenerator[ChatEvent, None], num_choices: int) -> list[ChoiceResult]:
+    """Choices in the order of their indices. Leaving early, as when cancelled, closes the events."""
+    choices = [ChoiceResult() for _ in range(num_choices)]
+    async with aclosing(events):
+        async for event in events:
+            choice = choices[event.index]
+            if isinstance(event, ContentDelta):
+                choice.text += event.text
+                choice.token_ids += event.token_ids
+                if event.logprobs is not None:
+                    choice.logprobs = [*(choice.logprobs or []), *event.logprobs]
+                choice.num_prompt_tokens = event.num_prompt_tokens
+                choice.num_cached_tokens = event.num_cached_tokens
+            else:
+                choice.reason, choice.stop_reason = event.reason, event.stop_reason
+    return choices

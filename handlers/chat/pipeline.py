@@ -1,0 +1,94 @@
+"""From requests to one stream of events: starts every choice, merges what they say, ends them all together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+
+from specserve.engine.api import Engine, FinishReason, GenerationOutput, GenerationRequest
+from specserve.engine.errors import EngineDeadError, EngineError
+from specserve.handlers.chat.events import ChatEvent, ChatFinished, ContentDelta
+
+Stream = AsyncGenerator[GenerationOutput, None]
+
+
+def siblings(request: GenerationRequest, n: int) -> list[GenerationRequest]:
+    """`n` requests for the same prompt; the engine computes it once and gives each index its own random numbers."""
+    return [
+        GenerationRequest(
+            request_id=f"{request.request_id}-{index}",
+            prompt_token_ids=request.prompt_token_ids,
+            params=request.params,
+            parent_id=request.request_id,
+            index=index,
+            cache_salt=request.cache_salt,
+            priority=request.priority,
+        )
+        for index in range(n)
+    ]
+
+
+def stream_chat(engine: Engine, requests: Sequence[GenerationRequest]) -> AsyncGenerator[ChatEvent, None]:
+    """Events of all choices as they come; the index of a choice is its place in `requests`.
+
+    What the engine refuses is raised here, before anything was sent. Closing the events aborts what is unfinished.
+    """
+    streams: list[Stream] = []
+    try:
+        for request in requests:
+            streams.append(engine.generate(request))
+    except Exception:
+        for stream in streams:
+            asyncio.ensure_future(stream.aclose())  # noqa: RUF006 - it only sends an abort
+        raise
+    return _events(streams)
+
+
+async def _events(streams: list[Stream]) -> AsyncGenerator[ChatEvent, None]:
+    outputs = _merge(streams)
+    async with aclosing(outputs):
+        async for index, output in outputs:
+            yield ContentDelta(
+                index=index,
+                text=output.text,
+                token_ids=output.token_ids,
+                logprobs=output.logprobs,
+                num_prompt_tokens=output.num_prompt_tokens,
+                num_cached_tokens=output.num_cached_tokens,
+            )
+            if output.finish_reason is FinishReason.ABORT:
+                raise EngineDeadError("the engine gave up this request; the answer is incomplete")
+            if output.finish_reason is not None:
+                yield ChatFinished(index=index, reason=output.finish_reason, stop_reason=output.stop_reason)
+
+
+async def _merge(streams: list[Stream]) -> AsyncGenerator[tuple[int, GenerationOutput], None]:
+    """Outputs of all streams with the stream's place; the first error ends everything."""
+    arrived: asyncio.Queue[tuple[int, GenerationOutput | Exception | None]] = asyncio.Queue()
+
+    async def pump(index: int, stream: Stream) -> None:
+        try:
+            async for output in stream:
+                arrived.put_nowait((index, output))
+            arrived.put_nowait((index, None))
+        except Exception as error:
+            arrived.put_nowait((index, error))
+
+    pumps = [asyncio.create_task(pump(index, stream)) for index, stream in enumerate(streams)]
+    try:
+        num_open = len(streams)
+        while num_open:
+            index, item = await arrived.get()
+            if isinstance(item, GenerationOutput):
+                yield index, item
+            elif item is None:
+                num_open -= 1
+            else:
+                raise item if isinstance(item, EngineError) else RuntimeError("a stream broke") from item
+    finally:
+        for task in pumps:
+            task.cancel()
+        await asyncio.gather(*pumps, return_exceptions=True)
+        for stream in streams:
+            await stream.aclose()

@@ -1,0 +1,53 @@
+"""What a handler is told about a request besides its body, and what the server says about its own state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from starlette.types import Scope
+
+State = Literal["loading", "ready", "draining", "failed"]
+
+
+class Readiness(Protocol):
+    """The server's state, read before every request. `handlers.lifecycle` implements it; tests use a plain object.
+
+    `phase` says in a few words what happens now or, in state failed, why. `progress` runs from 0 to 1; None when
+    nothing can be counted.
+    """
+
+    @property
+    def state(self) -> State: ...
+
+    @property
+    def phase(self) -> str: ...
+
+    @property
+    def progress(self) -> float | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class RequestIdentity:
+    """What a request is called in answers, headers and logs."""
+
+    id: str
+    was_sent: bool
+    """Whether the client chose it with the X-Request-Id header."""
+
+
+SCOPE_KEY = "specserve.request_identity"
+
+
+def request_identity(scope: Scope) -> RequestIdentity:
+    """Set by `middleware.RequestLog`, which surrounds everything."""
+    identity: RequestIdentity = scope[SCOPE_KEY]
+    return identity
+
+
+@dataclass(slots=True)
+class RequestContext:
+    """One request. `response_headers` may be filled until the answer starts."""
+
+    identity: RequestIdentity
+    response_headers: dict[str, str] = field(default_factory=dict)

@@ -1,0 +1,58 @@
+"""Which names are served, and what stands behind a name: the engine, its chat template, its sampling defaults."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+
+from specserve import __version__
+from specserve.engine.api import Engine, ModelInfo
+from specserve.generated.errors import ModelNotFound, ServerLoading
+from specserve.handlers.sampling import GenerationDefaults
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """One answer of the directory. `name` is what replies call the model: the first served name."""
+
+    name: str
+    engine: Engine
+    defaults: GenerationDefaults
+    system_fingerprint: str
+
+
+class ModelDirectory:
+    """Names to models. The engine may still be loading: it is asked for at each use, never kept."""
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        engine: Callable[[], Engine | None],
+        *,
+        defaults: Callable[[ModelInfo], GenerationDefaults] = lambda model: GenerationDefaults(),
+    ) -> None:
+        if not names:
+            raise ValueError("a model needs at least one name to be served under")
+        self.names = tuple(dict.fromkeys(names))
+        self._engine = engine
+        self._defaults = defaults
+
+    def resolve(self, name: str | None) -> ServedModel:
+        """None and the empty string mean the first name. Raises ModelNotFound, ServerLoading."""
+        if name and name not in self.names:
+            near = difflib.get_close_matches(name[:200], self.names, n=3, cutoff=0.5)
+            advice = f"did you mean {' or '.join(near)}?" if near else f"served here: {', '.join(self.names[:10])}"
+            raise ModelNotFound(f"the model {name[:200]!r} does not exist; {advice}", param="model")
+        engine = self._engine()
+        if engine is None:
+            raise ServerLoading("the model is still loading; try again soon", headers={"Retry-After": "2"})
+        return ServedModel(self.names[0], engine, self._defaults(engine.model), fingerprint(engine))
+
+
+def fingerprint(engine: Engine) -> str:
+    """Changes when the numbers may change: version, model, device, type of numbers, attention backend."""
+    model = engine.model
+    parts = (model.path, model.architecture, model.device, model.dtype, model.attention_backend)
+    return f"specserve-{__version__}-{sha256(repr(parts).encode()).hexdigest()[:8]}"

@@ -1,0 +1,255 @@
+"""POST /v1/completions: prompts as text or token ids, one or many, each with `n` continuations."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+
+from specserve.engine.api import GenerationRequest, Tokenizer, TokenLogprobs
+from specserve.generated import schemas
+from specserve.generated.errors import InvalidParameterCombination, InvalidPrompt, UnsupportedParameter
+from specserve.generated.operations import CompletionsApi
+from specserve.handlers import fields
+from specserve.handlers.chat.events import ChatEvent, ContentDelta
+from specserve.handlers.chat.fold import fold
+from specserve.handlers.chat.pipeline import siblings, stream_chat
+from specserve.handlers.context import RequestContext
+from specserve.handlers.limits import Limits
+from specserve.handlers.model_directory import ModelDirectory
+from specserve.handlers.openai.reply import (
+    WIRE_REASONS,
+    Identity,
+    TokenNames,
+    UsageCount,
+    check_common,
+    finite,
+    include_usage,
+)
+from specserve.handlers.sampling import check_vocabulary, room_for_answer, sampling_params
+
+DEFAULT_MAX_TOKENS = 16
+
+
+class Completions(CompletionsApi[RequestContext]):
+    def __init__(self, directory: ModelDirectory, limits: Limits) -> None:
+        self._directory, self._limits = directory, limits
+
+    async def create_completion(
+        self, body: schemas.CompletionRequest, context: RequestContext
+    ) -> schemas.Completion | AsyncIterator[schemas.Completion]:
+        fields.COMPLETION.check(body)
+        check_values(body)
+        served = self._directory.resolve(body.model)
+        engine, n = served.engine, body.n or 1
+        prompts = await asyncio.to_thread(read_prompts, body, engine.tokenizer)
+        check_common(body, len(prompts) * n, self._limits.max_choices)
+        identity = Identity.of("cmpl", body, context, served)
+        requests: list[GenerationRequest] = []
+        logprobs = self._limits.max_logprobs if body.logprobs == -1 else body.logprobs
+        for at, prompt in enumerate(prompts):
+            check_vocabulary(prompt, engine.model, param="prompt")
+            params = sampling_params(
+                body,
+                served.defaults,
+                engine.model,
+                room=room_for_answer(len(prompt), engine.model, param="prompt"),
+                max_tokens=DEFAULT_MAX_TOKENS if body.max_tokens is None else max(body.max_tokens, 1),
+                logprobs=logprobs,
+            )
+            request = GenerationRequest(
+                request_id=f"{identity.engine_id}-{at}",
+                prompt_token_ids=prompt,
+                params=params,
+                cache_salt=body.cache_salt or "",
+                priority=body.priority,
+            )
+            requests += siblings(request, n)
+        names = TokenNames(engine.tokenizer, bool(body.return_tokens_as_token_ids))
+        reply = CompletionReply(identity, names, body, prompts)
+        if body.max_tokens == 0:
+            return reply.prompts_only() if body.stream else reply.prompts_alone()
+        events = stream_chat(engine, [replace(r, index=r.index + at // n * n) for at, r in enumerate(requests)])
+        return reply.chunks(events) if body.stream else await reply.whole(events)
+
+
+def check_values(body: schemas.CompletionRequest) -> None:
+    """Values of offered fields that are not offered, and combinations that make no sense."""
+    if body.max_tokens == 0 and not body.echo:
+        raise InvalidParameterCombination(
+            "max_tokens is 0, which makes sense with echo only; ask for at least 1", param="max_tokens"
+        )
+    if body.echo and body.logprobs is not None:
+        raise UnsupportedParameter(
+            "echo together with logprobs is not offered by this server yet; leave one out", param="echo"
+        )
+    if "best_of" in body.model_fields_set and body.best_of not in (None, 0, 1, body.n):
+        raise UnsupportedParameter(
+            f"best_of {body.best_of} is not offered by this server yet; leave it out or send n", param="best_of"
+        )
+
+
+def read_prompts(body: schemas.CompletionRequest, tokenizer: Tokenizer) -> list[list[int]]:
+    """Token ids of every prompt; runs in a worker thread. Raises InvalidPrompt."""
+    prompt = body.prompt
+    texts: Sequence[str | list[int]]
+    if isinstance(prompt, str) or (prompt and isinstance(prompt[0], int)):
+        texts = [prompt]
+    else:
+        texts = prompt or []  # type: ignore[assignment]
+    found = [
+        tokenizer.encode(text, add_special_tokens=body.add_special_tokens) if isinstance(text, str) else text
+        for text in texts
+    ]
+    if not found or not all(found):
+        raise InvalidPrompt("prompt is empty; send text or token ids to continue", param="prompt")
+    return found
+
+
+@dataclass(slots=True)
+class Offsets:
+    """Where the next token of each choice begins in its text, in characters."""
+
+    at: dict[int, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionReply:
+    """Writes the continuations, as pieces or whole. Choice index = prompt index * n + sample index."""
+
+    identity: Identity
+    names: TokenNames
+    body: schemas.CompletionRequest
+    prompts: list[list[int]]
+
+    @property
+    def n(self) -> int:
+        return self.body.n or 1
+
+    def _count(self) -> UsageCount:
+        return UsageCount(sum(len(prompt) for prompt in self.prompts))
+
+    def _echo(self, index: int) -> str:
+        if not self.body.echo:
+            return ""
+        return self.names.tokenizer.decode(self.prompts[index // self.n], skip_special_tokens=True)
+
+    async def whole(self, events: AsyncGenerator[ChatEvent, None]) -> schemas.Completion:
+        results = await fold(events, len(self.prompts) * self.n)
+        count, offsets, choices = self._count(), Offsets(), []
+        for index, result in enumerate(results):
+            count.num_completion_tokens += len(result.token_ids)
+            count.num_cached_tokens = max(count.num_cached_tokens, result.num_cached_tokens)
+            choice = schemas.CompletionChoice(
+                index=index,
+                text=self._echo(index) + result.text,
+                logprobs=self._logprobs(index, result.logprobs, offsets),
+                finish_reason=WIRE_REASONS[result.reason],  # type: ignore[index, arg-type]
+                stop_reason=result.stop_reason,
+            )
+            if self.body.return_token_ids:
+                choice.prompt_token_ids, choice.token_ids = self.prompts[index // self.n], result.token_ids
+            choices.append(choice)
+        reply = self._reply(choices)
+        reply.usage = count.usage()
+        return reply
+
+    async def chunks(self, events: AsyncGenerator[ChatEvent, None]) -> AsyncGenerator[schemas.Completion, None]:
+        """Text as it comes, one finishing piece per choice; at the end the usage if it was asked for."""
+        at_end, always = include_usage(self.body)
+        count, offsets = self._count(), Offsets()
+        opened: set[int] = set()
+
+        def piece(choice: schemas.CompletionChoice) -> schemas.Completion:
+            made = self._reply([choice])
+            if at_end:
+                made.usage = count.usage() if always else None
+            return made
+
+        async with aclosing(events):
+            async for event in events:
+                if isinstance(event, ContentDelta):
+                    count.add(event)
+                    is_first = event.index not in opened
+                    opened.add(event.index)
+                    text = (self._echo(event.index) if is_first else "") + event.text
+                    if not text and event.logprobs is None and not self.body.return_token_ids:
+                        continue
+                    tokens = None if event.logprobs is None else list(event.logprobs)
+                    choice = schemas.CompletionChoice(
+                        index=event.index,
+                        text=text,
+                        logprobs=self._logprobs(event.index, tokens, offsets),
+                        finish_reason=None,
+                    )
+                    if self.body.return_token_ids:
+                        choice.token_ids = list(event.token_ids)
+                        if is_first:
+                            choice.prompt_token_ids = self.prompts[event.index // self.n]
+                    yield piece(choice)
+                else:
+                    yield piece(
+                        schemas.CompletionChoice(
+                            index=event.index,
+                            text="",
+                            logprobs=None,
+                            finish_reason=WIRE_REASONS[event.reason],  # type: ignore[arg-type]
+                            stop_reason=event.stop_reason,
+                        )
+                    )
+        if at_end:
+            last = self._reply([])
+            last.usage = count.usage()
+            yield last
+
+    def prompts_alone(self) -> schemas.Completion:
+        """`max_tokens: 0` with echo: the prompts as they were read, nothing generated."""
+        reply = self._reply(
+            [
+                schemas.CompletionChoice(index=index, text=self._echo(index), logprobs=None, finish_reason="length")
+                for index in range(len(self.prompts) * self.n)
+            ]
+        )
+        reply.usage = self._count().usage()
+        return reply
+
+    async def prompts_only(self) -> AsyncGenerator[schemas.Completion, None]:
+        at_end, _ = include_usage(self.body)
+        whole = self.prompts_alone()
+        for choice in whole.choices:
+            made = self._reply([choice])
+            if at_end:
+                made.usage = None
+            yield made
+        if at_end:
+            last = self._reply([])
+            last.usage = whole.usage
+            yield last
+
+    def _reply(self, choices: list[schemas.CompletionChoice]) -> schemas.Completion:
+        return schemas.Completion(
+            id=self.identity.id,
+            object="text_completion",
+            created=self.identity.created,
+            model=self.identity.model,
+            choices=choices,
+            system_fingerprint=self.identity.fingerprint,
+        )
+
+    def _logprobs(
+        self, index: int, tokens: list[TokenLogprobs] | None, offsets: Offsets
+    ) -> schemas.CompletionLogprobs | None:
+        if tokens is None:
+            return None
+        found = schemas.CompletionLogprobs(text_offset=[], token_logprobs=[], tokens=[], top_logprobs=[])
+        for token in tokens:
+            at = offsets.at.get(index, 0)
+            offsets.at[index] = at + len(self.names.tokenizer.token_text(token.sampled.token_id))
+            name = self.names.text(token.sampled.token_id)
+            best = {self.names.text(candidate.token_id): finite(candidate.logprob) for candidate in token.top}
+            found.text_offset.append(at)  # type: ignore[union-attr]
+            found.tokens.append(name)  # type: ignore[union-attr]
+            found.token_logprobs.append(finite(token.sampled.logprob))  # type: ignore[union-attr]
+            found.top_logprobs.append(best | {name: finite(token.sampled.logprob)})  # type: ignore[union-attr]
+        return found

@@ -1,0 +1,53 @@
+"""GET /v1/models and GET /v1/models/{model}."""
+
+from __future__ import annotations
+
+import time
+
+from specserve.generated import schemas
+from specserve.generated.operations import ModelsApi
+from specserve.handlers.context import RequestContext
+from specserve.handlers.model_directory import ModelDirectory
+
+
+class Models(ModelsApi[RequestContext]):
+    """Every served name is listed as a model of its own; all lead to the same engine."""
+
+    def __init__(self, directory: ModelDirectory) -> None:
+        self._directory = directory
+        self._created = int(time.time())
+
+    async def list_models(self, context: RequestContext) -> schemas.ModelList:
+        return schemas.ModelList(object="list", data=[self._describe(name) for name in self._directory.names])
+
+    async def retrieve_model(self, model: str, context: RequestContext) -> schemas.Model:
+        return self._describe(model)
+
+    def _describe(self, name: str) -> schemas.Model:
+        """Raises ModelNotFound."""
+        engine = self._directory.resolve(name).engine
+        return schemas.Model(
+            id=name,
+            object="model",
+            created=self._created,
+            owned_by="specserve",
+            root=engine.model.path,
+            parent=None,
+            max_model_len=engine.model.max_model_len,
+            permission=[
+                schemas.ModelPermission(
+                    id=f"modelperm-{name}",
+                    object="model_permission",
+                    created=self._created,
+                    allow_create_engine=False,
+                    allow_sampling=True,
+                    allow_logprobs=True,
+                    allow_search_indices=False,
+                    allow_view=True,
+                    allow_fine_tuning=False,
+                    organization="*",
+                    group=None,
+                    is_blocking=False,
+                )
+            ],
+        )

@@ -1,0 +1,105 @@
+"""What both generation endpoints put into their replies: identity, usage, the names of tokens."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from uuid import uuid4
+
+from specserve.engine.api import FinishReason, Tokenizer, TokenLogprob
+from specserve.generated import schemas
+from specserve.generated.errors import InvalidParameterCombination, UnsupportedParameter, UnsupportedValue
+from specserve.handlers.chat.events import ContentDelta
+from specserve.handlers.context import RequestContext
+from specserve.handlers.model_directory import ServedModel
+from specserve.handlers.sampling import Request
+
+LOWEST_LOGPROB = -9999.0
+"""Stands for minus infinity, which JSON cannot say."""
+WIRE_REASONS = {FinishReason.STOP: "stop", FinishReason.LENGTH: "length"}
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What stays the same over all pieces of one reply. `engine_id` is unique, whatever the client calls it."""
+
+    id: str
+    created: int
+    model: str
+    fingerprint: str
+    engine_id: str = field(default_factory=lambda: uuid4().hex)
+
+    @classmethod
+    def of(cls, prefix: str, body: Request, context: RequestContext, served: ServedModel) -> Identity:
+        """The X-Request-Id header names the reply, else `request_id` in the body, else we do."""
+        sent = context.identity
+        name = sent.id if sent.was_sent else body.request_id or sent.id
+        return cls(f"{prefix}-{name}", int(time.time()), served.name, served.system_fingerprint)
+
+
+@dataclass(slots=True)
+class UsageCount:
+    """Counts while the answer runs. Cached tokens are those of the first choice of each prompt."""
+
+    num_prompt_tokens: int
+    num_completion_tokens: int = 0
+    num_cached_tokens: int = 0
+
+    def add(self, delta: ContentDelta) -> None:
+        self.num_completion_tokens += len(delta.token_ids)
+        self.num_cached_tokens = max(self.num_cached_tokens, delta.num_cached_tokens)
+
+    def usage(self) -> schemas.Usage:
+        return schemas.Usage(
+            prompt_tokens=self.num_prompt_tokens,
+            completion_tokens=self.num_completion_tokens,
+            total_tokens=self.num_prompt_tokens + self.num_completion_tokens,
+            prompt_tokens_details=schemas.PromptTokensDetails(
+                cached_tokens=min(self.num_cached_tokens, self.num_prompt_tokens)
+            ),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TokenNames:
+    """How tokens are written in log probabilities: as text, or as `token_id:<n>` when asked for."""
+
+    tokenizer: Tokenizer
+    as_ids: bool
+
+    def text(self, token_id: int) -> str:
+        return f"token_id:{token_id}" if self.as_ids else self.tokenizer.token_text(token_id)
+
+    def describe(self, token: TokenLogprob) -> schemas.TokenLogprob:
+        return schemas.TokenLogprob(
+            token=self.text(token.token_id),
+            logprob=finite(token.logprob),
+            bytes=list(self.tokenizer.token_bytes(token.token_id)),
+        )
+
+
+def finite(logprob: float) -> float:
+    return max(logprob, LOWEST_LOGPROB)
+
+
+def check_common(body: Request, num_choices: int, max_choices: int) -> None:
+    """What holds for both endpoints and no schema can say."""
+    if body.stream_options is not None and not body.stream:
+        raise InvalidParameterCombination("stream_options goes with stream: true only", param="stream_options")
+    if body.response_format is not None and body.response_format.type != "text":
+        raise UnsupportedParameter(
+            f"response_format {body.response_format.type} is not offered by this server yet; ask for text",
+            param="response_format",
+        )
+    if num_choices > max_choices:
+        raise UnsupportedValue(
+            f"{num_choices} choices were asked for (prompts times n), the limit is {max_choices}; ask for fewer",
+            param="n",
+        )
+
+
+def include_usage(body: Request) -> tuple[bool, bool]:
+    """Whether a stream ends with usage, and whether every piece carries it."""
+    options = body.stream_options
+    at_end = options is not None and options.include_usage
+    return at_end, at_end and options is not None and options.continuous_usage_stats

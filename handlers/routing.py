@@ -1,0 +1,203 @@
+"""Mounts the contract's operations: the only code that knows routes. It checks the handlers when the app is built."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any, get_type_hints
+
+from fastapi import FastAPI
+from pydantic import BaseModel
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from specserve.generated.errors import (
+    ERRORS,
+    ApiError,
+    EngineDead,
+    RouteNotFound,
+    ServerDraining,
+    ServerLoading,
+)
+from specserve.generated.operations import Operation
+from specserve.handlers.context import Readiness, RequestContext, request_identity
+from specserve.handlers.errors import send_error, to_api_error
+from specserve.handlers.limits import Limits
+from specserve.handlers.sse import EventStream
+from specserve.handlers.wire import ClientGone, header_of_names, parse_body, read_body
+
+Method = Callable[..., Coroutine[Any, Any, object]]
+
+
+class ContractError(RuntimeError):
+    """The handlers do not offer what the contract says; the server must not start."""
+
+
+def mount(
+    app: FastAPI,
+    operations: Mapping[str, Operation],
+    handlers: Mapping[str, object],
+    *,
+    readiness: Readiness,
+    limits: Limits,
+) -> None:
+    """Add a route for every operation. `handlers` has one object per tag. Raises ContractError."""
+    by_path: dict[str, dict[str, Endpoint]] = {}
+    for operation in operations.values():
+        method = checked_method(operation, handlers)
+        by_path.setdefault(operation.path, {})[operation.method] = Endpoint(operation, method, readiness, limits)
+    for path, endpoints in by_path.items():
+        route = Route(routable(path), ByMethod(endpoints), methods=list(endpoints))
+        app.router.routes.append(route)
+
+
+def routable(path: str) -> str:
+    """A parameter at the end may contain slashes, as model names do."""
+    return path[:-1] + ":path}" if path.endswith("}") else path
+
+
+def checked_method(operation: Operation, handlers: Mapping[str, object]) -> Method:
+    """The handler's method for an operation, if it takes what the contract sends. Raises ContractError."""
+    where = f"operation {operation.id} ({operation.method} {operation.path})"
+    unknown = sorted(operation.refusals - ERRORS.keys())
+    if unknown:
+        raise ContractError(f"{where} lists the refusals {', '.join(unknown)}, which no error class has as its code")
+    handler = handlers.get(operation.tag)
+    if handler is None:
+        raise ContractError(f"{where} has no handler; hand create_app one for the tag {operation.tag!r}")
+    owner = type(handler).__name__
+    method: Method | None = getattr(handler, operation.id, None)
+    if method is None or getattr(method, "__isabstractmethod__", False):
+        raise ContractError(f"{where} is not implemented; {owner} needs a method {operation.id}")
+    if not inspect.iscoroutinefunction(method):
+        raise ContractError(f"{where}: {owner}.{operation.id} must be an async method")
+    wanted = get_type_hints(getattr(operation.protocol, operation.id))
+    offered = get_type_hints(method)
+    names = (*(["body"] if operation.body else []), *operation.path_params, "context")
+    if tuple(inspect.signature(method).parameters) != names:
+        raise ContractError(f"{where}: {owner}.{operation.id} must take ({', '.join(names)})")
+    for name in names[:-1]:
+        if offered.get(name) != wanted[name]:
+            raise ContractError(
+                f"{where}: {owner}.{operation.id} takes {name} as {shown(offered.get(name))}, "
+                f"the contract sends {shown(wanted[name])}"
+            )
+    return method
+
+
+def shown(annotation: object) -> str:
+    return getattr(annotation, "__name__", str(annotation))
+
+
+@dataclass(frozen=True, slots=True)
+class ByMethod:
+    """The operations of one path. The route has already refused every other method."""
+
+    endpoints: Mapping[str, Endpoint]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        await self.endpoints[method](scope, receive, send)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One operation over ASGI: state, body, handler, answer; and a watch for the client going away."""
+
+    operation: Operation
+    method: Method
+    readiness: Readiness
+    limits: Limits
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        context = RequestContext(request_identity(scope))
+        try:
+            self.check_state()
+            arguments = await self.read_arguments(scope, receive, context)
+        except ClientGone:
+            return
+        except Exception as error:
+            await send_error(send, to_api_error(error, request_id=context.identity.id))
+            return
+        # The answer runs as a task of its own, so that a client who leaves ends it wherever it is: in the template,
+        # queued, in prefill or between two tokens. Cancelling it closes every generator, which aborts in the engine.
+        answer = asyncio.create_task(self.answer(arguments, context, send))
+        gone = asyncio.create_task(until_disconnect(receive))
+        try:
+            await asyncio.wait((answer, gone), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            gone.cancel()
+            answer.cancel()
+            await asyncio.wait((answer,))
+        if not answer.cancelled():
+            answer.result()
+
+    def check_state(self) -> None:
+        """Refuse while the server cannot serve this operation; operations that always work list no such refusal."""
+        state, refusals = self.readiness.state, self.operation.refusals
+        if state == "ready":
+            return
+        if state == "loading" and ServerLoading.code in refusals:
+            progress = self.readiness.progress
+            done = "" if progress is None else f", {progress:.0%} done"
+            raise ServerLoading(
+                f"the model is still loading ({self.readiness.phase}{done}); try again soon",
+                headers={"Retry-After": "2"},
+            )
+        if state == "draining" and ServerDraining.code in refusals:
+            raise ServerDraining(
+                "the server is shutting down and takes nothing new; try another one, or this one later",
+                headers={"Retry-After": "10", "Connection": "close"},
+            )
+        if state == "failed" and EngineDead.code in refusals:
+            raise EngineDead(f"the engine has stopped ({self.readiness.phase}); the server has to be restarted")
+
+    async def read_arguments(self, scope: Scope, receive: Receive, context: RequestContext) -> list[object]:
+        arguments: list[object] = []
+        if self.operation.body is not None:
+            raw = await read_body(scope, receive, max_bytes=self.limits.max_body_bytes)
+            body, ignored = parse_body(raw, self.operation.body)
+            if ignored:
+                context.response_headers["x-ignored-params"] = header_of_names(ignored)
+            arguments.append(body)
+        for name in self.operation.path_params:
+            value = scope["path_params"][name]
+            if not value:
+                raise RouteNotFound(f"{self.operation.path} needs a {name}")
+            arguments.append(value)
+        return [*arguments, context]
+
+    async def answer(self, arguments: list[object], context: RequestContext, send: Send) -> None:
+        def to_error(error: Exception) -> ApiError:
+            return to_api_error(error, request_id=context.identity.id)
+
+        try:
+            result = await self.method(*arguments)
+        except Exception as error:
+            await send_error(send, to_error(error), context.response_headers)
+            return
+        if isinstance(result, AsyncGenerator):
+            stream = EventStream(
+                send,
+                end_mark=self.operation.end_mark,
+                keep_alive_s=self.limits.keep_alive_s,
+                to_error=to_error,
+                headers=context.response_headers,
+            )
+            await stream.send_all(result)
+            return
+        if not isinstance(result, BaseModel) and not self.operation.empty:
+            raise TypeError(f"operation {self.operation.id} answered with {type(result).__name__}")
+        body = result.model_dump_json(exclude_unset=True).encode() if isinstance(result, BaseModel) else b""
+        kind = {"content-type": "application/json"} if body else {}
+        head = {**kind, "content-length": str(len(body)), **context.response_headers}
+        raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in head.items()]
+        await send({"type": "http.response.start", "status": 200, "headers": raw})
+        await send({"type": "http.response.body", "body": body})
+
+
+async def until_disconnect(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,91 @@
+"""Server-sent events: one answer as a stream that always says how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from time import monotonic
+
+from pydantic import BaseModel
+from starlette.types import Send
+
+from specserve.generated.errors import ApiError
+from specserve.handlers.errors import error_bytes, send_error
+
+KEEP_ALIVE = b": keep-alive\n\n"
+END_MARK = b"data: [DONE]\n\n"
+HEADERS = {
+    "content-type": "text/event-stream; charset=utf-8",
+    "cache-control": "no-cache",
+    "x-accel-buffering": "no",  # asks nginx and its relatives not to collect the events
+}
+
+
+def event(payload: bytes) -> bytes:
+    return b"data: " + payload + b"\n\n"
+
+
+class EventStream:
+    """Sends `items` as events, one frame each, then the end mark.
+
+    The headers wait for the first item, so that a refusal is still a proper status, but never longer than
+    `keep_alive_s`: after that the stream opens with a comment. An error after the headers becomes one last event
+    with the error envelope, followed by the end mark: a broken stream never looks complete or stays open.
+    """
+
+    def __init__(
+        self,
+        send: Send,
+        *,
+        end_mark: bool,
+        keep_alive_s: float,
+        to_error: Callable[[Exception], ApiError],
+        headers: Mapping[str, str],
+    ) -> None:
+        self._send = send
+        self._end = END_MARK if end_mark else b""
+        self._keep_alive_s = keep_alive_s
+        self._to_error = to_error
+        self._headers = headers
+        self._is_open = False
+        self._last_sent = monotonic()
+        self._writing = asyncio.Lock()  # answer and keep-alive take turns, also while the client reads slowly
+
+    async def send_all(self, items: AsyncGenerator[BaseModel, None]) -> None:
+        """Returns when the answer is complete. Cancelling it leaves the stream as it is: the client has gone."""
+        pings = asyncio.create_task(self._ping())
+        try:
+            async with aclosing(items):  # leaving early, for whatever reason, aborts in the engine
+                async for item in items:
+                    await self._write(event(item.model_dump_json(exclude_unset=True).encode()))
+            last = self._end
+        except Exception as error:  # whatever it is, the client learns that the answer is broken
+            refusal = self._to_error(error)
+            async with self._writing:
+                pings.cancel()
+                if not self._is_open:
+                    await send_error(self._send, refusal, self._headers)
+                    return
+            last = event(error_bytes(refusal)) + self._end
+        finally:
+            pings.cancel()
+        await self._write(last, more=False)
+
+    async def _write(self, data: bytes, *, more: bool = True) -> None:
+        async with self._writing:
+            if not self._is_open:
+                self._is_open = True
+                head = {**HEADERS, **self._headers}
+                raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in head.items()]
+                await self._send({"type": "http.response.start", "status": 200, "headers": raw})
+            self._last_sent = monotonic()
+            await self._send({"type": "http.response.body", "body": data, "more_body": more})
+
+    async def _ping(self) -> None:
+        while True:
+            quiet_s = monotonic() - self._last_sent
+            if quiet_s >= self._keep_alive_s:
+                await self._write(KEEP_ALIVE)
+                quiet_s = 0.0
+            await asyncio.sleep(self._keep_alive_s - quiet_s)
