@@ -100,7 +100,8 @@ class ModelInfo:
 
     @property
     def kv_capacity_tokens(self) -> int:
-        return self.block_size * self.num_blocks
+        """Without block 0, which is never handed out."""
+        return self.block_size * (self.num_blocks - 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

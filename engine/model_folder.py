@@ -30,6 +30,11 @@ def resolve_model_folder(path: str, revision: str | None = None) -> Path:
 
     Raises ModelLoadError when neither leads to a folder with a config.json.
     """
+    return local_model_folder(path) or _checked(_download(path, revision))
+
+
+def local_model_folder(path: str) -> Path | None:
+    """The folder, or None when `path` can only be a hub id. Asks nobody. Raises ModelLoadError."""
     folder = Path(path).expanduser()
     if folder.is_dir():
         return _checked(folder)
@@ -44,7 +49,7 @@ def resolve_model_folder(path: str, revision: str | None = None) -> Path:
             f"{path} does not exist",
             "pass an existing model folder, or a hub id such as Qwen/Qwen2.5-0.5B-Instruct",
         )
-    return _checked(_download(path, revision))
+    return None
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -10,6 +10,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from specserve.engine.errors import StartupError
+from specserve.engine.model_folder import local_model_folder
 from specserve.handlers.flags import UsageError
 from specserve.handlers.settings import ServerSettings, read_settings
 
@@ -34,10 +36,11 @@ class PortError(Exception):
 def main(argv: Sequence[str] | None = None) -> int:
     try:
         settings = read_settings(argv)
+        local_model_folder(settings.model_path)  # a wrong path is told before anything is started
         listener = bind(settings)
     except UsageError as error:
         return report(error.cause, error.remedy, BAD_USAGE)
-    except PortError as error:
+    except (StartupError, PortError) as error:
         return report(error.cause, error.remedy, error.exit_code)
     set_up_logging(settings)
     settings = dataclasses.replace(settings, port=listener.getsockname()[1])

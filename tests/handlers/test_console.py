@@ -1,0 +1,75 @@
+"""What a person sees: plain lines without a terminal, a command that can be copied, two lines for a problem."""
+
+from __future__ import annotations
+
+import json
+import shlex
+
+import pytest
+
+from specserve.engine.api import ModelInfo
+from specserve.handlers.console import Console, banner_rows, curl_example
+
+MODEL = ModelInfo(
+    path="/models/m",
+    architecture="LlamaForCausalLM",
+    device="cpu",
+    dtype="bfloat16",
+    attention_backend="cpu",
+    vocab_size=100,
+    max_model_len=1000,
+    eos_token_ids=(2,),
+    block_size=10,
+    num_blocks=251,
+    num_parameters=1_234_567_890,
+    notes=("float16 weights run in float32",),
+)
+
+
+def test_the_banner_names_model_device_number_type_capacity_and_url() -> None:
+    text = " ".join(value for _, value in banner_rows(MODEL, name="mine", url="http://h:1", took_s=1.23))
+    for part in (
+        "mine",
+        "LlamaForCausalLM",
+        "1.23 B",
+        "cpu, bfloat16",
+        "2500 tokens",
+        "2.5 sequences",
+        "http://h:1/v1",
+    ):
+        assert part in text
+
+
+def test_the_example_is_a_command_with_a_valid_body_whatever_the_name() -> None:
+    words = shlex.split(curl_example('it\'s a "model"', "http://h:1", needs_key=True))
+    assert words[:2] == ["curl", "http://h:1/v1/chat/completions"]
+    assert json.loads(words[-1])["model"] == 'it\'s a "model"'
+    assert any(word.startswith("Authorization: Bearer") for word in words)
+
+
+def test_without_a_terminal_the_banner_is_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    Console().ready(MODEL, name="mine", url="http://h:1", needs_key=False, is_public=True, took_s=1.0)
+    output = capsys.readouterr().out
+    assert "\x1b" not in output
+    assert "float16 weights run in float32" in output
+    assert "no --api-key is set" in output
+    assert output.splitlines()[-1].startswith("curl ")
+
+
+def test_progress_without_a_terminal_is_an_occasional_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    console = Console()
+    for step in range(100):
+        now = step / 10
+        console.loading("reading weights", step / 100)
+    lines = capsys.readouterr().out.splitlines()
+    assert 2 <= len(lines) <= 4
+    assert all("reading weights" in line and "%" in line for line in lines)
+
+
+def test_a_problem_is_two_lines_whatever_it_says(capsys: pytest.CaptureFixture[str]) -> None:
+    Console().problem("a cause\nin pieces", "a way\nout")
+    assert capsys.readouterr().err == "serve: a cause in pieces\na way out\n"

@@ -1,0 +1,224 @@
+"""Settings from command line, environment and file: spelling, precedence, and what is said about mistakes."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from specserve.handlers.demo import checkpoint_path
+from specserve.handlers.flags import UsageError
+from specserve.handlers.settings import EXIT_CODES, FLAGS, ServerSettings, parser, read_settings
+
+
+def read(*argv: str, **environment: str) -> ServerSettings:
+    return read_settings(argv, environment)
+
+
+def file_with(folder: Path, text: str, name: str = "config.yaml") -> str:
+    (folder / name).write_text(text)
+    return str(folder / name)
+
+
+def test_every_field_has_a_flag_and_every_flag_a_field() -> None:
+    assert {flag.name for flag in FLAGS} == {field.name for field in dataclasses.fields(ServerSettings)}
+
+
+def test_without_anything_the_demo_model_is_served_to_this_machine_only() -> None:
+    settings = read()
+    assert (settings.model_path, settings.model_names) == (str(checkpoint_path()), ("specserve-demo",))
+    assert (settings.host, settings.port, settings.is_public) == ("127.0.0.1", 8000, False)
+
+
+@pytest.mark.parametrize("argv", [("org/name",), ("--model", "org/name"), ("--model=org/name",)])
+def test_the_model_is_positional_or_a_flag_and_gives_its_name(argv: tuple[str, ...]) -> None:
+    settings = read(*argv)
+    assert (settings.model_path, settings.model_names) == ("org/name", ("org/name",))
+
+
+def test_two_different_models_are_refused() -> None:
+    with pytest.raises(UsageError, match="two models"):
+        read("one", "--model", "two")
+
+
+def test_every_value_reaches_the_section_that_uses_it() -> None:
+    engine = read(
+        *("m", "--dtype", "float32", "--max-model-len", "2K", "--seed", "7", "--device", "cpu", "--revision", "r1"),
+        *("--attention-backend", "reference", "--enforce-eager", "--trust-remote-code", "--block-size", "32"),
+        *("--num-gpu-blocks-override", "99", "--no-enable-prefix-caching", "--max-num-seqs", "4"),
+        *("--max-num-batched-tokens", "1k", "--max-num-queued-reqs", "5", "--engine-watchdog", "9"),
+        *("--num-threads", "3", "--log-level", "DEBUG"),
+    ).engine_config()
+    model, cache, scheduler = engine.model, engine.cache, engine.scheduler
+    assert (model.path, model.dtype, model.max_model_len, model.seed) == ("m", "float32", 2048, 7)
+    assert (model.device, model.revision, model.attention_backend) == ("cpu", "r1", "reference")
+    assert (model.enforce_eager, model.trust_remote_code) == (True, True)
+    assert (cache.block_size, cache.num_blocks, cache.memory_bytes, cache.enable_prefix_caching) == (
+        32,
+        99,
+        None,
+        False,
+    )
+    assert (scheduler.max_num_seqs, scheduler.max_num_batched_tokens, scheduler.max_num_queued) == (4, 1000, 5)
+    assert (engine.watchdog_s, engine.num_threads, engine.log_level) == (9.0, 3, "debug")
+    assert read("--kv-cache-memory-bytes", "2G").engine_config().cache.memory_bytes == 2 * 1024**3
+
+
+def test_underscores_are_as_good_as_dashes() -> None:
+    assert read("--max_model_len=100", "--no-enable_prefix-caching") == read(
+        "--max-model-len", "100", "--no-enable-prefix-caching"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("4096", 4096), ("16k", 16_000), ("16K", 16_384), ("25.6k", 25_600), ("1m", 10**6), ("1M", 2**20), ("-1", None)],
+)
+def test_sizes_have_decimal_and_binary_suffixes(text: str, value: int | None) -> None:
+    assert read("--max-model-len", text).max_model_len == value
+
+
+@pytest.mark.parametrize("text", ["", "k", "1.5K", "12x", "0", "nan", "-5", "infk"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="--max-model-len"):
+        read("--max-model-len", text)
+
+
+def test_lists_follow_one_flag_or_repeat_it() -> None:
+    settings = read("m", "--served-model-name", "a", "b", "--api-key", "k1", "--api-key", "k2")
+    assert (settings.model_names, settings.api_key) == (("a", "b"), ("k1", "k2"))
+
+
+def test_the_command_line_beats_the_environment_beats_the_file_beats_the_default(tmp_path: Path) -> None:
+    config = file_with(tmp_path, "port: 1\nseed: 1\nmax-num-seqs: 1\n")
+    settings = read("--config", config, "--port", "3", SPECSERVE_PORT="2", SPECSERVE_SEED="2")
+    assert (settings.port, settings.seed, settings.max_num_seqs, settings.block_size) == (3, 2, 1, None)
+
+
+def test_a_file_holds_flags_by_name_in_either_spelling(tmp_path: Path) -> None:
+    config = file_with(
+        tmp_path,
+        'model: org/name\nhost: "0.0.0.0"\nport: 6379\nuvicorn-log-level: "info"\nserved_model_name: [a, b]\n'
+        "enable-prefix-caching: false\nmax-model-len: 8k\napi-key: secret\nshutdown-timeout: 1.5\n",
+        "config.yml",
+    )
+    settings = read("--config", config)
+    assert (settings.model_path, settings.model_names) == ("org/name", ("a", "b"))
+    assert (settings.host, settings.port, settings.uvicorn_log_level) == ("0.0.0.0", 6379, "info")
+    assert (settings.enable_prefix_caching, settings.max_model_len) == (False, 8000)
+    assert (settings.api_key, settings.shutdown_timeout) == (("secret",), 1.5)
+    assert read("mine", f"--config={config}").model_path == "mine"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("prot: 1", "port"),
+        ("port: [1, 2]", "port in"),
+        ("port: {a: 1}", "port in"),
+        ("port: true", "port in"),
+        ("enable-prefix-caching: perhaps", "true or false"),
+        ("- port", "list"),
+        ("port: 1\n  host: x: y", "line 2"),
+        ("block-size: 1\nblock_size: 2", "twice"),
+        ("config: other.yaml", "unknown key"),
+    ],
+)
+def test_a_mistake_in_the_file_is_named(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        read("--config", file_with(tmp_path, text))
+
+
+def test_an_empty_file_changes_nothing(tmp_path: Path) -> None:
+    assert read("--config", file_with(tmp_path, "# nothing yet\n")) == read()
+
+
+def test_a_config_file_is_yaml_and_given_once(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="yaml"):
+        read("--config", file_with(tmp_path, "port: 1", "config.json"))
+    config = file_with(tmp_path, "port: 1")
+    with pytest.raises(UsageError, match="2 times"):
+        read("--config", config, "--config", config)
+
+
+def test_keys_come_from_the_environment_too() -> None:
+    assert read(VLLM_API_KEY="one").api_key == ("one",)
+    assert read(SPECSERVE_API_KEY="two, three", VLLM_API_KEY="one").api_key == ("two", "three")
+    assert read("--api-key", "four", VLLM_API_KEY="one").api_key == ("four",)
+
+
+def test_what_kubernetes_sets_for_a_service_of_our_name_is_no_setting() -> None:
+    assert read(SPECSERVE_PORT="tcp://10.0.0.7:80").port == 8000
+
+
+def test_switches_come_from_the_environment_as_words() -> None:
+    assert read(SPECSERVE_ENFORCE_EAGER="true").enforce_eager
+    assert not read(SPECSERVE_ENABLE_PREFIX_CACHING="0").enable_prefix_caching
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--max-modellen", "5"], "did you mean --max-model-len"),
+        (["--port"], "--port"),
+        (["--port", "70000"], "65535"),
+        (["--dtype", "int3"], "bfloat16"),
+        (["--shutdown-timeout", "-1"], "seconds"),
+        (["--api-key", "two words"], "printable ASCII"),
+        (["--served-model-name", ""], "empty"),
+        (["--max-num-seqs", "64", "--max-num-batched-tokens", "8"], "max_num_batched_tokens is 8"),
+        (["--num-gpu-blocks-override", "8", "--kv-cache-memory-bytes", "1G"], "keep one"),
+        (["--chat-template", "./missing.jinja"], "missing.jinja"),
+        (["--generation-config", "./missing"], "missing"),
+        (["one", "two"], "two"),
+    ],
+)
+def test_a_mistake_on_the_command_line_is_one_cause_and_one_way_out(argv: list[str], message: str) -> None:
+    with pytest.raises(UsageError, match=message) as error:
+        read(*argv)
+    assert "\n" not in error.value.cause
+    assert "\n" not in error.value.remedy
+
+
+def test_a_chat_template_is_a_file_or_a_line(tmp_path: Path) -> None:
+    file = file_with(tmp_path, "{{ messages }}", "mine.jinja")
+    assert read("--chat-template", file).chat_template == "{{ messages }}"
+    assert read("--chat-template", "{% for m in messages %}{% endfor %}").chat_template.startswith("{% for")  # type: ignore[union-attr]
+
+
+def test_generation_config_is_a_word_or_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "generation_config.json").write_text("{}")
+    assert read("--generation-config", str(tmp_path)).generation_config == str(tmp_path)
+    assert read("--generation-config", "vllm").generation_config == "vllm"
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [("0.0.0.0", "http://127.0.0.1:8000"), ("::", "http://[::1]:8000"), ("10.0.0.7", "http://10.0.0.7:8000")],
+)
+def test_the_url_is_one_that_works_on_this_machine(host: str, url: str) -> None:
+    assert read("--host", host).url == url
+    assert read("--host", host).is_public
+
+
+def test_help_names_every_flag_and_exit_code() -> None:
+    text = parser().format_help()
+    assert all(flag.spelling in text for flag in FLAGS)
+    assert all(f"{code:>3}  {meaning}" in text for code, meaning in EXIT_CODES.items())
+
+
+def test_the_readme_documents_the_same_exit_codes() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    section = readme.partition("## Exit codes")[2].partition("\n## ")[0]
+    listed = {int(word) for line in section.splitlines() for word in line.partition(" | ")[0].strip("| ").split(", ")
+              if word.isdigit()}  # fmt: skip
+    assert listed == set(EXIT_CODES)
+
+
+@pytest.mark.parametrize("flag", ["--help", "--version"])
+def test_help_and_version_end_with_success(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        read(flag)
+    assert end.value.code == 0
+    assert capsys.readouterr().out
