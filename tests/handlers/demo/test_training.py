@@ -59,9 +59,7 @@ def test_the_template_renders_tools_calls_and_results(tokenizer: PreTrainedToken
         {"role": "assistant", "content": "", "tool_calls": [call, call]},
         {"role": "tool", "content": "sunny"},
     ]
-    text = tokenizer.apply_chat_template(
-        messages, tools=[WEATHER_TOOL], add_generation_prompt=True, tokenize=False
-    )
+    text = tokenizer.apply_chat_template(messages, tools=[WEATHER_TOOL], add_generation_prompt=True, tokenize=False)
     written = '<tool_call>\n{"name": "get_weather", "arguments": {"location": "Boston"}}\n</tool_call>'
     assert text.startswith('<|im_start|>system\n<tools>\n{"name": "get_weather", ')
     assert f"<|im_start|>assistant\n{written}\n{written}<|im_end|>" in text
@@ -72,9 +70,7 @@ def test_the_template_renders_tools_calls_and_results(tokenizer: PreTrainedToken
 def test_the_template_opens_a_thought_only_when_asked(tokenizer: PreTrainedTokenizerFast) -> None:
     messages = [{"role": "user", "content": [{"type": "text", "text": "2 + 2?"}]}]
     plain = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-    thinking = tokenizer.apply_chat_template(
-        messages, add_generation_prompt=True, tokenize=False, enable_thinking=True
-    )
+    thinking = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False, enable_thinking=True)
     assert plain == "<|im_start|>user\n2 + 2?<|im_end|>\n<|im_start|>assistant\n"
     assert thinking == plain + "<think>\n"
 
