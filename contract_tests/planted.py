@@ -1,6 +1,6 @@
-"""Planted bugs: the real application over a scripted engine, with one fault added between it and the client.
+"""Planted bugs: the real server with one fault added between its application and the client.
 
-    python -m contract_tests.planted BUG --port PORT
+python -m contract_tests.planted BUG [flags of serve]
 """
 
 from __future__ import annotations
@@ -8,12 +8,18 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from specserve.handlers.app import create_app
+from specserve.handlers.lifecycle import Lifecycle
+from specserve.handlers.serve import bind
+from specserve.handlers.settings import ServerSettings, read_settings
+from specserve.handlers.supervisor import Supervisor
 
 Change = Callable[[int, bytes], tuple[int, bytes]]
 
@@ -124,14 +130,17 @@ class WithBug:
         await self.app(scope, spoiled_receive, spoiled_send)
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("bug", choices=BUGS)
-    parser.add_argument("--port", type=int, required=True)
-    arguments = parser.parse_args()
-    app = WithBug(scripted_app(), BUGS[arguments.bug])
-    uvicorn.run(app, host="127.0.0.1", port=arguments.port, log_level="warning")
+    arguments, flags = parser.parse_known_args()
+    settings = read_settings(flags)
+
+    def create(lifecycle: Lifecycle, settings: ServerSettings) -> ASGIApp:
+        return WithBug(create_app(lifecycle, settings), BUGS[arguments.bug])
+
+    return Supervisor(settings, bind(settings), create).run()
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -18,6 +18,8 @@ LogitsProcessor = Callable[[Tensor, Request, Sequence[int]], None]
 """(logits [V] float32 of one row, its request, the model's end tokens): edits the logits in place."""
 
 NEVER = float("-inf")
+HUGE = 1e30
+"""Penalised logits stay within this, so that the most extreme penalty and temperature still give numbers."""
 
 
 def add_logit_bias(logits: Tensor, request: Request, eos_token_ids: Sequence[int]) -> None:
@@ -54,8 +56,10 @@ def apply_repetition_penalty(logits: Tensor, request: Request, eos_token_ids: Se
     if penalty != 1.0:
         ids = _ids(request.token_ids, logits)
         seen = logits[ids]
+        factor = min(max(penalty, 1 / HUGE), HUGE)
         # An id that occurs twice is written twice, with the same value.
-        logits[ids] = torch.where(seen > 0, seen / penalty, seen * penalty)
+        punished = torch.where(seen > 0, seen / factor, seen * factor).clamp_(-HUGE, HUGE)
+        logits[ids] = torch.where(seen == NEVER, seen, punished)
 
 
 def apply_answer_penalties(logits: Tensor, request: Request, eos_token_ids: Sequence[int]) -> None:
