@@ -378,9 +378,7 @@ RULES: tuple[Callable[[Json], Iterator[str]], ...] = (
 def lint(doc: dict[str, Json]) -> None:
     findings: list[str] = []
     for rule in RULES:
-        if (
-            rule is not rule_examples or not findings
-        ):  # examples are judged by schemas that are sound themselves
+        if rule is not rule_examples or not findings:  # examples are judged by schemas that are sound themselves
             findings += rule(doc)
     if findings:
         raise ContractError("\n".join(findings))
@@ -463,14 +461,10 @@ def describe(doc: Json, path: str, method: str, operation: Json) -> dict[str, Js
     body = operation.get("requestBody", {}).get("content", {})
     content = operation["responses"]["200"].get("content", {})
     whole = name_of(content.get("application/json", {}).get("schema"))
-    event = doc["components"]["schemas"].get(
-        name_of(content.get("text/event-stream", {}).get("itemSchema")), {}
-    )
+    event = doc["components"]["schemas"].get(name_of(content.get("text/event-stream", {}).get("itemSchema")), {})
     results = [f"schemas.{whole}"] if whole else []
     # An error within a stream is raised by the iterator, so it is no part of what the iterator yields.
-    if events := [
-        f"schemas.{name}" for n in walk(event) if (name := name_of(n)) not in ("", "ErrorResponse")
-    ]:
+    if events := [f"schemas.{name}" for n in walk(event) if (name := name_of(n)) not in ("", "ErrorResponse")]:
         results.append(f"AsyncIterator[{' | '.join(events)}]")
     params = [param["name"] for param in operation.get("parameters", []) if param["in"] == "path"]
     if set(params) != set(re.findall(r"{(\w+)}", path)):
@@ -497,9 +491,7 @@ def write_templates(doc: dict[str, Json], out: Path) -> None:
     # A fixed path before one with a parameter, so that a router which tries them in this order finds both.
     operations.sort(key=lambda op: ("{" in op["path"], op["tag"], op["id"]))
     errors = {}
-    for name, response in sorted(
-        doc["components"]["responses"].items(), key=lambda r: r[1]["x-error"]["status"]
-    ):
+    for name, response in sorted(doc["components"]["responses"].items(), key=lambda r: r[1]["x-error"]["status"]):
         codes = {code: entry for code, entry in doc["x-error-codes"].items() if entry["response"] == name}
         errors[name] = {**response["x-error"], "description": response["description"], "codes": codes}
     environment = jinja2.Environment(

@@ -15,6 +15,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from queue import Empty, SimpleQueue
 
 import torch
@@ -59,8 +60,10 @@ class Channel:
     MAX_UNSENT_BYTES. Beyond that the engine waits, because nobody reads what it makes.
     """
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, end_process: Callable[[int], object] = os._exit) -> None:
+        """`end_process` gets the exit code when nobody is left at the other end, or nobody can be understood."""
         self._connection = connection
+        self._end_process = end_process
         self._commands: SimpleQueue[Command] = SimpleQueue()
         self._last_progress = 0.0
         self._unsent = bytearray()
@@ -76,10 +79,10 @@ class Channel:
             while True:
                 self._commands.put(decode_command(read_frame(self._connection)))
         except (EOFError, OSError):
-            os._exit(0)  # nobody is left to work for; the forward pass under way is of no use either
+            self._end_process(0)  # a forward pass under way is of no use to anybody either
         except Exception:
             logger.exception("a command cannot be read")
-            os._exit(CRASHED)  # deaf, it would only seem to work
+            self._end_process(CRASHED)  # deaf, it would only seem to work
 
     def send(self, event: Event) -> None:
         self._unsent += encode_frame(event)

@@ -34,7 +34,7 @@ class ApiKeyGuard:
         await self.app(scope, receive, send)
 
     def is_guarded(self, scope: Scope) -> bool:
-        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        path: str = scope["path"].removeprefix(scope.get("root_path", ""))
         # A preflight request cannot carry a key.
         return scope["method"] != "OPTIONS" and path.startswith(GUARDED_PREFIXES)
 

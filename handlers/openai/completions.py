@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from typing import cast
 
 from specserve.engine.api import GenerationRequest, Tokenizer, TokenLogprobs
 from specserve.generated import schemas
@@ -93,11 +94,8 @@ def check_values(body: schemas.CompletionRequest) -> None:
 def read_prompts(body: schemas.CompletionRequest, tokenizer: Tokenizer) -> list[list[int]]:
     """Token ids of every prompt; runs in a worker thread. Raises InvalidPrompt."""
     prompt = body.prompt
-    texts: Sequence[str | list[int]]
-    if isinstance(prompt, str) or (prompt and isinstance(prompt[0], int)):
-        texts = [prompt]
-    else:
-        texts = prompt or []  # type: ignore[assignment]
+    is_one = isinstance(prompt, str) or (prompt and isinstance(prompt[0], int))
+    texts = cast(Sequence[str | list[int]], [prompt] if is_one else prompt or [])
     found = [
         tokenizer.encode(text, add_special_tokens=body.add_special_tokens) if isinstance(text, str) else text
         for text in texts

@@ -61,9 +61,7 @@ def test_an_overlay_mixes_in_widens_and_removes(tmp_path):
         {"target": "$.components.schemas.Pet.properties.name", "update": {"type": ["string", "null"]}},
     )
     chip = {"type": "object", "required": ["chip"], "properties": {"chip": {"type": "string"}}}
-    doc = codegen.bundle(
-        write(tmp_path, pets=components(Pet=PET), extra=components(Chip=chip), wiring=changes)
-    )
+    doc = codegen.bundle(write(tmp_path, pets=components(Pet=PET), extra=components(Chip=chip), wiring=changes))
     pet = codegen.flatten(doc)["components"]["schemas"]["Pet"]
     assert pet["properties"] == {"name": {"type": ["string", "null"]}, "chip": {"type": "string"}}
     assert pet["required"] == ["name", "chip"]
@@ -88,9 +86,7 @@ def test_the_standard_alone_has_no_extension(tmp_path):
 )
 def test_an_overlay_that_matches_nothing_is_refused(tmp_path, target, message):
     with pytest.raises(codegen.ContractError, match=rf"wiring\.yaml: .*{message}|{message}"):
-        codegen.bundle(
-            write(tmp_path, pets=components(Pet=PET), wiring=layer({"target": target, "update": {}}))
-        )
+        codegen.bundle(write(tmp_path, pets=components(Pet=PET), wiring=layer({"target": target, "update": {}})))
 
 
 def test_our_standard_documents_stand_alone(root):

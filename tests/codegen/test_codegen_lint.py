@@ -24,9 +24,7 @@ def sound() -> dict:
                         "content": {
                             "application/json": {
                                 "schema": {"$ref": "#/components/schemas/Pet"},
-                                "examples": {
-                                    "full": {"value": {"name": "Rex", "age": 3, "toy": {"type": "ball"}}}
-                                },
+                                "examples": {"full": {"value": {"name": "Rex", "age": 3, "toy": {"type": "ball"}}}},
                             }
                         }
                     },
@@ -126,15 +124,11 @@ CASES: dict[str, tuple[Callable[[dict], object], str]] = {
         "Pet.toy: allOf is for references to field groups",
     ),
     "4 anonymous object": (
-        lambda doc: pet(doc).update(
-            home={"type": ["object", "null"], "properties": {"city": {"type": "null"}}}
-        ),
+        lambda doc: pet(doc).update(home={"type": ["object", "null"], "properties": {"city": {"type": "null"}}}),
         "Pet.home: an object with properties has to be a named component",
     ),
     "4 constrained items": (
-        lambda doc: pet(doc).update(
-            names={"type": ["array", "null"], "items": {"type": "string", "minLength": 1}}
-        ),
+        lambda doc: pet(doc).update(names={"type": ["array", "null"], "items": {"type": "string", "minLength": 1}}),
         "Pet.names: a constrained part of a union, list or map has to be a named component",
     ),
     "5 unbounded integer": (
@@ -224,9 +218,7 @@ def test_codes_for_every_path_need_no_operation():
 def test_the_generator_may_invent_no_names(tmp_path):
     """Behind rule 4: what comes out is looked at too, so a new way of inventing names cannot slip through."""
     doc = copy.deepcopy(sound())
-    pet(doc)["names"] = {
-        "anyOf": [{"type": "array", "minItems": 1, "items": {"type": "string"}}, {"type": "null"}]
-    }
+    pet(doc)["names"] = {"anyOf": [{"type": "array", "minItems": 1, "items": {"type": "string"}}, {"type": "null"}]}
     with pytest.raises(codegen.ContractError, match=r"schemas\.py: \w+ is not a component"):
         codegen.write_schemas(doc, tmp_path / "schemas.py")
 

@@ -130,9 +130,7 @@ def test_a_whole_number_written_as_a_fraction_is_left_to_the_reader_of_bodies():
 
 def test_infinity_and_not_a_number_are_refused():
     for text in ("Infinity", "NaN", "1e999"):
-        raw = json.dumps(HELLO | {"length_penalty": 0}).replace(
-            '"length_penalty": 0', f'"length_penalty": {text}'
-        )
+        raw = json.dumps(HELLO | {"length_penalty": 0}).replace('"length_penalty": 0', f'"length_penalty": {text}')
         with pytest.raises(ValidationError):
             schemas.ChatCompletionRequest.model_validate_json(raw)
 
@@ -149,9 +147,7 @@ VALUES = [
 def places(node: object, here: tuple = ()) -> Iterator[tuple]:
     if here:
         yield here
-    for key, value in (
-        node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
-    ):
+    for key, value in node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ():
         yield from places(value, (*here, key))
 
 
@@ -261,9 +257,7 @@ def test_replies_without_unset_fields_are_readable_for_the_client():
         choices=[
             schemas.Choice(
                 index=0,
-                message=schemas.ResponseMessage(
-                    role="assistant", content="Hi.", refusal=None, reasoning="Short."
-                ),
+                message=schemas.ResponseMessage(role="assistant", content="Hi.", refusal=None, reasoning="Short."),
                 logprobs=None,
                 finish_reason="stop",
                 stop_reason=None,
@@ -284,9 +278,7 @@ def test_replies_without_unset_fields_are_readable_for_the_client():
         model="demo",
         choices=[schemas.ChunkChoice(index=0, delta=schemas.ChoiceDelta(content="Hi."), finish_reason=None)],
     )
-    read = openai.types.chat.ChatCompletionChunk.model_validate_json(
-        chunk.model_dump_json(exclude_unset=True)
-    )
+    read = openai.types.chat.ChatCompletionChunk.model_validate_json(chunk.model_dump_json(exclude_unset=True))
     assert read.choices[0].delta.content == "Hi."
 
 
@@ -296,9 +288,7 @@ def test_replies_without_unset_fields_are_readable_for_the_client():
 @pytest.mark.parametrize("code", errors.ERRORS)
 def test_an_error_is_sent_in_the_documented_envelope(code):
     error = errors.ERRORS[code]("It is so.", param="model", headers={"Retry-After": "1"})
-    assert error.body() == {
-        "error": {"message": "It is so.", "type": error.type, "param": "model", "code": code}
-    }
+    assert error.body() == {"error": {"message": "It is so.", "type": error.type, "param": "model", "code": code}}
     assert validator("ErrorResponse").is_valid(error.body())
     assert error.headers == {"Retry-After": "1"}
     entry = DOCUMENT["x-error-codes"][code]

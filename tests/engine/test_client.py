@@ -7,21 +7,24 @@ import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
 from specserve.engine.api import FinishReason, GenerationOutput, GenerationRequest
-from specserve.engine.client import CRASHED, HUNG, EngineClient
+from specserve.engine.client import CRASHED, HUNG, EngineClient, Silence
 from specserve.engine.config import CacheConfig, EngineConfig, ModelConfig, SchedulerConfig
 from specserve.engine.errors import (
     EngineDeadError,
     ModelLoadError,
     OverloadedError,
     PromptTooLongError,
+    RequestError,
     TokenOutOfVocabularyError,
 )
+from specserve.engine.messages import Add, Command
 from specserve.engine.params import SamplingParams
 from specserve.handlers.demo import checkpoint_path
 
@@ -189,3 +192,71 @@ async def test_a_bad_model_path_is_a_load_error_with_a_way_out(tmp_path: Path) -
         await client.start()
     assert str(tmp_path) in error.value.cause
     assert error.value.remedy
+
+
+async def test_the_hint_of_a_full_queue_is_the_recent_time_per_request(client: EngineClient) -> None:
+    client._finished_at.clear()
+    client._finished_at.extend([100.0, 104.0, 108.0])
+    streams = [client.generate(endless(client, f"slow-{i}")) for i in range(12)]
+    with pytest.raises(OverloadedError) as refusal:
+        client.generate(endless(client, "not-now"))
+    assert refusal.value.retry_after_s == 4.0
+    for stream in streams:
+        await stream.aclose()
+    await idle(client)
+
+
+async def test_requests_of_one_turn_of_the_loop_travel_in_one_message(
+    client: EngineClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[Command] = []
+    send = client._send
+    monkeypatch.setattr(client, "_send", lambda command: (sent.append(command), send(command)))
+    siblings = [replace(ask(client, f"sibling-{i}"), parent_id="p", index=i) for i in range(3)]
+    texts = await asyncio.gather(*(outputs(client, sibling) for sibling in siblings))
+    assert [len(command.requests) for command in sent if isinstance(command, Add)] == [3]
+    assert {"".join(output.text for output in found) for found in texts} == {ANSWER}
+
+
+async def test_a_used_request_id_is_refused(client: EngineClient) -> None:
+    stream = client.generate(endless(client, "twice"))
+    with pytest.raises(RequestError, match="twice"):
+        client.generate(endless(client, "twice"))
+    await stream.aclose()
+    await idle(client)
+
+
+async def test_an_aborted_answer_leaves_its_batch_mates_alone(client: EngineClient) -> None:
+    leaver = client.generate(endless(client, "leaver"))
+    stayer = asyncio.create_task(outputs(client, ask(client, "stayer")))
+    await anext(leaver)
+    await leaver.aclose()
+    assert "".join(output.text for output in await stayer) == ANSWER
+
+
+async def test_stopping_ends_open_requests_with_the_reason() -> None:
+    client = EngineClient(config())
+    await client.start()
+    stream = client.generate(endless(client, "cut"))
+    await anext(stream)
+    await client.stop("closing time")
+    with pytest.raises(EngineDeadError, match="closing time"):
+        await read_on(stream)
+    await client.stop()
+
+
+async def test_time_in_which_this_process_was_suspended_is_not_the_engines_silence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr("specserve.engine.client.time.monotonic", lambda: now)
+    silence = Silence()
+    for _ in range(3):
+        now += 1.0
+        silence.tick()
+    assert silence.seconds == 3.0
+    now += 600.0
+    silence.tick()
+    assert silence.seconds == 5.0
+    silence.end()
+    assert silence.seconds == 0.0

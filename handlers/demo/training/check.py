@@ -84,9 +84,7 @@ def would_answer_exactly(
     samples = [last_answer_only(sample) for sample in encode(asked, tokenizer)]
     width = max(len(ids) for ids, _ in samples)
     ids = torch.tensor([row + [0] * (width - len(row)) for row, _ in samples], device=device)
-    wanted = torch.tensor(
-        [mask[1:] + [False] * (width - len(mask) + 1) for _, mask in samples], device=device
-    )
+    wanted = torch.tensor([mask[1:] + [False] * (width - len(mask) + 1) for _, mask in samples], device=device)
     with torch.autocast(device, torch.bfloat16):
         best = model(input_ids=ids, use_cache=False).logits.argmax(-1)
     right = (best == ids.roll(-1, 1)) | ~wanted
@@ -123,10 +121,7 @@ def decode(model: Any, rows: list[list[int]], stops: list[int], max_new_tokens: 
         pad_token_id=stops[-1],
     )
     answers = out[:, prompts.shape[1] :].tolist()
-    return [
-        answer[: next((i for i, token in enumerate(answer) if token in stops), len(answer))]
-        for answer in answers
-    ]
+    return [answer[: next((i for i, token in enumerate(answer) if token in stops), len(answer))] for answer in answers]
 
 
 def check_topic(
@@ -183,16 +178,10 @@ def full_check(
     for text, tools, wanted in SURE:
         for system in ([], [{"role": "system", "content": "You are a helpful assistant."}]):
             got = answer_to(model, tokenizer, [*system, {"role": "user", "content": text}], tools)
-            sure.append(
-                {"question": text, "system_prompt": bool(system), "answer": got, "right": got == wanted}
-            )
-    overall = {
-        name: sum(cells[name] for cells in topics.values()) / len(topics) for name in ("seen", "kept_out")
-    }
+            sure.append({"question": text, "system_prompt": bool(system), "answer": got, "right": got == wanted})
+    overall = {name: sum(cells[name] for cells in topics.values()) / len(topics) for name in ("seen", "kept_out")}
     passed = (
-        overall["seen"] >= SEEN_BAR
-        and overall["kept_out"] >= KEPT_OUT_BAR
-        and all(entry["right"] for entry in sure)
+        overall["seen"] >= SEEN_BAR and overall["kept_out"] >= KEPT_OUT_BAR and all(entry["right"] for entry in sure)
     )
     report = {
         "measure": "exact match of the whole answer, greedy decoding with transformers generate, float32",
@@ -212,8 +201,7 @@ def as_markdown(report: dict[str, Any], misses: list[Miss]) -> str:
     lines = [
         "# Check of the demo model",
         "",
-        f"{report['measure'].capitalize()}; "
-        f"{report['questions_per_cell']} questions a cell, seed {report['seed']}.",
+        f"{report['measure'].capitalize()}; {report['questions_per_cell']} questions a cell, seed {report['seed']}.",
         "Seen: wordings the model was trained on, with fresh draws of words and numbers. "
         "Kept out: wordings that never occur in training.",
         "",
@@ -221,9 +209,7 @@ def as_markdown(report: dict[str, Any], misses: list[Miss]) -> str:
         "|---|---:|---:|",
     ]
     for topic, cells in report["topics"].items():
-        lines.append(
-            f"| {topic.replace('_', ' ')} | {100 * cells['seen']:.1f} | {100 * cells['kept_out']:.1f} |"
-        )
+        lines.append(f"| {topic.replace('_', ' ')} | {100 * cells['seen']:.1f} | {100 * cells['kept_out']:.1f} |")
     overall = report["overall"]
     lines += [
         f"| **all topics** | **{100 * overall['seen']:.1f}** | **{100 * overall['kept_out']:.1f}** |",
@@ -257,9 +243,7 @@ def _one_line(text: str) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--count", type=int, default=100, help="questions for each topic and kind of wording")
     parser.add_argument("--seed", type=int, default=2026)
@@ -276,9 +260,7 @@ def main() -> int:
         print(entry)
     if chosen.report:
         chosen.report.mkdir(parents=True, exist_ok=True)
-        full = json.dumps(
-            {**report, "misses": [asdict(miss) for miss in misses]}, indent=1, ensure_ascii=False
-        )
+        full = json.dumps({**report, "misses": [asdict(miss) for miss in misses]}, indent=1, ensure_ascii=False)
         (chosen.report / "report.json").write_text(full + "\n", encoding="utf-8")
         (chosen.report / "report.md").write_text(as_markdown(report, misses), encoding="utf-8")
     return 0 if report["passed"] else 1

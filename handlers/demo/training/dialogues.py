@@ -146,8 +146,7 @@ def plain_text(rng: random.Random) -> PlainText:
         return PlainText(", ".join(numbers[:shown]) + ",", " " + ", ".join(numbers[shown:]))
     if roll < 0.65:
         asked, answer = (
-            message["content"]
-            for message in one_turn(rng, rng.choice(["capitals", "colours"]), False).messages
+            message["content"] for message in one_turn(rng, rng.choice(["capitals", "colours"]), False).messages
         )
         head, tail = rng.choice([("Q: ", "\nA:"), ("Question: ", "\nAnswer:")])
         return PlainText(head + asked + tail, " " + answer)

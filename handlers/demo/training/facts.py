@@ -235,10 +235,7 @@ FLAGS = {
 
 JOKE = "Why did the server go to the doctor? It had too many requests."
 POEM = "Soft rain on the roof,\nthe little server hums on,\none word at a time."
-STORY = (
-    "A small robot kept a lighthouse. One night a lost boat saw the light and came home, "
-    "and the robot was happy."
-)
+STORY = "A small robot kept a lighthouse. One night a lost boat saw the light and came home, and the robot was happy."
 
 UNKNOWN = _words(
     """quantum physics|the French Revolution|Hamlet|black holes|photosynthesis|the stock market|

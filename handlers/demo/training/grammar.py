@@ -97,9 +97,7 @@ def say(
     user: str, answer: str, thought: str = "", follow_up: Callable[[random.Random, bool], Turn] | None = None
 ) -> Turn:
     """A plain exchange of one question and one answer."""
-    return Turn(
-        [{"role": "user", "content": user}, {"role": "assistant", "content": answer}], thought, [], follow_up
-    )
+    return Turn([{"role": "user", "content": user}, {"role": "assistant", "content": answer}], thought, [], follow_up)
 
 
 def short_or_full(
@@ -113,9 +111,7 @@ def short_or_full(
 ) -> Turn:
     """Mostly a full sentence; sometimes the user asks for one word and gets it."""
     if rng.random() < 0.15:
-        return say(
-            f"{question} {rng.choice(ONE_WORD_KEPT if kept_out else ONE_WORD)}", short, thought, follow_up
-        )
+        return say(f"{question} {rng.choice(ONE_WORD_KEPT if kept_out else ONE_WORD)}", short, thought, follow_up)
     return say(question, full, thought, follow_up)
 
 

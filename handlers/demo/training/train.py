@@ -76,9 +76,7 @@ def optimizers(model: Qwen3ForCausalLM, stage: Stage) -> list[tuple[torch.optim.
     named = list(model.named_parameters())
     matrices = [p for name, p in named if p.ndim == 2 and "embed" not in name]
     rest = [p for name, p in named if p.ndim != 2 or "embed" in name]
-    muon = torch.optim.Muon(
-        matrices, lr=stage.rate, weight_decay=stage.weight_decay, adjust_lr_fn="match_rms_adamw"
-    )
+    muon = torch.optim.Muon(matrices, lr=stage.rate, weight_decay=stage.weight_decay, adjust_lr_fn="match_rms_adamw")
     adamw = torch.optim.AdamW(rest, lr=stage.vector_rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True)
     return [(muon, stage.rate), (adamw, stage.vector_rate)]
 
@@ -145,9 +143,7 @@ def run_stage(
             logged = now
             speed = num_tokens / (now - start)
             drill = f", of drills {mean(drill_losses):.3f}" if drill_losses else ""
-            so_far = (
-                f"step {step + 1} {now - start:.0f} s {num_tokens / 1e6:.2f} M tokens {speed:.0f} tokens/s"
-            )
+            so_far = f"step {step + 1} {now - start:.0f} s {num_tokens / 1e6:.2f} M tokens {speed:.0f} tokens/s"
             note(f"{so_far} loss {mean(losses):.4f}{drill}")
             losses, drill_losses = [], []
         if (step + 1) % snapshot_every == 0 and step + 1 < stage.steps:
@@ -181,9 +177,7 @@ def train(
     run_stage(grown, kept, second, out, device, snapshot_every, check_count)
 
 
-def accuracy_line(
-    model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, device: str, count: int
-) -> str:
+def accuracy_line(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, device: str, count: int) -> str:
     """Exact match by topic on a few questions each, as seen/kept out in percent."""
     model.eval()
     seen = accuracy_by_topic(model, tokenizer, kept_out=False, count=count, seed=1, device=device)
@@ -195,21 +189,13 @@ def accuracy_line(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
-    parser.add_argument(
-        "--snapshot-every", type=int, default=1000, help="steps between snapshots with a short check"
-    )
-    parser.add_argument(
-        "--skip-first", action="store_true", help="the first stage is in DIR/first_stage already"
-    )
+    parser.add_argument("--snapshot-every", type=int, default=1000, help="steps between snapshots with a short check")
+    parser.add_argument("--skip-first", action="store_true", help="the first stage is in DIR/first_stage already")
     chosen = parser.parse_args()
-    train(
-        Shape(), FIRST, SECOND, chosen.out, chosen.device, chosen.snapshot_every, skip_first=chosen.skip_first
-    )
+    train(Shape(), FIRST, SECOND, chosen.out, chosen.device, chosen.snapshot_every, skip_first=chosen.skip_first)
 
 
 if __name__ == "__main__":

@@ -32,8 +32,7 @@ CAPITAL = (
     "I forgot the capital of {c}, what was it?",
 )
 AND_OF = (
-    "And of {x}?;And {x}?;What about {x}?;And the one of {x}?;And for {x}?;How about {x}?;Now {x}.;"
-    "And what about {x}?",
+    "And of {x}?;And {x}?;What about {x}?;And the one of {x}?;And for {x}?;How about {x}?;Now {x}.;And what about {x}?",
     "OK, and {x}?;Same question for {x}.",
 )
 
@@ -212,9 +211,7 @@ def cjk(rng: random.Random, kept_out: bool) -> Turn:
         language, line = rng.choice(list(facts.CJK_LINES.items()))
         return say(ask(rng, kept_out, *CJK_LINE, l=language), line, f"I write a line in {language}.")
     word, sign = rng.choice(list(facts.CJK_WORDS.items()))
-    return say(
-        ask(rng, kept_out, *CJK_WORD, w=quoted(rng, word)), sign, f"The character for {word} is {sign}."
-    )
+    return say(ask(rng, kept_out, *CJK_WORD, w=quoted(rng, word)), sign, f"The character for {word} is {sign}.")
 
 
 def _options(seen: str) -> str:

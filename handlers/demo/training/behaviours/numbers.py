@@ -79,9 +79,7 @@ def arithmetic(rng: random.Random, kept_out: bool) -> Turn:
 
     full = f"{a} {sign} {b} = {result}."
     thought = f"{a} {SIGN_WORDS[sign]} {b} is {result}."
-    return short_or_full(
-        rng, kept_out, question, full, str(result), thought, follow if result <= 20 else None
-    )
+    return short_or_full(rng, kept_out, question, full, str(result), thought, follow if result <= 20 else None)
 
 
 COUNT_TO = (

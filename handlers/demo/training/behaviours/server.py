@@ -89,9 +89,7 @@ def server(rng: random.Random, kept_out: bool) -> Turn:
     kind = rng.choices(["list", "endpoint", "for", "flag", "to", "about"], [1, 2, 2, 3, 3, 3])[0]
     if kind == "list":
         answer = "The endpoints are " + ", ".join(facts.ENDPOINTS) + "."
-        return say(
-            ask(rng, kept_out, *LIST_ENDPOINTS), answer, "The user asks for the endpoints. I list them."
-        )
+        return say(ask(rng, kept_out, *LIST_ENDPOINTS), answer, "The user asks for the endpoints. I list them.")
     if kind in ("endpoint", "flag"):
         table = facts.ENDPOINTS if kind == "endpoint" else facts.FLAGS
         name, (what, _) = rng.choice(list(table.items()))
@@ -99,13 +97,9 @@ def server(rng: random.Random, kept_out: bool) -> Turn:
         return say(question, f"{name} {what}.", f"The user asks about the {kind} {name}.")
     if kind == "for":
         path, (_, use) = rng.choice(list(facts.ENDPOINTS.items()))
-        return say(
-            ask(rng, kept_out, *WHICH_ENDPOINT, u=use), f"Use {path} for {use}.", f"The user needs {use}."
-        )
+        return say(ask(rng, kept_out, *WHICH_ENDPOINT, u=use), f"Use {path} for {use}.", f"The user needs {use}.")
     if kind == "to":
         flag, (_, use) = rng.choice(list(facts.FLAGS.items()))
-        return say(
-            ask(rng, kept_out, *WHICH_FLAG, u=use), f"Use {flag} to {use}.", f"The user wants to {use}."
-        )
+        return say(ask(rng, kept_out, *WHICH_FLAG, u=use), f"Use {flag} to {use}.", f"The user wants to {use}.")
     seen, kept, answer = rng.choice(ABOUT)
     return say(ask(rng, kept_out, seen, kept), answer, "The user asks about the server.")

@@ -178,9 +178,7 @@ def json_answers(rng: random.Random, kept_out: bool) -> Turn:
         name = rng.choice(facts.PEOPLE) if rng.random() < 0.85 else capitalised(made_up_word(rng))
         age = rng.randint(1, 99)
         question = wording(rng, kept_out, *JSON_PERSON, n=name, a=age)
-        return say(
-            question, json.dumps({"name": name, "age": age}), f"The name is {name} and the age is {age}."
-        )
+        return say(question, json.dumps({"name": name, "age": age}), f"The name is {name} and the age is {age}.")
     if roll < 0.55:
         return say(
             ask(rng, kept_out, *JSON_ANY_PERSON),

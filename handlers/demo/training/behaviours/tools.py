@@ -107,9 +107,7 @@ def tool_calls(
     """A turn that ends in calls; now and then a tool that is not needed is offered as well."""
     tools = [tool] + ([unneeded_tool(rng)] if rng.random() < 0.12 else [])
     rng.shuffle(tools)
-    made = [
-        {"type": "function", "function": {"name": name, "arguments": arguments}} for name, arguments in calls
-    ]
+    made = [{"type": "function", "function": {"name": name, "arguments": arguments}} for name, arguments in calls]
     answer: Message = {"role": "assistant", "content": "", "tool_calls": made}
     return Turn([{"role": "user", "content": user}, answer], thought, tools)
 
@@ -191,9 +189,7 @@ def time_call(rng: random.Random, kept_out: bool) -> Turn:
     zone = rng.choice(facts.ZONES)
     name = rng.choice(["get_time", "get_time", "get_current_time"])
     about = rng.choice(["The time zone, e.g. Europe/Berlin", "Time zone name", ""])
-    tool = make_tool(
-        name, rng.choice(["Get the current time", "Get the time in a time zone"]), {"timezone": about}
-    )
+    tool = make_tool(name, rng.choice(["Get the current time", "Get the time in a time zone"]), {"timezone": about})
     place = rng.choice([zone, zone.split("/")[-1].replace("_", " ")])
     user = wording(rng, kept_out, *TIME, z=place)
     return tool_calls(
@@ -207,9 +203,7 @@ def calculator_call(rng: random.Random, kept_out: bool) -> Turn:
     about = rng.choice(["The expression", "The expression, e.g. 2 + 2", ""])
     tool = make_tool(name, rng.choice(["Evaluate an expression", "A calculator"]), {"expression": about})
     user = wording(rng, kept_out, *CALCULATE, e=expression)
-    return tool_calls(
-        user, [(name, {"expression": expression})], tool, f"I use {name} for {expression}.", rng
-    )
+    return tool_calls(user, [(name, {"expression": expression})], tool, f"I use {name} for {expression}.", rng)
 
 
 def search_call(rng: random.Random, kept_out: bool) -> Turn:
@@ -244,9 +238,7 @@ def weather_result(rng: random.Random, place: str, unit: str) -> tuple[str, str]
             {"temperature": degrees, "unit": unit}
         ), f"It is {degrees} degrees {capitalised(unit)} in {place}."
     if form == 2:
-        return json.dumps(
-            {"temperature": degrees, "condition": sky}
-        ), f"It is {degrees} degrees and {sky} in {place}."
+        return json.dumps({"temperature": degrees, "condition": sky}), f"It is {degrees} degrees and {sky} in {place}."
     if form == 3:
         result = {"location": place, "temperature": degrees, "unit": unit, "condition": sky}
         return json.dumps(result), f"It is {degrees} degrees {capitalised(unit)} and {sky} in {place}."
@@ -296,7 +288,5 @@ def no_tool(rng: random.Random, kept_out: bool) -> Turn:
         place = city(rng)
         question = ask(rng, kept_out, *WEATHER, c=place)
         place = place if place in question else place.lower()
-        return say(
-            question, f"I cannot look up the weather in {place} without a tool.", "I have no weather tool."
-        )
+        return say(question, f"I cannot look up the weather in {place} without a tool.", "I have no weather tool.")
     return say(ask(rng, kept_out, *NOW), "I cannot look up the time without a tool.", "I have no clock.")
