@@ -1,0 +1,85 @@
+"""What the contract asks of handlers is checked when the application is built."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+
+from specserve.generated import errors, schemas
+from specserve.generated.operations import OPERATIONS
+from specserve.handlers import fields
+from specserve.handlers.context import RequestContext
+from specserve.handlers.lifecycle import Lifecycle
+from specserve.handlers.limits import Limits
+from specserve.handlers.model_directory import ModelDirectory
+from specserve.handlers.openai.models import Models
+from specserve.handlers.routing import ContractError, mount
+
+MODEL_OPERATIONS = {name: operation for name, operation in OPERATIONS.items() if operation.tag == "models"}
+COMPLETION_OPERATIONS = {name: operation for name, operation in OPERATIONS.items() if operation.tag == "completions"}
+
+
+def mount_with(operations: dict[str, Any], handlers: dict[str, object]) -> None:
+    mount(FastAPI(), operations, handlers, readiness=Lifecycle(), limits=Limits())
+
+
+def test_handlers_that_fit_are_mounted() -> None:
+    mount_with(MODEL_OPERATIONS, {"models": Models(ModelDirectory(["m"], lambda: None))})
+
+
+def test_a_missing_handler_stops_the_start() -> None:
+    with pytest.raises(ContractError, match="no handler"):
+        mount_with(MODEL_OPERATIONS, {})
+
+
+def test_a_missing_method_stops_the_start() -> None:
+    class Half:
+        async def list_models(self, context: RequestContext) -> schemas.ModelList:
+            raise NotImplementedError
+
+    with pytest.raises(ContractError, match="retrieve_model"):
+        mount_with(MODEL_OPERATIONS, {"models": Half()})
+
+
+def test_a_wrong_body_type_stops_the_start() -> None:
+    class Confused:
+        async def create_completion(
+            self, body: schemas.ChatCompletionRequest, context: RequestContext
+        ) -> schemas.Completion:
+            raise NotImplementedError
+
+    with pytest.raises(ContractError, match="ChatCompletionRequest"):
+        mount_with(COMPLETION_OPERATIONS, {"completions": Confused()})
+
+
+def test_a_documented_refusal_without_a_class_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(errors.ERRORS, "invalid_prompt")
+    with pytest.raises(ContractError, match="invalid_prompt"):
+        mount_with(COMPLETION_OPERATIONS, {})
+
+
+@pytest.mark.parametrize(
+    ("schema", "policy"),
+    [(schemas.ChatCompletionRequest, fields.CHAT), (schemas.CompletionRequest, fields.COMPLETION)],
+)
+def test_every_request_field_has_exactly_one_policy(schema: type[Any], policy: fields.FieldPolicy) -> None:
+    listed = [*policy.used, *policy.without_effect, *policy.refused]
+    assert sorted(listed) == sorted(schema.model_fields)
+
+
+def test_a_refused_field_may_be_sent_with_its_default() -> None:
+    body = schemas.CompletionRequest.model_validate({"prompt": "a", "use_beam_search": False, "bad_words": []})
+    fields.COMPLETION.check(body)
+    beams = schemas.CompletionRequest.model_validate({"prompt": "a", "use_beam_search": True})
+    with pytest.raises(errors.UnsupportedParameter) as refusal:
+        fields.COMPLETION.check(beams)
+    assert refusal.value.param == "use_beam_search"
+
+
+def test_the_application_is_built_without_torch() -> None:
+    code = "import sys, specserve.handlers.app; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
