@@ -68,7 +68,7 @@ def core_list(cores: str) -> list[int]:
 def bench_size(size: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """All runs of one checkpoint: rounds of [generate, server], so that both see the same neighbours."""
     folder = checkpoint(size, ROOT / ".models")
-    wanted = [s for s in load.SCENARIOS if arguments.scenarios in ("all", s.name)]
+    wanted = [s for s in load.SCENARIOS if arguments.scenarios == "all" or s.name in arguments.scenarios.split(",")]
     lines: list[dict[str, Any]] = []
 
     def emit(**fields: Any) -> None:
@@ -134,7 +134,7 @@ def main() -> None:
     torch.set_num_threads(1)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", default="small,large", help=f"comma-separated: {', '.join(CONFIGS)}")
-    parser.add_argument("--scenarios", default="all", help="all, or the name of one")
+    parser.add_argument("--scenarios", default="all", help="all, or names separated by commas")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--server-cores", default="0,1")
     parser.add_argument("--client-core", type=int, default=2, help="the load generator's core; -1: any")
