@@ -223,6 +223,11 @@ class EngineClient:
         return await asyncio.shield(self._death)
 
     @property
+    def has_died(self) -> bool:
+        """Whether the engine ended by itself. True before any open request hears of it."""
+        return self._death is not None and (self._failure is not None or self._death.done())
+
+    @property
     def process_id(self) -> int | None:
         return None if self._process is None else self._process.pid
 

@@ -5,10 +5,14 @@ Progress and banner go to standard output; errors and the log go to standard err
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import shlex
 import sys
 import time
+from collections.abc import Iterator
+from typing import TextIO
 
 from rich.console import Console as RichConsole
 from rich.panel import Panel
@@ -21,65 +25,86 @@ LINE_INTERVAL_S = 3.0
 """Without a terminal, progress is a line now and then instead of a bar."""
 
 
+@contextlib.contextmanager
+def while_read(stream: TextIO | None) -> Iterator[None]:
+    """The reader of an output may leave (`serve | head`, a terminal that closes); the server goes on without it."""
+    try:
+        yield
+    except OSError:
+        if stream is None:
+            return
+        # What is still unwritten would fail once more when the interpreter ends, and change the exit code.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+
+
 class Console:
-    """Bar and panel on a terminal, plain lines anywhere else."""
+    """Bar and panel on a terminal, plain lines anywhere else. No method fails because nobody reads them."""
 
     def __init__(self) -> None:
-        self._rich = RichConsole() if sys.stdout.isatty() else None
+        self._rich = RichConsole() if sys.stdout is not None and sys.stdout.isatty() else None
         self._bar: Progress | None = None
         self._last_line = time.monotonic()
 
     def loading(self, phase: str, progress: float) -> None:
         """Phase in a few words, progress from 0 to 1."""
         if self._rich is not None:
-            if self._bar is None:
-                columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn()
-                self._bar = Progress(*columns, console=self._rich, transient=True)
-                self._bar.add_task(phase, total=1.0)
-                self._bar.start()
-            self._bar.update(self._bar.task_ids[0], description=phase, completed=progress)
+            with while_read(sys.stdout):
+                self._move_bar(self._rich, phase, progress)
         elif time.monotonic() - self._last_line >= LINE_INTERVAL_S:
             self._last_line = time.monotonic()
             self.line(f"{progress:4.0%} {phase}")
 
+    def _move_bar(self, rich: RichConsole, phase: str, progress: float) -> None:
+        if self._bar is None:
+            columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn()
+            self._bar = Progress(*columns, console=rich, transient=True)
+            self._bar.add_task(phase, total=1.0)
+            self._bar.start()
+        self._bar.update(self._bar.task_ids[0], description=phase, completed=progress)
+
     def ready(self, model: ModelInfo, *, name: str, url: str, needs_key: bool, is_public: bool, took_s: float) -> None:
         self.end_bar()
-        notes = list(model.notes)
+        notes = [("note", "yellow", note) for note in model.notes]
         if is_public and not needs_key:
-            notes.append("other machines can reach this server and no --api-key is set")
+            notes.append(("warning", "bold red", "other machines can reach this server and no --api-key is set"))
         rows = banner_rows(model, name=name, url=url, took_s=took_s)
         example = curl_example(name, url, needs_key=needs_key)
         if self._rich is None:
             for label, value in rows:
                 self.line(f"{label:<9} {value}")
-            for note in notes:
-                self.line(f"{'note':<9} {note}")
+            for label, _, note in notes:
+                self.line(f"{label:<9} {note}")
             self.line(example)
             return
         text = Text()
         for label, value in rows:
             text.append(f"{label:<9} ", style="bold").append(f"{value}\n")
-        for note in notes:
-            text.append(f"{'note':<9} ", style="yellow").append(f"{note}\n")
+        for label, style, note in notes:
+            text.append(f"{label:<9} ", style=style).append(f"{note}\n")
         text.rstrip()
-        self._rich.print(Panel(text, title="specserve is ready", expand=False))
-        # Outside the panel and unwrapped, so that it can be copied.
-        self._rich.print(example, soft_wrap=True, markup=False, highlight=False)
+        with while_read(sys.stdout):
+            self._rich.print(Panel(text, title="specserve is ready", expand=False))
+            # Outside the panel and unwrapped, so that it can be copied.
+            self._rich.print(example, soft_wrap=True, markup=False, highlight=False)
 
     def end_bar(self) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
+        bar, self._bar = self._bar, None
+        if bar is not None:
+            with while_read(sys.stdout):
+                bar.stop()
 
     def line(self, text: str) -> None:
         self.end_bar()
-        print(text, flush=True)
+        with while_read(sys.stdout):
+            print(text, flush=True)
 
     def problem(self, cause: str, remedy: str) -> None:
         """Cause and way out, each one line."""
         self.end_bar()
-        sys.stdout.flush()
-        print(f"serve: {one_line(cause)}\n{one_line(remedy)}", file=sys.stderr, flush=True)
+        with while_read(sys.stderr):
+            print(f"serve: {one_line(cause)}\n{one_line(remedy)}", file=sys.stderr, flush=True)
 
 
 def banner_rows(model: ModelInfo, *, name: str, url: str, took_s: float) -> list[tuple[str, str]]:

@@ -51,6 +51,8 @@ class Flag:
     metavar: str = "TEXT"
     many: bool = False
     short: str | None = None
+    is_secret: bool = False
+    """Never shown, not even when it is wrong: error output ends in logs."""
 
     @property
     def spelling(self) -> str:
@@ -70,15 +72,17 @@ class Flag:
     def _one(self, given: object, where: str) -> Any:
         if isinstance(given, bool) and self.is_switch:
             return given
+        shown = "not shown here" if self.is_secret else repr(given)
         if isinstance(given, bool) or given is None or isinstance(given, (list, dict)):
             raise UsageError(
-                f"{where} is {given!r}, which is no {'switch' if self.is_switch else 'single value'}",
+                f"{where} is {shown}, which is no {'switch' if self.is_switch else 'single value'}",
                 f"{self.spelling} takes {self.metavar}: {self.help}",
             )
         try:
             return self.parse(str(given))
         except ValueError as error:
-            raise UsageError(f"{where} is {str(given)!r}, but {error}", f"{self.spelling}: {self.help}") from error
+            shown = "not shown here" if self.is_secret else repr(str(given))
+            raise UsageError(f"{where} is {shown}, but {error}", f"{self.spelling}: {self.help}") from error
 
 
 def size(text: str) -> int:
@@ -119,6 +123,10 @@ def seconds(text: str) -> float:
     except ValueError:
         raise ValueError(rule) from None
     return _checked(value, lambda number: 0 <= number < 1e9, rule)
+
+
+def positive_seconds(text: str) -> float:
+    return _checked(seconds(text), lambda value: value > 0, "must be a number of seconds above 0")
 
 
 def one_of(*choices: str) -> Callable[[str], str]:

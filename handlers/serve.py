@@ -44,7 +44,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return report(error.cause, error.remedy, error.exit_code)
     set_up_logging(settings)
     settings = dataclasses.replace(settings, port=listener.getsockname()[1])
-    return build(settings, listener).run()
+    try:
+        server = build(settings, listener)
+    except UsageError as error:
+        listener.close()
+        return report(error.cause, error.remedy, BAD_USAGE)
+    return server.run()
 
 
 def report(cause: str, remedy: str, exit_code: int) -> int:
@@ -98,8 +103,22 @@ def set_up_logging(settings: ServerSettings) -> None:
 
 
 def build(settings: ServerSettings, listener: socket.socket) -> Supervisor:
-    """Put the server together. The application is imported while the engine process loads."""
+    """Put the server together. The application is imported while the engine process loads. Raises UsageError."""
     from specserve.handlers.supervisor import Supervisor
+
+    if settings.chat_template is not None:
+        from jinja2 import TemplateError, TemplateSyntaxError
+
+        from specserve.handlers.chat.template import ChatTemplate
+
+        try:
+            ChatTemplate(settings.chat_template, {})
+        except TemplateError as error:
+            place = f" in line {error.lineno}" if isinstance(error, TemplateSyntaxError) else ""
+            raise UsageError(
+                f"--chat-template is no valid Jinja template{place}: {error.message}",
+                "repair it, or leave the flag out",
+            ) from error
 
     def create(lifecycle: Lifecycle, settings: ServerSettings) -> ASGIApp:
         from specserve.handlers.app import create_app

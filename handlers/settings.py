@@ -20,6 +20,7 @@ from specserve.handlers.flags import (
     UsageError,
     integer,
     one_of,
+    positive_seconds,
     positive_size,
     read_environment,
     read_file,
@@ -181,12 +182,18 @@ LEVELS = ("critical", "error", "warning", "info", "debug")
 
 
 def flag(
-    setting: str, group: str, help: str, parse: Callable[[str], Any] = str, metavar: str = "TEXT", many: bool = False
+    setting: str,
+    group: str,
+    help: str,
+    parse: Callable[[str], Any] = str,
+    metavar: str = "TEXT",
+    many: bool = False,
+    is_secret: bool = False,
 ) -> Flag:
     default = getattr(DEFAULTS, setting)
     if default not in (None, ()) and parse is not switch:
         help = f"{help} (default {default:g})" if isinstance(default, float) else f"{help} (default {default})"
-    return Flag(name=setting, group=group, help=help, parse=parse, metavar=metavar, many=many)
+    return Flag(name=setting, group=group, help=help, parse=parse, metavar=metavar, many=many, is_secret=is_secret)
 
 
 FLAGS = (
@@ -229,7 +236,9 @@ FLAGS = (
     flag("max_logprobs", MODEL, "most alternatives a request may ask for per token", integer(0), "N"),
     flag("host", SERVER, "address to listen on; 0.0.0.0 lets other machines in", name, "ADDRESS"),
     flag("port", SERVER, "port to listen on; 0 takes a free one", integer(0, 65535), "PORT"),
-    flag("api_key", SERVER, "bearer tokens that open /v1; also VLLM_API_KEY", one_key, "KEY", many=True),
+    flag(
+        "api_key", SERVER, "bearer tokens that open /v1; also VLLM_API_KEY", one_key, "KEY", many=True, is_secret=True
+    ),
     flag("shutdown_timeout", SERVER, "seconds that running answers get to finish after SIGTERM", seconds, "S"),
     flag("log_level", SERVER, "how much is logged", one_of(*LEVELS), "LEVEL"),
     flag("uvicorn_log_level", SERVER, "how much the HTTP server itself logs", one_of(*LEVELS, "trace"), "LEVEL"),
@@ -238,7 +247,13 @@ FLAGS = (
     flag("attention_backend", ENGINE, "auto, or one by name: xformers, cpu, reference", name, "NAME"),
     flag("enforce_eager", ENGINE, "never capture CUDA graphs", switch),
     flag("num_threads", ENGINE, "threads on a CPU. Default: the physical cores this process may use", integer(1), "N"),
-    flag("engine_watchdog", ENGINE, "seconds without progress after which a busy engine counts as hung", seconds, "S"),
+    flag(
+        "engine_watchdog",
+        ENGINE,
+        "seconds without progress after which a busy engine counts as hung",
+        positive_seconds,
+        "S",
+    ),
     flag("block_size", CACHE, "tokens of a KV block. Default: the attention backend's own", integer(1, 1024), "N"),
     flag("num_gpu_blocks_override", CACHE, "number of KV blocks, on CPUs too", positive_size, "N"),
     flag("kv_cache_memory_bytes", CACHE, "memory of the KV cache; 2G is 2 GiB", positive_size, "SIZE"),

@@ -177,11 +177,13 @@ class Supervisor:
 
     async def _drain_and_end(self) -> None:
         """Refuse what is new, let answers under way finish until the deadline, then cut them."""
-        if self._lifecycle.state != "ready":
-            self._lifecycle.drain()
+        was_ready = self._lifecycle.state == "ready"
+        self._lifecycle.drain()
+        if self._client.has_died:
+            return  # `_run_engine` is about to end the server, with the exit code that tells why
+        if not was_ready:
             self._end(0)
             return
-        self._lifecycle.drain()
         timeout_s = self._settings.shutdown_timeout
         deadline = time.monotonic() + timeout_s
         if running := self._http.running:
@@ -190,6 +192,8 @@ class Supervisor:
             )
         while (running := self._http.running) and (left_s := deadline - time.monotonic()) > 0:
             await asyncio.wait(running, timeout=left_s)
+        if self._client.has_died:
+            return
         if running:
             self._console.line(
                 f"{len(running)} answers took longer than --shutdown-timeout ({timeout_s:g} s) and were cut"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
+import subprocess
+import sys
 
 import pytest
 
@@ -52,7 +54,7 @@ def test_without_a_terminal_the_banner_is_plain_lines(capsys: pytest.CaptureFixt
     output = capsys.readouterr().out
     assert "\x1b" not in output
     assert "float16 weights run in float32" in output
-    assert "no --api-key is set" in output
+    assert "warning   other machines can reach this server and no --api-key is set" in output
     assert output.splitlines()[-1].startswith("curl ")
 
 
@@ -73,3 +75,20 @@ def test_progress_without_a_terminal_is_an_occasional_line(
 def test_a_problem_is_two_lines_whatever_it_says(capsys: pytest.CaptureFixture[str]) -> None:
     Console().problem("a cause\nin pieces", "a way\nout")
     assert capsys.readouterr().err == "serve: a cause in pieces\na way out\n"
+
+
+def test_a_reader_that_leaves_changes_neither_the_course_nor_the_exit_code() -> None:
+    script = (
+        "import sys\nfrom specserve.handlers.console import Console\nconsole = Console()\nsys.stdin.readline()\n"
+        "console.line('one')\nconsole.line('two')\nconsole.problem('cause', 'way out')\nsys.exit(7)"
+    )
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", script], stdin=pipe, stdout=pipe, stderr=pipe) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        process.stderr.close()
+        process.stdin.write(b"go\n")
+        process.stdin.close()
+        assert process.wait() == 7

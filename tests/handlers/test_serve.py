@@ -106,6 +106,40 @@ def test_a_killed_engine_ends_streams_with_an_error_turns_health_red_and_ends_th
         assert "Traceback" not in errors
 
 
+def test_an_engine_that_dies_while_the_server_drains_decides_the_exit_code() -> None:
+    with serving(*SMALL) as server:
+        server.wait_ready()
+        stream = server.begin_stream(max_tokens=450)
+        server.signal_engine(signal.SIGSTOP)  # so that the stream is still open when the drain begins
+        server.process.send_signal(signal.SIGTERM)
+        while server.answer("GET", "/health")[0] == 200:
+            pass
+        server.signal_engine(signal.SIGKILL)
+        assert "error" in last_events(stream.rest())[1]
+        assert server.wait_end()[0] == 10
+
+
+def test_sigterm_after_the_death_of_the_engine_does_not_make_it_a_clean_stop() -> None:
+    with serving(*SMALL) as server:
+        server.wait_ready()
+        server.signal_engine(signal.SIGKILL)
+        while server.answer("GET", "/health")[0] == 200:
+            pass
+        server.process.send_signal(signal.SIGTERM)
+        assert server.wait_end()[0] == 10
+
+
+def test_a_server_whose_output_nobody_reads_serves_on() -> None:
+    with serving(*SMALL) as server:
+        assert server.process.stdout is not None
+        server.process.stdout.close()
+        server.process.stdout = None  # `communicate` must not look for it
+        server.wait_ready()
+        assert server.answer("POST", "/v1/completions", {"prompt": "x", "max_tokens": 1})[0] == 200
+        server.process.send_signal(signal.SIGTERM)
+        assert server.wait_end()[0] == 0
+
+
 def test_a_hung_engine_is_noticed_and_has_an_exit_code_of_its_own() -> None:
     with serving(*SMALL, "--engine-watchdog", "1") as server:
         server.wait_ready()
@@ -156,6 +190,7 @@ def health_or_none(server: RunningServer) -> int | None:
         (["--port", "eighty"], "eighty", "--port"),
         (["--config", "missing.yaml"], "missing.yaml", "path"),
         (["--host", "no.such.host.invalid", "--port", "0"], "no.such.host.invalid", "127.0.0.1"),
+        (["--port", "0", "--chat-template", "{% for m in messages %}{{ m.content"], "line 1", "repair"),
     ],
 )
 def test_a_wrong_command_line_has_two_lines_and_exit_code_2(

@@ -165,6 +165,7 @@ def test_switches_come_from_the_environment_as_words() -> None:
         (["--port", "70000"], "65535"),
         (["--dtype", "int3"], "bfloat16"),
         (["--shutdown-timeout", "-1"], "seconds"),
+        (["--engine-watchdog", "0"], "above 0"),
         (["--api-key", "two words"], "printable ASCII"),
         (["--served-model-name", ""], "empty"),
         (["--max-num-seqs", "64", "--max-num-batched-tokens", "8"], "max_num_batched_tokens is 8"),
@@ -179,6 +180,15 @@ def test_a_mistake_on_the_command_line_is_one_cause_and_one_way_out(argv: list[s
         read(*argv)
     assert "\n" not in error.value.cause
     assert "\n" not in error.value.remedy
+
+
+def test_a_wrong_key_is_not_shown(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--api-key") as error:
+        read("--api-key", "hidden words")
+    assert "hidden" not in str(error.value)
+    with pytest.raises(UsageError, match="api-key in") as error:
+        read("--config", file_with(tmp_path, "api-key: {hidden: words}"))
+    assert "hidden" not in str(error.value)
 
 
 def test_a_chat_template_is_a_file_or_a_line(tmp_path: Path) -> None:
