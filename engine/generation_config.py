@@ -7,11 +7,11 @@ from typing import Any
 
 from specserve.engine.model_folder import read_json
 
-SAMPLING_FIELDS = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
+SAMPLING_FIELDS = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "max_new_tokens")
 
 
 def read_generation_defaults(path: str | Path) -> dict[str, Any]:
-    """The sampling parameters the folder recommends, by their `SamplingParams` names; empty without the file.
+    """The sampling parameters the folder recommends, by the names they have there; empty without the file.
 
     `do_sample: false` becomes temperature 0. Fields that are null are left out. Raises ModelLoadError when
     the file is there but damaged.

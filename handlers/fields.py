@@ -46,7 +46,7 @@ CHAT = FieldPolicy(
     used=SAMPLING
     | frozenset(
         """messages max_completion_tokens top_logprobs tools tool_choice documents chat_template_kwargs
-        add_generation_prompt continue_final_message reasoning_effort""".split()
+        add_generation_prompt continue_final_message reasoning_effort modalities""".split()
     ),
     without_effect=WITHOUT_EFFECT
     | frozenset(
@@ -55,7 +55,7 @@ CHAT = FieldPolicy(
     ),
     refused=REFUSED
     | frozenset(
-        """audio function_call functions modalities moderation prediction web_search_options echo chat_template
+        """audio function_call functions moderation prediction web_search_options echo chat_template
         mm_processor_kwargs media_io_kwargs return_prompt_text""".split()
     ),
 )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -77,8 +79,9 @@ def parse_body(raw: bytes, schema: type[M]) -> tuple[M, list[str]]:
     return body, [key for key in data if key not in known_keys(schema)]
 
 
-def known_keys(schema: type[ApiModel]) -> set[str]:
-    return {field.alias or name for name, field in schema.model_fields.items()}
+@cache
+def known_keys(schema: type[ApiModel]) -> frozenset[str]:
+    return frozenset(field.alias or name for name, field in schema.model_fields.items())
 
 
 def header_of_names(names: Sequence[str]) -> str:
@@ -118,21 +121,30 @@ def invalid(error: ValidationError, data: dict[str, Any]) -> InvalidRequest:
 
 
 def violations(error: ValidationError, data: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """(dotted path, sentence) for each top-level field at fault, in the schema's order.
+    """(dotted path, sentence) for each top-level field at fault, in the schema's order: the first place in it.
 
     A value that may have several shapes reports violations for each of them. The shape that was meant is taken to
-    be the one that fits furthest into the value; shapes that fail at the same place are told together.
+    be the one that fits furthest into the value; shapes that fail at the same place are told together, unless one
+    of them got as far as to a rule about the value.
     """
-    by_field: dict[str, list[tuple[tuple[str | int, ...], ErrorDetails]]] = {}
+    by_field: dict[str, list[tuple[Place, ErrorDetails]]] = {}
     for detail in details(error):
-        path = real_path(detail, data)
-        by_field.setdefault(str(path[0]) if path else "body", []).append((path, detail))
+        place = place_of(detail, data)
+        by_field.setdefault(str(place.path[0]) if place.path else "body", []).append((place, detail))
     for field, found in by_field.items():
-        depth = max(len(path) for path, _ in found)
-        path = next(path for path, _ in found if len(path) == depth)
-        wanted = list(dict.fromkeys(sentence(detail) for where, detail in found if where == path))
-        got = sent(next(detail for where, detail in found if where == path))
-        yield ".".join(str(part)[:64] for part in path) or field, " or ".join(wanted) + got
+        first = found[0][0]
+        prefix = first.path[: first.num_before_shapes]
+        rivals = [(place.path, detail) for place, detail in found if place.path[: len(prefix)] == prefix]
+        path = max((path for path, _ in rivals), key=depth)
+        here = [detail for where, detail in rivals if where == path]
+        ruled = [detail for detail in here if not detail["type"].endswith("_type")] or here
+        wanted = list(dict.fromkeys(sentence(detail) for detail in ruled))
+        yield ".".join(str(part)[:64] for part in path) or field, " or ".join(wanted) + sent(ruled[0])
+
+
+def depth(path: tuple[str | int, ...]) -> tuple[int, tuple[int, ...]]:
+    """How far into a value: more steps first, then later entries."""
+    return len(path), tuple(part for part in path if isinstance(part, int))
 
 
 def sent(detail: ErrorDetails) -> str:
@@ -142,21 +154,34 @@ def sent(detail: ErrorDetails) -> str:
     return f", not {described(detail['ctx']['tag'] if detail['type'] == 'union_tag_invalid' else detail['input'])}"
 
 
-def real_path(detail: ErrorDetails, data: Any) -> tuple[str | int, ...]:
-    """The location without the names of union branches that the validator puts between the real steps."""
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a violation is: the real steps to it, without the names of shapes that the validator puts between them.
+
+    `num_before_shapes` real steps come before the first such name; all of them when there is none.
+    """
+
+    path: tuple[str | int, ...]
+    num_before_shapes: int
+
+
+def place_of(detail: ErrorDetails, data: Any) -> Place:
     path: list[str | int] = []
-    location = detail["loc"]
-    for position, part in enumerate(location):
-        is_last = position == len(location) - 1
-        in_object = isinstance(data, dict) and part in data and not (is_last and part == "[key]")
-        if in_object or (isinstance(data, list) and isinstance(part, int) and part < len(data)):
-            data = data[part]
-            path.append(part)
-        elif is_last and detail["type"] == "missing":
-            path.append(part)
+    num_before_shapes: int | None = None
+    steps = detail["loc"]
+    for position, step in enumerate(steps):
+        is_entry = isinstance(data, dict) and step in data
+        is_item = isinstance(data, list) and isinstance(step, int) and step < len(data)
+        if is_entry or is_item:
+            data = data[step]
+            path.append(step)
+        elif position == len(steps) - 1 and detail["type"] == "missing":
+            path.append(step)
+        elif num_before_shapes is None:
+            num_before_shapes = len(path)
     if detail["type"] in ("union_tag_invalid", "union_tag_not_found"):
         path.append(str(detail["ctx"]["discriminator"]).strip("'"))
-    return tuple(path)
+    return Place(tuple(path), len(path) if num_before_shapes is None else num_before_shapes)
 
 
 def sentence(detail: ErrorDetails) -> str:
@@ -182,13 +207,13 @@ def sentence(detail: ErrorDetails) -> str:
         case "none_required":
             return "must be null"
         case "greater_than_equal":
-            return f"must be at least {context['ge']:g}"
+            return f"must be at least {plain(context['ge'])}"
         case "less_than_equal":
-            return f"must be at most {context['le']:g}"
+            return f"must be at most {plain(context['le'])}"
         case "greater_than":
-            return f"must be greater than {context['gt']:g}"
+            return f"must be greater than {plain(context['gt'])}"
         case "less_than":
-            return f"must be less than {context['lt']:g}"
+            return f"must be less than {plain(context['lt'])}"
         case "too_short":
             return f"must have at least {context['min_length']} entries"
         case "too_long":
@@ -204,6 +229,11 @@ def sentence(detail: ErrorDetails) -> str:
         case "union_tag_invalid":
             return f"must be one of {context['expected_tags']}"
     return "does not have the documented shape"
+
+
+def plain(limit: float) -> str:
+    """A limit without exponent or needless decimals."""
+    return str(int(limit)) if limit == int(limit) else str(limit)
 
 
 def described(value: object) -> str:

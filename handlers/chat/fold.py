@@ -14,6 +14,7 @@ from specserve.handlers.chat.events import ChatEvent, ContentDelta
 class ChoiceResult:
     """One choice, folded."""
 
+    index: int
     text: str = ""
     token_ids: list[int] = field(default_factory=list)
     logprobs: list[TokenLogprobs] | None = None
@@ -25,7 +26,7 @@ class ChoiceResult:
 
 async def fold(events: AsyncGenerator[ChatEvent, None], num_choices: int) -> list[ChoiceResult]:
     """Choices in the order of their indices. Leaving early, as when cancelled, closes the events."""
-    choices = [ChoiceResult() for _ in range(num_choices)]
+    choices = [ChoiceResult(index) for index in range(num_choices)]
     async with aclosing(events):
         async for event in events:
             choice = choices[event.index]
@@ -33,7 +34,8 @@ async def fold(events: AsyncGenerator[ChatEvent, None], num_choices: int) -> lis
                 choice.text += event.text
                 choice.token_ids += event.token_ids
                 if event.logprobs is not None:
-                    choice.logprobs = [*(choice.logprobs or []), *event.logprobs]
+                    choice.logprobs = choice.logprobs or []
+                    choice.logprobs += event.logprobs
                 choice.num_prompt_tokens = event.num_prompt_tokens
                 choice.num_cached_tokens = event.num_cached_tokens
             else:

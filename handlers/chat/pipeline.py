@@ -65,6 +65,11 @@ async def _events(streams: list[Stream]) -> AsyncGenerator[ChatEvent, None]:
 
 async def _merge(streams: list[Stream]) -> AsyncGenerator[tuple[int, GenerationOutput], None]:
     """Outputs of all streams with the stream's place; the first error ends everything."""
+    if len(streams) == 1:  # nothing to merge: no task, no queue
+        async with aclosing(streams[0]):
+            async for output in streams[0]:
+                yield 0, output
+        return
     arrived: asyncio.Queue[tuple[int, GenerationOutput | Exception | None]] = asyncio.Queue()
 
     async def pump(index: int, stream: Stream) -> None:

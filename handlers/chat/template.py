@@ -19,6 +19,18 @@ from specserve.handlers.chat.conversation import Conversation, Message
 
 RESERVED = frozenset(["messages", "tools", "documents", "add_generation_prompt", "chat_template", "tokenize"])
 """Variables a request's chat_template_kwargs may not replace."""
+PROBE = "specserve-probe"
+"""Content that no template has in it, to see whether and where it is written."""
+TEMPLATE_FAILURES = (
+    TemplateError,
+    TypeError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+    MemoryError,
+)
 
 
 class GenerationTag(Extension):
@@ -45,7 +57,11 @@ def strftime_now(form: str) -> str:
 
 
 class ChatTemplate:
-    """A compiled template. `render` blocks for as long as the template runs: call it in a worker thread."""
+    """A compiled template. `render` blocks for as long as the template runs: call it in a worker thread.
+
+    Content comes as text or as a list of text parts. What the template was written for is found out by rendering a
+    probe in both forms; the other form is turned into it. Parts joined to one text have a line break between them.
+    """
 
     def __init__(self, source: str, special_tokens: dict[str, str]) -> None:
         """Raises jinja2.TemplateError when the source is not a template."""
@@ -56,51 +72,74 @@ class ChatTemplate:
         environment.filters["tojson"] = to_json
         self._template = environment.from_string(source)
         self._special_tokens = special_tokens
-        self._reads_parts = reads_content_parts(environment.parse(source))
+        self._knows_developer = "developer" in source
+        self._reads_parts = self._shows([{"type": "text", "text": PROBE}])
+        self._reads_text = self._shows(PROBE) or not self._reads_parts
+
+    def _shows(self, content: Any) -> bool:
+        """Whether content of this form is written as what it says, and not as a Python object or not at all."""
+        try:
+            text = self._template.render(
+                **self._special_tokens, messages=[{"role": "user", "content": content}], add_generation_prompt=True
+            )
+        except TEMPLATE_FAILURES:
+            return False
+        return PROBE in text and f"'{PROBE}'" not in text
 
     def render(self, conversation: Conversation) -> str:
         """Raises InvalidPrompt with the template's own words when it refuses the conversation."""
-        messages = [self._with_content(message) for message in conversation.messages]
-        kwargs = {name: value for name, value in conversation.template_kwargs.items() if name not in RESERVED}
-        opens_answer = conversation.add_generation_prompt and not conversation.continue_final_message
+        messages = [self._adapted(message) for message in conversation.messages]
+        if conversation.continue_final_message:
+            return self._render_open(conversation, messages)
+        return self._render(conversation, messages, add_generation_prompt=conversation.add_generation_prompt)
+
+    def _render(self, conversation: Conversation, messages: list[Message], *, add_generation_prompt: bool) -> str:
         try:
-            text = self._template.render(
-                **self._special_tokens,
-                **kwargs,
+            return self._template.render(
+                self._special_tokens | conversation.template_kwargs,
                 messages=messages,
                 tools=conversation.tools or None,
                 documents=conversation.documents or None,
-                add_generation_prompt=opens_answer,
+                add_generation_prompt=add_generation_prompt,
             )
-        except (TemplateError, TypeError, ValueError, KeyError, RecursionError, OverflowError, MemoryError) as error:
+        except TEMPLATE_FAILURES as error:
             raise InvalidPrompt(f"the chat template refuses these messages: {error}", param="messages") from error
-        return without_end(text, messages[-1]) if conversation.continue_final_message else text
 
-    def _with_content(self, message: Message) -> Message:
+    def _render_open(self, conversation: Conversation, messages: list[Message]) -> str:
+        """Up to the end of the last message's content, whatever the template writes after it.
+
+        A mark at the end of the content tells where that is. Templates that strip the content would have stripped
+        the white space before the mark too, had it not been there, so that goes with it.
+        """
+        mark = f"{PROBE}-end"
+        text = self._render(
+            conversation, [*messages[:-1], with_ending(messages[-1], mark + " ")], add_generation_prompt=False
+        )
+        at = text.rfind(mark)
+        if at < 0:
+            raise InvalidPrompt(
+                "continue_final_message needs a last message whose content the chat template shows",
+                param="continue_final_message",
+            )
+        strips = not text.startswith(" ", at + len(mark))
+        return text[:at].rstrip() if strips else text[:at]
+
+    def _adapted(self, message: Message) -> Message:
+        """The message in the forms this template reads."""
+        if message["role"] == "developer" and not self._knows_developer:
+            message = message | {"role": "system"}
         content = message.get("content")
         if isinstance(content, list) and not self._reads_parts:
             return message | {"content": "\n".join(part["text"] for part in content)}
+        if isinstance(content, str) and not self._reads_text:
+            return message | {"content": [{"type": "text", "text": content}]}
         return message
 
 
-def reads_content_parts(tree: nodes.Template) -> bool:
-    """Whether the template loops over a message's content, and so wants it as a list of parts."""
-    return any(
-        (isinstance(loop.iter, nodes.Getattr) and loop.iter.attr == "content")
-        or (isinstance(loop.iter, nodes.Getitem) and getattr(loop.iter.arg, "value", None) == "content")
-        for loop in tree.find_all(nodes.For)
-    )
-
-
-def without_end(text: str, last: Message) -> str:
-    """Cut what the template wrote after the last message's content. Raises InvalidPrompt when that is not found."""
-    content = last.get("content") or ""
+def with_ending(message: Message, ending: str) -> Message:
+    """The message with `ending` after its content."""
+    content = message.get("content")
     if isinstance(content, list):
-        content = content[-1]["text"]
-    at = text.rfind(content.strip())
-    if at < 0 or not content.strip():
-        raise InvalidPrompt(
-            "continue_final_message needs a last message whose content the chat template shows unchanged",
-            param="continue_final_message",
-        )
-    return text[: at + len(content.strip())]
+        last = content[-1]
+        return message | {"content": [*content[:-1], last | {"text": last["text"] + ending}]}
+    return message | {"content": (content or "") + ending}

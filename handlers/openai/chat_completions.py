@@ -98,13 +98,12 @@ class ChatReply:
 
     async def whole(self, events: AsyncGenerator[ChatEvent, None]) -> schemas.ChatCompletion:
         results = await fold(events, self.body.n or 1)
-        count = UsageCount(len(self.prompt))
+        count = UsageCount(len(self.prompt), self.body.n or 1)
         choices = []
-        for index, result in enumerate(results):
-            count.num_completion_tokens += len(result.token_ids)
-            count.num_cached_tokens = max(count.num_cached_tokens, result.num_cached_tokens)
+        for result in results:
+            count.add(result)
             choice = schemas.Choice(
-                index=index,
+                index=result.index,
                 message=schemas.ResponseMessage(role="assistant", content=result.text, refusal=None),
                 logprobs=self._logprobs(result.logprobs),
                 finish_reason=WIRE_REASONS[result.reason],  # type: ignore[index, arg-type]
@@ -131,7 +130,7 @@ class ChatReply:
     ) -> AsyncGenerator[schemas.ChatCompletionChunk, None]:
         """Per choice a role chunk, its text, one finishing chunk; at the end the usage if it was asked for."""
         at_end, always = include_usage(self.body)
-        count = UsageCount(len(self.prompt))
+        count = UsageCount(len(self.prompt), self.body.n or 1)
         opened: set[int] = set()
 
         def chunk(choice: schemas.ChunkChoice) -> schemas.ChatCompletionChunk:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from codecs import IncrementalDecoder, getincrementaldecoder
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
@@ -107,9 +108,31 @@ def read_prompts(body: schemas.CompletionRequest, tokenizer: Tokenizer) -> list[
 
 @dataclass(slots=True)
 class Offsets:
-    """Where the next token of each choice begins in its text, in characters."""
+    """Where the next token of each choice begins in its text, in characters.
 
+    A character whose bytes are spread over tokens counts with the token that completes it; a special token that the
+    text leaves out counts nothing.
+    """
+
+    tokenizer: Tokenizer
+    skip_special_tokens: bool
+    decoders: dict[int, IncrementalDecoder] = field(default_factory=dict)
     at: dict[int, int] = field(default_factory=dict)
+
+    def advance(self, index: int, token_id: int) -> int:
+        """Where this token of choice `index` begins."""
+        begins = self.at.get(index, 0)
+        spelling = self.tokenizer.spelling
+        if spelling is None:
+            length = len(self.tokenizer.token_text(token_id))
+        elif self.skip_special_tokens and token_id in spelling.special_ids:
+            length = 0
+        else:
+            if index not in self.decoders:
+                self.decoders[index] = getincrementaldecoder("utf-8")("replace")
+            length = len(self.decoders[index].decode(self.tokenizer.token_bytes(token_id)))
+        self.at[index] = begins + length
+        return begins
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,19 +149,27 @@ class CompletionReply:
         return self.body.n or 1
 
     def _count(self) -> UsageCount:
-        return UsageCount(sum(len(prompt) for prompt in self.prompts))
+        return UsageCount(sum(len(prompt) for prompt in self.prompts), self.n)
+
+    def _offsets(self) -> Offsets:
+        return Offsets(self.names.tokenizer, self.body.skip_special_tokens)
 
     def _echo(self, index: int) -> str:
+        """The prompt as it was sent, or as its tokens read."""
         if not self.body.echo:
             return ""
-        return self.names.tokenizer.decode(self.prompts[index // self.n], skip_special_tokens=True)
+        sent, at = self.body.prompt, index // self.n
+        text = sent if isinstance(sent, str) else sent[at] if sent else None
+        if isinstance(text, str):
+            return text
+        return self.names.tokenizer.decode(self.prompts[at], skip_special_tokens=True)
 
     async def whole(self, events: AsyncGenerator[ChatEvent, None]) -> schemas.Completion:
         results = await fold(events, len(self.prompts) * self.n)
-        count, offsets, choices = self._count(), Offsets(), []
-        for index, result in enumerate(results):
-            count.num_completion_tokens += len(result.token_ids)
-            count.num_cached_tokens = max(count.num_cached_tokens, result.num_cached_tokens)
+        count, offsets, choices = self._count(), self._offsets(), []
+        for result in results:
+            index = result.index
+            count.add(result)
             choice = schemas.CompletionChoice(
                 index=index,
                 text=self._echo(index) + result.text,
@@ -156,7 +187,7 @@ class CompletionReply:
     async def chunks(self, events: AsyncGenerator[ChatEvent, None]) -> AsyncGenerator[schemas.Completion, None]:
         """Text as it comes, one finishing piece per choice; at the end the usage if it was asked for."""
         at_end, always = include_usage(self.body)
-        count, offsets = self._count(), Offsets()
+        count, offsets = self._count(), self._offsets()
         opened: set[int] = set()
 
         def piece(choice: schemas.CompletionChoice) -> schemas.Completion:
@@ -242,8 +273,7 @@ class CompletionReply:
             return None
         found = schemas.CompletionLogprobs(text_offset=[], token_logprobs=[], tokens=[], top_logprobs=[])
         for token in tokens:
-            at = offsets.at.get(index, 0)
-            offsets.at[index] = at + len(self.names.tokenizer.token_text(token.sampled.token_id))
+            at = offsets.advance(index, token.sampled.token_id)
             name = self.names.text(token.sampled.token_id)
             best = {self.names.text(candidate.token_id): finite(candidate.logprob) for candidate in token.top}
             found.text_offset.append(at)  # type: ignore[union-attr]

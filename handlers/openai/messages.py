@@ -8,13 +8,31 @@ from typing import Any
 
 from specserve.generated import schemas
 from specserve.generated.base import ApiModel
-from specserve.generated.errors import UnsupportedValue
+from specserve.generated.errors import InvalidParameterCombination, UnsupportedValue
 from specserve.handlers.chat.conversation import Conversation, Message, Tool
+from specserve.handlers.chat.template import RESERVED
 
 
 def to_conversation(body: schemas.ChatCompletionRequest) -> Conversation:
-    """Raises UnsupportedValue naming the place of a part, tool or choice the server cannot use."""
+    """Raises UnsupportedValue naming the place of a part, tool or choice the server cannot use.
+
+    `add_generation_prompt` is on by default, so only a request that asks for it by name contradicts
+    `continue_final_message`: InvalidParameterCombination.
+    """
     kwargs = dict(body.chat_template_kwargs or {})
+    reserved = sorted(RESERVED & kwargs.keys())
+    if reserved:
+        raise UnsupportedValue(
+            f"chat_template_kwargs may not set {', '.join(reserved)}; the server does",
+            param=f"chat_template_kwargs.{reserved[0]}",
+        )
+    if body.continue_final_message and body.add_generation_prompt and "add_generation_prompt" in body.model_fields_set:
+        raise InvalidParameterCombination(
+            "continue_final_message goes on in the last message, add_generation_prompt begins a new one; choose one",
+            param="continue_final_message",
+        )
+    if "audio" in (body.modalities or []):
+        raise UnsupportedValue("modalities takes text; audio is not offered by this server yet", param="modalities")
     if body.reasoning_effort is not None:
         kwargs = {
             "reasoning_effort": body.reasoning_effort,

@@ -10,6 +10,7 @@ from specserve.engine.api import FinishReason, Tokenizer, TokenLogprob
 from specserve.generated import schemas
 from specserve.generated.errors import InvalidParameterCombination, UnsupportedParameter, UnsupportedValue
 from specserve.handlers.chat.events import ContentDelta
+from specserve.handlers.chat.fold import ChoiceResult
 from specserve.handlers.context import RequestContext
 from specserve.handlers.model_directory import ServedModel
 from specserve.handlers.sampling import Request
@@ -39,15 +40,21 @@ class Identity:
 
 @dataclass(slots=True)
 class UsageCount:
-    """Counts while the answer runs. Cached tokens are those of the first choice of each prompt."""
+    """Counts while the answer runs. `n` is the number of choices per prompt.
+
+    Cached tokens are those the first choice of each prompt found: its siblings find what it computes.
+    """
 
     num_prompt_tokens: int
+    n: int
     num_completion_tokens: int = 0
-    num_cached_tokens: int = 0
+    num_cached_tokens: dict[int, int] = field(default_factory=dict)
 
-    def add(self, delta: ContentDelta) -> None:
-        self.num_completion_tokens += len(delta.token_ids)
-        self.num_cached_tokens = max(self.num_cached_tokens, delta.num_cached_tokens)
+    def add(self, part: ContentDelta | ChoiceResult) -> None:
+        """A piece of a choice, or a whole one."""
+        self.num_completion_tokens += len(part.token_ids)
+        if part.index % self.n == 0:
+            self.num_cached_tokens[part.index] = part.num_cached_tokens
 
     def usage(self) -> schemas.Usage:
         return schemas.Usage(
@@ -55,7 +62,7 @@ class UsageCount:
             completion_tokens=self.num_completion_tokens,
             total_tokens=self.num_prompt_tokens + self.num_completion_tokens,
             prompt_tokens_details=schemas.PromptTokensDetails(
-                cached_tokens=min(self.num_cached_tokens, self.num_prompt_tokens)
+                cached_tokens=min(sum(self.num_cached_tokens.values()), self.num_prompt_tokens)
             ),
         )
 

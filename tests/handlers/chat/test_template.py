@@ -1,0 +1,193 @@
+"""Templates are rendered as transformers renders them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jinja2 import TemplateError
+from transformers import AutoTokenizer
+
+from specserve.generated.errors import InvalidPrompt
+from specserve.handlers.chat.conversation import Conversation, Message
+from specserve.handlers.chat.template import ChatTemplate
+from specserve.handlers.demo import checkpoint_path
+
+CHATML = (Path(checkpoint_path()) / "chat_template.jinja").read_text()
+HEADERS = """
+{{- bos_token }}
+{%- if tools %}{{ "Tools:" }}{% for tool in tools %}{{ tool | tojson(indent=4) }}{% endfor %}{%- endif %}
+{%- for message in messages %}
+    {{- '<|start|>' + message['role'] + '<|end|>\n\n' + message['content'] | trim + '<|eot|>' }}
+{%- endfor %}
+{%- if documents %}{% for document in documents %}{{ document.title }}: {{ document.text }}{% endfor %}{% endif %}
+{%- if add_generation_prompt %}{{ '<|start|>assistant<|end|>\n\n' }}{%- endif %}
+"""
+ALTERNATING = """{{ bos_token }}{% for message in messages %}
+{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}
+{{ raise_exception('roles must alternate user and assistant') }}
+{% endif %}
+{% if message['role'] == 'user' %}
+    {{ '[INST] ' + message['content'] + ' [/INST]' }}
+{% else %}
+    {% generation %}{{ message['content'] + eos_token }}{% endgeneration %}
+{% endif %}
+{% if loop.last %}{% break %}{% endif %}
+{% endfor %}"""
+PARTS = """{% for message in messages %}<{{ message.role }}>
+{%- for part in message.content %}{% if part.type == 'text' %}[{{ part.text }}]{% endif %}{% endfor %}
+{%- endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"""
+SPECIAL = {"bos_token": "<s>", "eos_token": "</s>"}
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "description": "How's the weather <now> & später?",
+        "parameters": {"type": "object", "properties": {"place": {"type": "string"}}},
+    },
+}
+QUESTION: Message = {"role": "user", "content": 'What\'s <up> & "ok"?\n'}
+TURNS: list[Message] = [QUESTION, {"role": "assistant", "content": "  Nothing much.  "}, QUESTION]
+CALLS: list[Message] = [
+    {"role": "system", "content": "Be brief."},
+    QUESTION,
+    {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": [
+            {"id": "1", "type": "function", "function": {"name": "get_weather", "arguments": {"place": "Zürich"}}}
+        ],
+    },
+    {"role": "tool", "tool_call_id": "1", "content": "sunny"},
+]
+
+
+@pytest.fixture(scope="module")
+def oracle() -> Any:
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint_path())
+    tokenizer.add_special_tokens(SPECIAL)
+    return tokenizer
+
+
+def rendered(source: str, conversation: Conversation) -> str:
+    return ChatTemplate(source, SPECIAL).render(conversation)
+
+
+@pytest.mark.parametrize("add_generation_prompt", [True, False])
+@pytest.mark.parametrize("documents", [[], [{"title": "T", "text": "<x>"}]], ids=["", "documents"])
+@pytest.mark.parametrize("tools", [[], [TOOL]], ids=["", "tools"])
+@pytest.mark.parametrize(
+    ("source", "messages"),
+    [(CHATML, TURNS), (CHATML, CALLS), (HEADERS, TURNS), (ALTERNATING, TURNS)],
+    ids=["chatml", "chatml calls", "headers", "alternating"],
+)
+def test_a_conversation_reads_as_transformers_writes_it(
+    oracle: Any,
+    source: str,
+    messages: list[Message],
+    tools: list[Any],
+    documents: list[Any],
+    add_generation_prompt: bool,
+) -> None:
+    expected = oracle.apply_chat_template(
+        messages,
+        chat_template=source,
+        tools=tools or None,
+        documents=documents or None,
+        add_generation_prompt=add_generation_prompt,
+        tokenize=False,
+    )
+    conversation = Conversation(
+        messages=messages, tools=tools, documents=documents, add_generation_prompt=add_generation_prompt
+    )
+    assert rendered(source, conversation) == expected
+
+
+@pytest.mark.parametrize(
+    "content", ["The capital", "end", "assistant", "im", " spaced ", "tail ", "a\n", "<|im_end|>", "[/INST]"]
+)
+@pytest.mark.parametrize("source", [CHATML, HEADERS, ALTERNATING], ids=["chatml", "headers", "alternating"])
+def test_a_continued_message_stays_open_as_in_transformers(oracle: Any, source: str, content: str) -> None:
+    messages: list[Message] = [QUESTION, {"role": "assistant", "content": content}]
+    expected = oracle.apply_chat_template(
+        messages, chat_template=source, continue_final_message=True, add_generation_prompt=False, tokenize=False
+    )
+    assert rendered(source, Conversation(messages=messages, continue_final_message=True)) == expected
+
+
+def test_variables_of_the_request_reach_the_template(oracle: Any) -> None:
+    conversation = Conversation(messages=[QUESTION], template_kwargs={"enable_thinking": True})
+    expected = oracle.apply_chat_template(
+        [QUESTION], chat_template=CHATML, add_generation_prompt=True, tokenize=False, enable_thinking=True
+    )
+    assert expected.endswith("<think>\n")
+    assert rendered(CHATML, conversation) == expected
+
+
+def test_a_template_that_refuses_is_quoted() -> None:
+    with pytest.raises(InvalidPrompt, match="roles must alternate") as refused:
+        rendered(ALTERNATING, Conversation(messages=[QUESTION, QUESTION]))
+    assert refused.value.param == "messages"
+
+
+def test_a_template_that_fails_is_a_refusal_too() -> None:
+    with pytest.raises(InvalidPrompt):
+        rendered("{{ messages[0].content + 1 }}", Conversation(messages=[QUESTION]))
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{{ messages.append(1) }}",
+        "{{ ''.__class__.__mro__ }}{{ messages[0].__class__.__init__.__globals__ }}",
+        "{% for i in range(10**9) %}{% endfor %}",
+    ],
+)
+def test_a_template_cannot_leave_its_sandbox(source: str) -> None:
+    with pytest.raises(InvalidPrompt):
+        rendered(source, Conversation(messages=[QUESTION]))
+
+
+def test_what_is_no_template_is_told_at_once() -> None:
+    with pytest.raises(TemplateError):
+        ChatTemplate("{% if %}", SPECIAL)
+
+
+def parts(*texts: str) -> list[dict[str, str]]:
+    return [{"type": "text", "text": text} for text in texts]
+
+
+@pytest.mark.parametrize(
+    ("source", "content", "expected"),
+    [
+        (HEADERS, parts("a", "b"), "a\nb<|eot|>"),
+        (ALTERNATING, parts("a", "b"), "[INST] a\nb [/INST]"),
+        (CHATML, parts("a", "b"), "<|im_start|>user\nab<|im_end|>"),
+        (PARTS, parts("a", "b"), "<user>[a][b]"),
+        (PARTS, "ab", "<user>[ab]"),
+    ],
+    ids=["joined by a line break", "joined for a list in brackets", "read by a macro", "read as parts", "made a part"],
+)
+def test_content_comes_in_the_form_the_template_reads(source: str, content: Any, expected: str) -> None:
+    conversation = Conversation(messages=[{"role": "user", "content": content}], add_generation_prompt=False)
+    assert expected in rendered(source, conversation)
+
+
+def test_a_continued_message_of_parts_stays_open() -> None:
+    messages: list[Message] = [QUESTION, {"role": "assistant", "content": parts("a", "b")}]
+    assert rendered(PARTS, Conversation(messages=messages, continue_final_message=True)).endswith("<assistant>[a][b")
+
+
+def test_developer_messages_become_system_messages_where_the_role_is_unknown() -> None:
+    messages: list[Message] = [{"role": "developer", "content": "Be brief."}, QUESTION]
+    assert "<|start|>system<|end|>" in rendered(HEADERS, Conversation(messages=messages))
+    knowing = HEADERS + "{# developer #}"
+    assert "<|start|>developer<|end|>" in rendered(knowing, Conversation(messages=messages))
+
+
+def test_json_is_not_escaped_for_html() -> None:
+    shown = rendered("{{ messages[0].content | tojson }}", Conversation(messages=[QUESTION]))
+    assert json.loads(shown) == QUESTION["content"]
+    assert "<up> &" in shown
