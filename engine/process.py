@@ -90,14 +90,16 @@ class Channel:
 
     def flush(self, *, wait: bool) -> None:
         """Send what is kept: all of it, or without waiting as much as the socket takes."""
-        if wait:
-            self._connection.sendall(self._unsent)
-            self._unsent.clear()
-        while self._unsent:
-            try:
+        try:
+            if wait:
+                self._connection.sendall(self._unsent)
+                self._unsent.clear()
+            while self._unsent:
                 del self._unsent[: self._connection.send(self._unsent, socket.MSG_DONTWAIT)]
-            except BlockingIOError:
-                return
+        except BlockingIOError:
+            return
+        except OSError:
+            self._end_process(0)
 
     def progress(self, phase: str, progress: float) -> None:
         now = time.monotonic()

@@ -211,7 +211,12 @@ async def test_requests_of_one_turn_of_the_loop_travel_in_one_message(
 ) -> None:
     sent: list[Command] = []
     send = client._send
-    monkeypatch.setattr(client, "_send", lambda command: (sent.append(command), send(command)))
+
+    def note(command: Command) -> None:
+        sent.append(command)
+        send(command)
+
+    monkeypatch.setattr(client, "_send", note)
     siblings = [replace(ask(client, f"sibling-{i}"), parent_id="p", index=i) for i in range(3)]
     texts = await asyncio.gather(*(outputs(client, sibling) for sibling in siblings))
     assert [len(command.requests) for command in sent if isinstance(command, Add)] == [3]

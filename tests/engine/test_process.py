@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from queue import SimpleQueue
 
 import pytest
@@ -45,8 +45,10 @@ class GatedRunner(SimulatedRunner):
         super().__init__(BLOCK_SIZE)
         self.gate = threading.Semaphore(0)
         self.is_gated = False
+        self.num_begun = 0
 
     def execute(self, batch: ScheduledBatch) -> StepOutput:
+        self.num_begun += 1
         if self.is_gated:
             assert self.gate.acquire(timeout=20)
         return super().execute(batch)
@@ -56,7 +58,7 @@ class Engine:
     """The loop in a thread, and the API process' end of the channel."""
 
     def __init__(self, num_blocks: int = 64) -> None:
-        self.ours, theirs = socket.socketpair()
+        self.ours, self.theirs = socket.socketpair()
         self.ours.settimeout(20)
         scheduler = Scheduler(
             KVCacheManager(num_blocks, BLOCK_SIZE), max_num_seqs=8, max_num_batched_tokens=32, max_model_len=4096
@@ -64,15 +66,16 @@ class Engine:
         self.runner = GatedRunner()
         self.core = EngineCore(scheduler, self.runner)
         self.ends: list[int] = []
-        self.channel = Channel(theirs, self.ends.append)
+        self.channel = Channel(self.theirs, self.ends.append)
         self.channel.start_reading()
         self.loop = threading.Thread(target=run, args=(self.core, self.channel), daemon=True)
 
     def send(self, *commands: Command) -> None:
-        """Returns when they have arrived, so that the loop sees all of them the next time it looks."""
+        """Before the loop runs, returns when they have arrived: it then sees all of them at once."""
+        is_running = self.loop.is_alive()
         self.ours.sendall(b"".join(encode_frame(command) for command in commands))
-        while self.channel._commands.qsize() < len(commands) and not self.loop.is_alive():
-            time.sleep(0.001)
+        if not is_running:
+            wait_until(lambda: self.channel._commands.qsize() == len(commands))
 
     def event(self) -> Event:
         return decode_event(read_frame(self.ours))
@@ -92,9 +95,20 @@ def engine() -> Iterator[Engine]:
     made.runner.is_gated = False
     made.runner.gate.release(10_000)
     made.send(Stop())
-    if made.loop.is_alive():
+    if made.loop.ident is not None:
         made.loop.join(20)
     assert not made.loop.is_alive()
+    assert made.ends == []
+    made.ours.close()
+    wait_until(lambda: made.ends == [0])
+    made.theirs.close()
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    limit = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < limit
+        time.sleep(0.001)
 
 
 def wanted(request_id: str, prompt: list[int], max_tokens: int = 6) -> GenerationRequest:
@@ -125,9 +139,9 @@ def test_an_abort_frees_the_blocks_within_two_steps(engine: Engine) -> None:
     steps = engine.steps()
     engine.runner.gate.release(2)
     assert [next(steps).stats.num_running for _ in range(2)] == [2, 2]
-    engine.send(Abort(["leaves"]))  # while the third step is computed
-    while engine.channel._commands.empty():
-        time.sleep(0.001)
+    wait_until(lambda: engine.runner.num_begun == 3)
+    engine.send(Abort(["leaves"]))
+    wait_until(lambda: not engine.channel._commands.empty())
     engine.runner.gate.release(2)
     third, fourth = next(steps), next(steps)
     assert (third.stats.num_running, third.stats.num_used_blocks) == (2, 2 + 8)
@@ -164,6 +178,16 @@ def test_the_process_ends_when_the_other_side_is_gone_or_makes_no_sense() -> Non
         ours.sendall(last_words)
         ours.close()
         assert ends.get(timeout=20) == exit_code
+
+
+def test_the_process_ends_when_nobody_is_left_to_send_to() -> None:
+    ours, theirs = socket.socketpair()
+    ends: list[int] = []
+    ours.close()
+    channel = Channel(theirs, ends.append)
+    channel.send(Loading("x", 0.5))
+    channel.flush(wait=True)
+    assert set(ends) == {0}
 
 
 def test_sending_does_not_wait_for_a_reader_who_is_busy() -> None:
