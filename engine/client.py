@@ -178,11 +178,11 @@ class EngineClient:
         reader, self._writer = await asyncio.open_unix_connection(sock=ours)
         self._writer.write(encode_frame(self._config))
         self._tasks.append(asyncio.create_task(self._receive(reader)))
-        early = asyncio.create_task(asyncio.to_thread(load_tokenizer, self._folder)) if self._folder else None
+        early = asyncio.create_task(self._load_tokenizer(self._folder)) if self._folder else None
         try:
             model = await self._ready
             # A hub id is a folder only now that the engine has brought it here.
-            tokenizer = await (early or asyncio.to_thread(load_tokenizer, model.path))
+            tokenizer = await (early or self._load_tokenizer(model.path))
         except BaseException:
             if early is not None:
                 await asyncio.wait([early])
@@ -193,6 +193,10 @@ class EngineClient:
         self._outputs = OutputProcessor(tokenizer)
         self._model = model
         self._tasks.append(asyncio.create_task(self._watch()))
+
+    async def _load_tokenizer(self, folder: str) -> Tokenizer:
+        trusted = self._config.model.trust_remote_code
+        return await asyncio.to_thread(load_tokenizer, folder, trust_remote_code=trusted)
 
     async def stop(self, reason: str = "the server is stopping") -> None:
         """End the process; requests still open end with EngineDeadError and `reason`. May be called again."""

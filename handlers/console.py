@@ -120,7 +120,7 @@ def banner_rows(model: ModelInfo, *, name: str, url: str, took_s: float) -> list
             f"{model.kv_capacity_tokens} tokens in blocks of {model.block_size}: "
             f"{sequences:.1f} sequences of {model.max_model_len} tokens",
         ),
-        ("URL", f"{url}/v1 (documentation at {url}/docs), ready after {took_s:.1f} s"),
+        ("URL", f"{url}/v1, documentation at /docs; ready after {took_s:.1f} s"),
     ]
 
 
