@@ -13,10 +13,9 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
-from types import TracebackType
+from collections.abc import Callable
 
-from specserve.engine.api import GenerationOutput, GenerationRequest, ModelInfo, Tokenizer
+from specserve.engine.api import GenerationRequest, ModelInfo, Tokenizer
 from specserve.engine.batch import RequestProgress
 from specserve.engine.config import EngineConfig
 from specserve.engine.errors import (
@@ -30,6 +29,7 @@ from specserve.engine.errors import (
     StartupError,
     TokenOutOfVocabularyError,
 )
+from specserve.engine.generation import Generation, Silence
 from specserve.engine.messages import (
     LENGTH_BYTES,
     Abort,
@@ -69,70 +69,6 @@ def death_while_loading(how: str, code: int) -> EngineError:
     return EngineDeadError(f"{how} while loading")
 
 
-class Generation(AsyncGenerator[GenerationOutput, None]):
-    """The outputs of one request. A class and no generator function: closing it aborts even if it never ran."""
-
-    def __init__(self, client: EngineClient, request_id: str) -> None:
-        self._client = client
-        self.request_id = request_id
-        self._arrived: asyncio.Queue[GenerationOutput | EngineError] = asyncio.Queue()
-        self._is_over = False
-
-    def put(self, item: GenerationOutput | EngineError) -> None:
-        self._arrived.put_nowait(item)
-
-    async def asend(self, value: None) -> GenerationOutput:
-        if self._is_over:
-            raise StopAsyncIteration
-        item = await self._arrived.get()
-        if isinstance(item, EngineError):
-            self._is_over = True
-            raise item
-        self._is_over = item.finish_reason is not None
-        return item
-
-    async def athrow(
-        self,
-        typ: type[BaseException] | BaseException,
-        val: BaseException | object = None,
-        tb: TracebackType | None = None,
-    ) -> GenerationOutput:
-        self.close()
-        raise typ
-
-    async def aclose(self) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Abort unless the request has ended."""
-        self._is_over = True
-        self._client.abort(self.request_id)
-
-
-class Silence:
-    """How long nothing has been heard, counted only while this process runs itself.
-
-    Both processes may have been suspended, by a terminal or with the machine; that is not the engine's fault.
-    """
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-        self._last_tick = time.monotonic()
-
-    @staticmethod
-    def tick_s(limit_s: float) -> float:
-        return min(1.0, limit_s / 4)
-
-    def tick(self) -> None:
-        now = time.monotonic()
-        self.seconds += min(now - self._last_tick, 2.0)
-        self._last_tick = now
-
-    def end(self) -> None:
-        self.seconds = 0.0
-        self._last_tick = time.monotonic()
-
-
 class EngineClient:
     """One engine process. Implements `api.Engine` once `start` has returned."""
 
@@ -157,6 +93,7 @@ class EngineClient:
         self._failure: str | None = None
         self._is_stopping = False
         self._death: asyncio.Future[int] | None = None
+        self._exit_code = 0
         self._ready: asyncio.Future[ModelInfo] | None = None
 
     # ---- life ----------------------------------------------------------------------------------------------
@@ -269,7 +206,7 @@ class EngineClient:
         self._check(request)
         if self._outputs is None:
             raise EngineDeadError("the engine is not ready")
-        generation = Generation(self, request.request_id)
+        generation = Generation(request.request_id, self.abort)
         self._outputs.add(request)
         self._open[request.request_id] = generation
         if not self._unsent:
@@ -392,6 +329,8 @@ class EngineClient:
         """The channel is closed: tell everybody who waits. During `stop` that is as it should be."""
         if self._is_stopping or self._process is None or self._death is None or self._death.done():
             return
+        # The kill closes the channel, which brings a second call here: the first one knows why.
+        self._exit_code = self._exit_code or exit_code
         self.kill()
         code = await asyncio.to_thread(self._process.wait)
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
@@ -400,7 +339,7 @@ class EngineClient:
             self._ready.set_exception(death_while_loading(self._failure, code))
         self._fail_open(self._failure)
         if not self._death.done():
-            self._death.set_result(exit_code)
+            self._death.set_result(self._exit_code)
 
     def _fail_open(self, reason: str) -> None:
         generations, self._open = list(self._open.values()), {}

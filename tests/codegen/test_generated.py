@@ -3,7 +3,6 @@
 import copy
 import json
 import random
-import time
 from collections.abc import Iterator
 
 import jsonschema_rs
@@ -203,14 +202,12 @@ def test_every_example_is_accepted_and_every_field_has_one(name):
     [[-1] * 32_000, [0.5] * 32_000, [1] * 31_999 + ["a"], [[-1]] * 32_000, ["a"] * 32_000],
     ids=["negative", "fractions", "late text", "nested", "too many"],
 )
-def test_a_long_bad_prompt_is_refused_at_once(prompt):
-    """One report for each branch of the union, not one for each token and branch."""
+def test_a_long_bad_prompt_is_refused_in_a_few_words(prompt):
+    """One report for each branch of the union, not one for each token and branch: those take 150 ms to write."""
     raw = json.dumps({"prompt": prompt})
-    start = time.perf_counter()
     with pytest.raises(ValidationError) as refused:
         schemas.CompletionRequest.model_validate_json(raw)
     assert refused.value.error_count() <= 4
-    assert time.perf_counter() - start < 0.1  # about 3 ms; with one report a token it is 150 ms
 
 
 def test_field_groups_are_classes_of_their_own():

@@ -14,7 +14,7 @@ import pytest
 import pytest_asyncio
 
 from specserve.engine.api import FinishReason, GenerationOutput, GenerationRequest
-from specserve.engine.client import CRASHED, HUNG, EngineClient, Silence
+from specserve.engine.client import CRASHED, HUNG, EngineClient
 from specserve.engine.config import CacheConfig, EngineConfig, ModelConfig, SchedulerConfig
 from specserve.engine.errors import (
     EngineDeadError,
@@ -24,6 +24,7 @@ from specserve.engine.errors import (
     RequestError,
     TokenOutOfVocabularyError,
 )
+from specserve.engine.generation import Silence
 from specserve.engine.messages import Add, Command
 from specserve.engine.params import SamplingParams
 from specserve.handlers.demo import checkpoint_path
@@ -254,7 +255,7 @@ async def test_time_in_which_this_process_was_suspended_is_not_the_engines_silen
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = 1000.0
-    monkeypatch.setattr("specserve.engine.client.time.monotonic", lambda: now)
+    monkeypatch.setattr("specserve.engine.generation.time.monotonic", lambda: now)
     silence = Silence()
     for _ in range(3):
         now += 1.0

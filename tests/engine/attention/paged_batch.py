@@ -16,7 +16,6 @@ from specserve.engine.attention.backend import AttentionBackend, AttentionMetada
 from specserve.engine.attention.cpu import CpuBackend
 from specserve.engine.attention.cpu_build import ISA_FLAGS
 from specserve.engine.attention.reference import ReferenceBackend
-from specserve.engine.attention.select import BACKENDS, load_backend
 
 CPU = torch.device("cpu")
 Make = Callable[[list[LayerSpec], int], AttentionBackend]
@@ -32,23 +31,8 @@ def _forced(isa: str) -> Make:
     return make
 
 
-def _selected(name: str) -> Make:
-    def make(layers: list[LayerSpec], block_size: int) -> AttentionBackend:
-        backend, reason = load_backend(name)
-        if backend is None:
-            pytest.skip(f"{name} {reason}")
-        if reason := backend.refuses(layers, CPU, block_size):
-            pytest.skip(f"{name} refuses: {reason}")
-        return backend(layers, CPU, block_size)
-
-    return make
-
-
-PATHS: dict[str, Make] = {
-    **{f"cpu-{isa}": _forced(isa) for isa in (*ISA_FLAGS, "torch")},
-    **{name: _selected(name) for name in BACKENDS if name not in ("cpu", "reference")},
-}
-"""Every backend but the reference, the CPU's once per instruction set and once in pure torch."""
+PATHS: dict[str, Make] = {f"cpu-{isa}": _forced(isa) for isa in (*ISA_FLAGS, "torch")}
+"""The CPU's backend once per instruction set and once in pure torch; xformers has tests of its own."""
 
 
 def spec_of(

@@ -59,7 +59,7 @@ def test_any_head_size(path: str, size: int, dtype: torch.dtype) -> None:
     compare(path, spec_of((4, 2), size, dtype=dtype), MIXED)
 
 
-@pytest.mark.parametrize("path", [path for path in PATHS if path.startswith("cpu")])
+@every_path
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_odd_head_sizes_are_padded(path: str, dtype: torch.dtype) -> None:
     compare(path, spec_of((2, 1), 17, value_size=7, dtype=dtype), MIXED)
@@ -145,7 +145,7 @@ def test_layers_of_different_kinds_share_a_step(path: str) -> None:
         assert_close(*answers)
 
 
-@pytest.mark.parametrize("path", [path for path in PATHS if path.startswith("cpu")])
+@every_path
 def test_a_nan_of_ones_own_is_not_hidden(path: str) -> None:
     spec = spec_of((4, 2), 64, dtype=torch.bfloat16)
     sequences = Sequences.draw(spec, [30, 30])
