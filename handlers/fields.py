@@ -5,18 +5,23 @@ A test walks the generated schemas, so that a field the contract gains has to be
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from specserve.generated import schemas
 from specserve.generated.base import ApiModel
 from specserve.generated.errors import UnsupportedParameter
 
 
 @dataclass(frozen=True, slots=True)
 class FieldPolicy:
-    """Names of top-level request fields. `refused` ones may be sent with their default, null or empty."""
+    """Names of top-level request fields. `refused` ones may be sent with their default, null or empty.
+
+    `without_effect` says why nothing follows from a field; the reference pages quote it.
+    """
 
     used: frozenset[str]
-    without_effect: frozenset[str]
+    without_effect: Mapping[str, str]
     refused: frozenset[str]
 
     def check(self, body: ApiModel) -> None:
@@ -34,7 +39,14 @@ SAMPLING = frozenset(
     skip_special_tokens spaces_between_special_tokens allowed_token_ids cache_salt request_id priority
     add_special_tokens return_token_ids return_tokens_as_token_ids response_format""".split()
 )
-WITHOUT_EFFECT = frozenset("user session_id length_penalty early_stopping guided_decoding_backend mm_payload".split())
+WITHOUT_EFFECT = {
+    "user": "end users are not told apart",
+    "session_id": "there is one engine, so no session has to be led back to it",
+    "length_penalty": "ranks beams, and beam search is not offered",
+    "early_stopping": "ends a beam search, which is not offered",
+    "guided_decoding_backend": "the server chooses how it constrains the output",
+    "mm_payload": "no media are prepared that could be returned",
+}
 REFUSED = frozenset(
     """use_beam_search truncate_prompt_tokens truncation_side prompt_logprobs logprob_token_ids bad_words watermarking
     structured_outputs guided_json guided_regex guided_choice guided_grammar guided_whitespace_pattern
@@ -49,10 +61,18 @@ CHAT = FieldPolicy(
         add_generation_prompt continue_final_message reasoning_effort modalities""".split()
     ),
     without_effect=WITHOUT_EFFECT
-    | frozenset(
-        """metadata store service_tier safety_identifier prompt_cache_key prompt_cache_options prompt_cache_retention
-        verbosity parallel_tool_calls include_reasoning""".split()
-    ),
+    | {
+        "metadata": "answers are not stored, so there is nothing to attach notes to",
+        "store": "answers are not stored",
+        "service_tier": "there is one class of service",
+        "safety_identifier": "end users are not told apart",
+        "prompt_cache_key": "cached prefixes are found by their tokens; cache_salt keeps them apart",
+        "prompt_cache_options": "cached prefixes stay until their memory is needed",
+        "prompt_cache_retention": "cached prefixes stay until their memory is needed",
+        "verbosity": "models served here know no such setting; the prompt can ask for it",
+        "parallel_tool_calls": "the model writes as many calls as it likes",
+        "include_reasoning": "reasoning is not told apart from the answer",
+    },
     refused=REFUSED
     | frozenset(
         """audio function_call functions moderation prediction web_search_options echo chat_template
@@ -64,3 +84,9 @@ COMPLETION = FieldPolicy(
     without_effect=WITHOUT_EFFECT,
     refused=REFUSED | frozenset("suffix prompt_embeds".split()),
 )
+
+POLICIES: Mapping[type[ApiModel], FieldPolicy] = {
+    schemas.ChatCompletionRequest: CHAT,
+    schemas.CompletionRequest: COMPLETION,
+}
+"""Every request schema has its policy here."""

@@ -62,13 +62,19 @@ def test_a_documented_refusal_without_a_class_stops_the_start(monkeypatch: pytes
         mount_with(COMPLETION_OPERATIONS, {})
 
 
-@pytest.mark.parametrize(
-    ("schema", "policy"),
-    [(schemas.ChatCompletionRequest, fields.CHAT), (schemas.CompletionRequest, fields.COMPLETION)],
-)
+def test_every_request_schema_has_a_policy() -> None:
+    assert set(fields.POLICIES) == {operation.body for operation in OPERATIONS.values() if operation.body}
+
+
+@pytest.mark.parametrize(("schema", "policy"), fields.POLICIES.items())
 def test_every_request_field_has_exactly_one_policy(schema: type[Any], policy: fields.FieldPolicy) -> None:
     listed = [*policy.used, *policy.without_effect, *policy.refused]
     assert sorted(listed) == sorted(schema.model_fields)
+
+
+@pytest.mark.parametrize("policy", fields.POLICIES.values())
+def test_every_field_without_effect_says_why(policy: fields.FieldPolicy) -> None:
+    assert all(len(reason.split()) >= 4 for reason in policy.without_effect.values())
 
 
 def test_a_refused_field_may_be_sent_with_its_default() -> None:
