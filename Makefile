@@ -58,6 +58,7 @@ contract: setup-dev
 	$(BIN)/python -m contract_tests.run $(if $(BASE_URL),--base-url $(BASE_URL))
 
 bench: setup-dev
+	$(BIN)/python -m benchmarks.protocol --out
 	$(BIN)/python -m benchmarks.run $(ARGS)
 
 clean:
