@@ -65,8 +65,8 @@ def words(rng: random.Random, count: int) -> str:
 
 
 def prompts(scenario: Scenario, count: int, seed: int) -> list[str]:
-    """Fresh prompts for every seed, so that one run never profits from the prefix cache of another."""
-    rng = random.Random(seed)
+    """Fresh prompts for every seed and scenario, so that no run profits from the prefix cache of another."""
+    rng = random.Random(f"{seed} {scenario.name}")
     prefix = words(rng, scenario.shared_prefix) if scenario.shared_prefix else ""
     own = max(scenario.prompt_tokens - scenario.shared_prefix, 1)
     return [prefix + words(rng, own) for _ in range(count)]
