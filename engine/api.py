@@ -13,6 +13,9 @@ from typing import Protocol
 from specserve.engine.params import SamplingParams
 from specserve.engine.stats import EngineStats
 
+NO_TOKEN = -1
+"""Stands in `prompt_token_ids` for a position that is given as an embedding."""
+
 
 class FinishReason(StrEnum):
     """Why a sequence ended. Handlers add their own reasons, such as tool calls."""
@@ -36,7 +39,10 @@ class TokenLogprob:
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprobs:
-    """One generated position: the sampled token and the most likely alternatives, best first."""
+    """One position: the token that stands there, sampled or given by the prompt, and its alternatives.
+
+    `top` are the most likely tokens, best first, or those of `logprob_token_ids` in their own order.
+    """
 
     sampled: TokenLogprob
     top: tuple[TokenLogprob, ...] = ()
@@ -47,7 +53,11 @@ class GenerationRequest:
     """One sequence to generate.
 
     Siblings (`n` > 1) are requests with the same `parent_id` and prompt, told apart by `index`; they share the
-    prompt's KV blocks. `cache_salt` separates prefix-cache namespaces. Lower `priority` runs earlier.
+    prompt's KV blocks. `cache_salt` separates prefix-cache namespaces. Lower `priority` runs earlier where the
+    engine schedules by priority.
+
+    `prompt_embeds` replaces the prompt's tokens: a safetensors file with one tensor [tokens, hidden size], as
+    `engine.prompt_embeds` checks it. `prompt_token_ids` then hold as many `NO_TOKEN`.
     """
 
     request_id: str
@@ -57,6 +67,7 @@ class GenerationRequest:
     index: int = 0
     cache_salt: str = ""
     priority: int = 0
+    prompt_embeds: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +78,9 @@ class GenerationOutput:
     UTF-8 sequence or a possible stop string is held back. `token_ids` and `logprobs` are those of this output.
     `stop_reason` is the matched stop string or stop token id; None for an end-of-sequence token or a length stop.
     Exactly one output, the last, has a `finish_reason`.
+
+    `prompt_logprobs` come with the first output if they were asked for: one entry per token of the prompt, of
+    which the first is None because nothing precedes it.
     """
 
     request_id: str
@@ -78,6 +92,7 @@ class GenerationOutput:
     stop_reason: str | int | None = None
     num_prompt_tokens: int = 0
     num_cached_tokens: int = 0
+    prompt_logprobs: tuple[TokenLogprobs | None, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +110,9 @@ class ModelInfo:
     block_size: int
     num_blocks: int
     num_parameters: int
+    hidden_size: int = 0
+    """Width of the rows of `prompt_embeds`."""
+    accepts_prompt_embeds: bool = False
     notes: tuple[str, ...] = field(default=())
     """One-line remarks for the start banner, such as a fallback that was taken."""
 

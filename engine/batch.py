@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from specserve.engine.api import FinishReason, TokenLogprobs
+import numpy as np
+
+from specserve.engine.api import FinishReason, TokenLogprob, TokenLogprobs
 from specserve.engine.request import Request
 
 
@@ -12,21 +14,28 @@ from specserve.engine.request import Request
 class ScheduledRequest:
     """`num_new_tokens` tokens of `request` from position `start` are computed in this step.
 
-    `samples` is true when they reach the sequence's last known token, so that a next one is drawn.
+    `samples` is true when they reach the sequence's last known token and a next one is to be drawn.
+    `reported` are the prompt positions whose logprobs this step gives: that of position p comes from the row of
+    position p - 1.
     """
 
     request: Request
     start: int
     num_new_tokens: int
     samples: bool
+    reported: range = range(0)
 
 
 @dataclass(slots=True)
 class ScheduledBatch:
-    """One step's work: requests with a single token first (decodes), then prefill chunks in arrival order."""
+    """One step's work: requests with a single token first (decodes), then prefill chunks in arrival order.
+
+    `reports_prompt` tells whether any of them reports logprobs of its prompt: others need not look.
+    """
 
     requests: list[ScheduledRequest] = field(default_factory=list)
     num_tokens: int = 0
+    reports_prompt: bool = False
 
     def __bool__(self) -> bool:
         return bool(self.requests)
@@ -40,6 +49,35 @@ class SampledToken:
     logprobs: TokenLogprobs | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class PackedLogprobs:
+    """Logprobs of P consecutive prompt positions with k alternatives each, small enough for the channel.
+
+    token_ids  [P, 1 + k] int32    the prompt's token, then the most likely ones, best first
+    logprobs   [P, 1 + k] float32
+    ranks      [P] int32           of the prompt's token
+    """
+
+    num_top: int
+    token_ids: bytes
+    logprobs: bytes
+    ranks: bytes
+
+    def unpack(self) -> list[TokenLogprobs]:
+        width = self.num_top + 1
+        ids = np.frombuffer(self.token_ids, dtype=np.int32).reshape(-1, width).tolist()
+        logprobs = np.frombuffer(self.logprobs, dtype=np.float32).reshape(-1, width).tolist()
+        ranks = np.frombuffer(self.ranks, dtype=np.int32).tolist()
+        places = range(1, width)
+        return [
+            TokenLogprobs(
+                TokenLogprob(row_ids[0], row_logprobs[0], rank),
+                tuple(map(TokenLogprob, row_ids[1:], row_logprobs[1:], places)),
+            )
+            for row_ids, row_logprobs, rank in zip(ids, logprobs, ranks, strict=True)
+        ]
+
+
 @dataclass(slots=True)
 class StepOutput:
     """What the runner returns: one entry per sampling request of the batch, by request id."""
@@ -47,11 +85,16 @@ class StepOutput:
     sampled: dict[str, SampledToken] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     """Requests whose logits were not finite, with the reason; the others are not affected."""
+    prompt_logprobs: dict[str, PackedLogprobs] = field(default_factory=dict)
+    """One entry per request of the batch that reports some, unless it failed."""
 
 
 @dataclass(slots=True)
 class RequestProgress:
-    """What one request gained in a step, on its way to the API process."""
+    """What one request gained in a step, on its way to the API process.
+
+    `prompt_logprobs` follow those sent before; `siblings` have the same prompt and take them too.
+    """
 
     request_id: str
     token_ids: list[int]
@@ -60,3 +103,9 @@ class RequestProgress:
     stop_reason: int | None
     num_cached_tokens: int
     error: str | None = None
+    prompt_logprobs: PackedLogprobs | None = None
+    siblings: list[str] = field(default_factory=list)
+
+    @classmethod
+    def failed(cls, request_id: str, reason: str, num_cached_tokens: int = 0) -> RequestProgress:
+        return cls(request_id, [], None, None, None, num_cached_tokens, reason)

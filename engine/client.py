@@ -24,10 +24,8 @@ from specserve.engine.errors import (
     InsufficientMemoryError,
     ModelLoadError,
     OverloadedError,
-    PromptTooLongError,
     RequestError,
     StartupError,
-    TokenOutOfVocabularyError,
 )
 from specserve.engine.generation import Generation, Silence
 from specserve.engine.messages import (
@@ -46,6 +44,8 @@ from specserve.engine.messages import (
     encode_frame,
 )
 from specserve.engine.output_processor import OutputProcessor
+from specserve.engine.prompt_embeds import without_repetition
+from specserve.engine.request_check import check_request
 from specserve.engine.stats import EngineStats
 from specserve.engine.tokenizer import load_tokenizer
 
@@ -226,19 +226,8 @@ class EngineClient:
 
     def _check(self, request: GenerationRequest) -> None:
         """Refuse what can be refused without asking the engine."""
-        model, limits = self.model, self._config.scheduler
-        room = min(model.max_model_len, (model.num_blocks - 1) * model.block_size)
-        if len(request.prompt_token_ids) >= room:
-            raise PromptTooLongError(len(request.prompt_token_ids), room)
-        if (
-            request.prompt_token_ids
-            and not 0 <= min(request.prompt_token_ids) <= max(request.prompt_token_ids) < model.vocab_size
-        ):
-            wrong = next(t for t in request.prompt_token_ids if not 0 <= t < model.vocab_size)
-            raise TokenOutOfVocabularyError(
-                f"token id {wrong} is not in the vocabulary, ids go from 0 to {model.vocab_size - 1}",
-                param="prompt",
-            )
+        check_request(request, self.model)
+        limits = self._config.scheduler
         queued = len(self._open) - limits.max_num_seqs
         if queued >= limits.max_num_queued:
             raise OverloadedError(
@@ -267,7 +256,7 @@ class EngineClient:
     def _send_unsent(self) -> None:
         requests, self._unsent = self._unsent, []
         if requests:
-            self._send(Add(requests))
+            self._send(Add(without_repetition(requests)))
 
     async def _receive(self, reader: asyncio.StreamReader) -> None:
         try:
@@ -300,18 +289,15 @@ class EngineClient:
         if self._outputs is None:
             return  # nothing can have been asked before the tokenizer was there
         for gained in progress:
-            generation = self._open.get(gained.request_id)
-            if generation is None:
-                continue  # aborted here; the engine had not heard of it yet
             try:
                 processed = self._outputs.process(gained)
             except EngineError as error:
-                del self._open[gained.request_id]
-                generation.put(error)
+                self._open.pop(gained.request_id).put(error)
                 continue
             if processed is None:
-                continue
+                continue  # aborted here, or nothing for its caller yet
             output, engine_goes_on = processed
+            generation = self._open[gained.request_id]
             if output.finish_reason is not None:
                 del self._open[gained.request_id]
                 self._finished_at.append(time.monotonic())

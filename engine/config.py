@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 from specserve.engine.errors import InvalidParameterError
 
+SCHEDULING_POLICIES = ("fcfs", "priority")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelConfig:
@@ -39,11 +41,18 @@ class SchedulerConfig:
     max_num_seqs: int = 64
     max_num_batched_tokens: int | None = None
     max_num_queued: int = 1024
+    policy: str = "fcfs"
+    """fcfs: in order of arrival; priority: lower `priority` first, and it may take the place of a higher one."""
 
     def __post_init__(self) -> None:
         for name in ("max_num_seqs", "max_num_queued"):
             if getattr(self, name) < 1:
                 raise InvalidParameterError(f"{name} must be at least 1, got {getattr(self, name)}", param=name)
+        if self.policy not in SCHEDULING_POLICIES:
+            raise InvalidParameterError(
+                f"scheduling policy is {self.policy!r}, but must be one of {', '.join(SCHEDULING_POLICIES)}",
+                param="scheduling_policy",
+            )
         if self.max_num_batched_tokens is not None and self.max_num_batched_tokens < self.max_num_seqs:
             raise InvalidParameterError(
                 f"max_num_batched_tokens is {self.max_num_batched_tokens}, but each of max_num_seqs="
@@ -63,5 +72,7 @@ class EngineConfig:
     """A step that takes longer than this while work is queued counts as hung."""
     num_threads: int | None = None
     """Threads of the CPU backend; None: the cores this process may use."""
+    enable_prompt_embeds: bool = False
+    """Whether requests may bring embeddings instead of tokens."""
     log_level: str = "warning"
     """Of the engine process, by the names of `logging`."""

@@ -26,12 +26,13 @@ class TokenOutOfVocabularyError(InvalidParameterError):
 
 
 class PromptTooLongError(RequestError):
-    """The prompt leaves no room for even one new token."""
+    """The prompt leaves no room for even one new token, or is itself too long when none is wanted."""
 
-    def __init__(self, num_tokens: int, limit: int, *, param: str | None = None) -> None:
+    def __init__(self, num_tokens: int, limit: int, *, param: str | None = None, is_answered: bool = True) -> None:
+        allowed = f"{limit - 1} with one token left for the answer" if is_answered else f"{limit}"
         super().__init__(
-            f"prompt has {num_tokens} tokens, the limit is {limit - 1} with one token left for the answer "
-            f"(max_model_len is {limit}); shorten it or raise --max-model-len",
+            f"prompt has {num_tokens} tokens, the limit is {allowed} (max_model_len is {limit}); "
+            "shorten it or raise --max-model-len",
             param=param,
         )
         self.num_tokens = num_tokens

@@ -17,7 +17,7 @@ from specserve.engine.stats import EngineStats
 
 
 class Add(msgspec.Struct, tag="add", frozen=True):
-    """Start these requests; siblings travel together."""
+    """Start these requests; siblings travel together. Empty `prompt_embeds` are those of the request before."""
 
     requests: list[GenerationRequest]
 

@@ -4,16 +4,16 @@ tensors.
 
 from __future__ import annotations
 
-from specserve.engine.api import FinishReason, GenerationOutput, GenerationRequest, Tokenizer
+from specserve.engine.api import FinishReason, GenerationOutput, GenerationRequest, Tokenizer, TokenLogprobs
 from specserve.engine.batch import RequestProgress
 from specserve.engine.detokenizer import Detokenizer, StopChecker
-from specserve.engine.errors import EngineError
+from specserve.engine.errors import EngineError, InvalidParameterError
 
 
 class _RequestState:
     """One request between `add` and its last output."""
 
-    __slots__ = ("detokenizer", "num_tokens", "request", "stop_checker")
+    __slots__ = ("detokenizer", "num_tokens", "prompt_logprobs", "request", "stop_checker")
 
     def __init__(self, request: GenerationRequest, tokenizer: Tokenizer) -> None:
         params = request.params
@@ -21,6 +21,13 @@ class _RequestState:
         self.detokenizer = Detokenizer(tokenizer, skip_special_tokens=params.skip_special_tokens)
         self.stop_checker = StopChecker(params.stop, include_in_output=params.include_stop_str_in_output)
         self.num_tokens = 0
+        # Those that have arrived; None when there are none to wait for, or no more.
+        self.prompt_logprobs: list[TokenLogprobs | None] | None = [None] if params.prompt_logprobs is not None else None
+
+    def take_prompt_logprobs(self) -> tuple[TokenLogprobs | None, ...] | None:
+        """For the first output; later ones have none."""
+        taken, self.prompt_logprobs = self.prompt_logprobs, None
+        return None if taken is None else tuple(taken)
 
 
 class OutputProcessor:
@@ -46,18 +53,26 @@ class OutputProcessor:
     def process(self, progress: RequestProgress) -> tuple[GenerationOutput, bool] | None:
         """The output, and whether the engine must be told to abort because a stop string ended the request.
 
-        None for a request that is not known (any more): it ended by a stop string, or its caller left. Tokens
-        behind the one that completed a stop string are dropped, with their logprobs. A token that the engine
-        stopped at counts, but its text is shown only with `include_stop_str_in_output`.
+        None for a request that is not known (any more): it ended by a stop string, or its caller left. None also
+        for logprobs of the prompt alone: they are kept until the first output. Tokens behind the one that
+        completed a stop string are dropped, with their logprobs. A token that the engine stopped at counts, but
+        its text is shown only with `include_stop_str_in_output`.
 
-        Raises EngineError, and forgets the request, if it failed in the engine.
+        Raises EngineError, and forgets the request, if it failed in the engine; InvalidParameterError if that is
+        due to embeddings that the caller made.
         """
+        if progress.prompt_logprobs is not None:
+            self._keep_prompt_logprobs(progress)
         state = self._states.get(progress.request_id)
         if state is None:
             return None
         if progress.error is not None:
             self.remove(progress.request_id)
+            if state.request.prompt_embeds is not None:
+                raise InvalidParameterError(f"{progress.error}; check prompt_embeds", param="prompt_embeds")
             raise EngineError(progress.error)
+        if not progress.token_ids and progress.finish_reason is None:
+            return None
         text, num_taken, stop = self._append(state, progress)
         finish_reason = progress.finish_reason if stop is None else FinishReason.STOP
         if finish_reason is not None:
@@ -72,8 +87,19 @@ class OutputProcessor:
             stop_reason=progress.stop_reason if stop is None else stop,
             num_prompt_tokens=len(state.request.prompt_token_ids),
             num_cached_tokens=progress.num_cached_tokens,
+            prompt_logprobs=state.take_prompt_logprobs(),
         )
         return output, stop is not None and progress.finish_reason is None
+
+    def _keep_prompt_logprobs(self, progress: RequestProgress) -> None:
+        """Siblings take them too, also when the one that computed them has left."""
+        assert progress.prompt_logprobs is not None
+        states = [self._states.get(request_id) for request_id in (progress.request_id, *progress.siblings)]
+        if any(states):
+            unpacked = progress.prompt_logprobs.unpack()
+            for state in states:
+                if state is not None and state.prompt_logprobs is not None:
+                    state.prompt_logprobs += unpacked
 
     def _append(self, state: _RequestState, progress: RequestProgress) -> tuple[str, int, str | None]:
         """New text, how many of the tokens count, and the stop string if one is complete."""

@@ -15,10 +15,15 @@ GREEDY_TEMPERATURE = 1e-5
 class SamplingParams:
     """How tokens are chosen and when a sequence ends.
 
-    `max_tokens` counts new tokens. `top_k` 0 means off. `logprobs` is the number of alternatives reported
-    beside each sampled token (0: the sampled one only; None: nothing). `stop_token_ids` include the model's
-    end tokens unless `ignore_eos` kept them out; the handler merges them. `stop` strings are matched on
-    decoded text in the API process, never in the engine.
+    `max_tokens` counts new tokens; 0 computes the prompt and ends with LENGTH. `top_k` 0 means off.
+    `stop_token_ids` include the model's end tokens unless `ignore_eos` kept them out; the handler merges them.
+    `stop` strings are matched on decoded text in the API process, never in the engine.
+
+    logprobs             alternatives reported beside each sampled token (0: the sampled one only; None: nothing)
+    logprob_token_ids    report these tokens, in this order, instead of the most likely ones; needs `logprobs`
+    prompt_logprobs      alternatives reported beside each token of the prompt; None: nothing
+    bad_words_token_ids  sequences that the answer must not contain: the last token of one is forbidden when the
+                         answer ends with those before it, a single one always, unless nothing else is left
 
     Raises InvalidParameterError naming the field.
     """
@@ -38,6 +43,9 @@ class SamplingParams:
     ignore_eos: bool = False
     min_tokens: int = 0
     logprobs: int | None = None
+    logprob_token_ids: tuple[int, ...] = ()
+    prompt_logprobs: int | None = None
+    bad_words_token_ids: tuple[tuple[int, ...], ...] = ()
     logit_bias: dict[int, float] = field(default_factory=dict)
     allowed_token_ids: tuple[int, ...] = ()
     skip_special_tokens: bool = True
@@ -48,7 +56,7 @@ class SamplingParams:
             if not ok:
                 raise InvalidParameterError(f"{param} must be {rule}, got {getattr(self, param)!r}", param=param)
 
-        require(self.max_tokens >= 1, "max_tokens", "at least 1")
+        require(self.max_tokens >= 0, "max_tokens", "0 (the prompt only) or positive")
         require(math.isfinite(self.temperature) and 0 <= self.temperature <= 2, "temperature", "in [0, 2]")
         require(0 < self.top_p <= 1, "top_p", "in (0, 1]")
         require(self.top_k >= 0, "top_k", "0 (off) or positive")
@@ -60,6 +68,9 @@ class SamplingParams:
         require(all(self.stop), "stop", "without empty strings")
         require(0 <= self.min_tokens <= self.max_tokens, "min_tokens", f"in [0, max_tokens={self.max_tokens}]")
         require(self.logprobs is None or self.logprobs >= 0, "logprobs", "0 or positive")
+        require(self.prompt_logprobs is None or self.prompt_logprobs >= 0, "prompt_logprobs", "0 or positive")
+        require(all(self.bad_words_token_ids), "bad_words_token_ids", "without empty sequences")
+        require(not self.logprob_token_ids or self.logprobs is not None, "logprob_token_ids", "empty without logprobs")
 
     @property
     def is_greedy(self) -> bool:

@@ -41,6 +41,7 @@ from specserve.engine.messages import (
     encode_frame,
     read_frame,
 )
+from specserve.engine.prompt_embeds import with_repetition
 from specserve.engine.runner.model_runner import ModelRunner
 from specserve.engine.scheduler import Scheduler
 
@@ -128,6 +129,8 @@ def build(config: EngineConfig, channel: Channel) -> tuple[EngineCore, ModelRunn
         max_num_batched_tokens=runner.max_num_batched_tokens,
         max_model_len=runner.info.max_model_len,
         eos_token_ids=runner.info.eos_token_ids,
+        policy=config.scheduler.policy,
+        max_reported_rows=runner.max_reported_rows,
     )
     channel.progress("warming up", 0.95)
     runner.warm_up()
@@ -139,11 +142,9 @@ def apply(core: EngineCore, command: Command) -> list[RequestProgress]:
     match command:
         case Add(requests):
             try:
-                return core.add(requests)
+                return core.add(with_repetition(requests))
             except InvalidParameterError as error:
-                return [
-                    RequestProgress(request.request_id, [], None, None, None, 0, error.message) for request in requests
-                ]
+                return [RequestProgress.failed(request.request_id, error.message) for request in requests]
         case Abort(request_ids):
             core.abort(request_ids)
     return []

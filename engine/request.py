@@ -23,7 +23,8 @@ class Request:
 
     `token_ids` are the prompt's and then the generated ones. `block_table` maps logical to physical blocks.
     `num_computed_tokens` tokens have their KV in the cache; after a step in which everything known was
-    computed, it is `num_tokens - 1` for the token sampled last.
+    computed, it is `num_tokens - 1` for the token sampled last. A prompt that is given as embeddings has
+    `NO_TOKEN` at each of its positions.
     """
 
     request_id: str
@@ -45,11 +46,14 @@ class Request:
     num_computed_tokens: int = 0
     num_cached_tokens: int = 0
     """Prompt tokens found in the prefix cache when the request first ran; never counts recomputation."""
+    num_prompt_logprobs: int = 0
+    """Prompt positions whose logprobs have been reported, from the second on: the first has none."""
     num_preemptions: int = 0
     max_num_tokens: int = 0
     """Prompt and answer together never get longer than this; set by the scheduler."""
     finish_reason: FinishReason | None = None
     stop_reason: int | None = None
+    prompt_embeds: bytes | None = None
 
     @classmethod
     def of(cls, wanted: GenerationRequest, arrival: int = 0) -> Request:
@@ -64,6 +68,7 @@ class Request:
             cache_salt=wanted.cache_salt,
             priority=wanted.priority,
             arrival=arrival,
+            prompt_embeds=wanted.prompt_embeds,
         )
 
     @property
@@ -73,6 +78,22 @@ class Request:
     @property
     def num_generated_tokens(self) -> int:
         return len(self.token_ids) - self.num_prompt_tokens
+
+    @property
+    def reports_prompt(self) -> bool:
+        """Whether logprobs of its prompt are still to be reported."""
+        return self.params.prompt_logprobs is not None and self.num_prompt_logprobs < self.num_prompt_tokens - 1
+
+    @property
+    def num_reusable_tokens(self) -> int:
+        """How many tokens from the beginning need not be computed if their KV is found.
+
+        Not the last, whose logits choose the next token; not those whose logits are still to be reported; none of
+        a prompt without tokens, by which KV is found.
+        """
+        if self.prompt_embeds is not None:
+            return 0
+        return self.num_prompt_logprobs if self.reports_prompt else self.num_tokens - 1
 
     @property
     def is_finished(self) -> bool:

@@ -1,8 +1,9 @@
 """Who computes how many tokens in the next step. Plain Python: no tensors, no text.
 
 There is one kind of step: first every running sequence that lacks a single token (decodes), then chunks of
-those that lack more (prefill), within one token budget. Requests are served in the order (priority, arrival);
-a running request gives way only when an earlier one finds no block.
+those that lack more (prefill), within one token budget. Requests are served in order of arrival, or by the
+policy `priority` in the order (priority, arrival). A running request gives way when an earlier one finds no block;
+by the policy `priority` also when one of higher priority waits and finds no block or no place.
 """
 
 from __future__ import annotations
@@ -11,16 +12,14 @@ from bisect import insort
 from collections import deque
 from collections.abc import Iterable, Sequence
 
+from specserve.engine.admission import ORDERS, admit, fits_without, num_shareable_tokens, refusal, shares_prompt
 from specserve.engine.api import FinishReason
 from specserve.engine.batch import RequestProgress, ScheduledBatch, ScheduledRequest, StepOutput
-from specserve.engine.errors import InvalidParameterError, PromptTooLongError, RequestError
+from specserve.engine.errors import InvalidParameterError
 from specserve.engine.kv_cache.manager import KVCacheManager
 from specserve.engine.request import Phase, Request
+from specserve.engine.siblings import HeldSiblings
 from specserve.engine.stats import EngineStats
-
-
-def _order(request: Request) -> tuple[int, int]:
-    return request.priority, request.arrival
 
 
 class Scheduler:
@@ -32,6 +31,9 @@ class Scheduler:
     max_model_len            tokens of a sequence, prompt and answer together
     eos_token_ids            the model's end tokens: they end a sequence with `stop_reason` None unless
                              `ignore_eos`
+    policy                   one of ORDERS
+    max_reported_rows        prompt positions whose logprobs one step reports, so that their logits fit into
+                             memory; None: as many as it computes
 
     A request holds blocks for all its known tokens from admission on, also while its prompt is computed in
     chunks: so only a decode can find no block. Then the last in order is preempted: it gives all blocks back,
@@ -47,6 +49,8 @@ class Scheduler:
         max_num_batched_tokens: int,
         max_model_len: int,
         eos_token_ids: Iterable[int] = (),
+        policy: str = "fcfs",
+        max_reported_rows: int | None = None,
     ) -> None:
         if not 1 <= max_num_seqs <= max_num_batched_tokens:
             raise InvalidParameterError(
@@ -59,10 +63,13 @@ class Scheduler:
         self._max_num_batched_tokens = max_num_batched_tokens
         self._max_model_len = max_model_len
         self._eos_token_ids = frozenset(eos_token_ids)
+        self._order = ORDERS[policy]
+        self._preempts_for_waiting = policy == "priority"
+        self._max_reported_rows = max_num_batched_tokens if max_reported_rows is None else max_reported_rows
         self._requests: dict[str, Request] = {}
         self._running: list[Request] = []  # both sorted by _order
         self._waiting: list[Request] = []
-        self._siblings: dict[str, list[Request]] = {}  # by the id of the first, until its prompt is computed
+        self._siblings = HeldSiblings()
         self._in_flight: set[str] = set()
         self._aborted_in_flight: set[str] = set()
         self._num_arrivals = 0
@@ -102,18 +109,18 @@ class Scheduler:
         refused: list[RequestProgress] = []
         first_of: dict[str, Request] = {}
         for request in requests:
-            if (refusal := self._refusal(request)) is not None:
-                refused.append(_error_progress(request, refusal.message))
+            if (why := refusal(request, self._cache, self._max_model_len)) is not None:
+                refused.append(RequestProgress.failed(request.request_id, why.message))
                 continue
             request.arrival = self._num_arrivals
             self._num_arrivals += 1
             request.max_num_tokens = min(request.num_prompt_tokens + request.params.max_tokens, self.max_sequence_len)
             self._requests[request.request_id] = request
             first = first_of.setdefault(request.parent_id or request.request_id, request)
-            if first is not request and self._shares_prompt(first, request):
-                self._siblings.setdefault(first.request_id, []).append(request)
+            if first is not request and shares_prompt(first, request, self._cache):
+                self._siblings.hold(first, [request])
             else:
-                insort(self._waiting, request, key=_order)
+                insort(self._waiting, request, key=self._order)
         return refused
 
     def abort(self, request_ids: Iterable[str]) -> None:
@@ -140,16 +147,19 @@ class Scheduler:
         """
         if self._in_flight:
             raise RuntimeError("schedule() before update() of the last batch")
+        if self._preempts_for_waiting:
+            self._make_room()
         single: list[ScheduledRequest] = []
         chunks: list[ScheduledRequest] = []
         self._schedule_decodes(single)
         budget = self._max_num_batched_tokens - len(single)
+        rows = self._max_reported_rows
         prefills = deque(r for r in self._running if r.num_tokens - r.num_computed_tokens > 1)
         admitting = True
         while budget > 0:
             if admitting and self._next_is_waiting(prefills):
                 request = self._waiting[0]
-                admitting = self._admit(request)
+                admitting = admit(request, self._running, self._cache)
                 if not admitting:
                     continue
                 del self._waiting[0]
@@ -160,19 +170,28 @@ class Scheduler:
                 break
             start = request.num_computed_tokens
             num_new_tokens = min(request.num_tokens - start, budget)
-            samples = start + num_new_tokens == request.num_tokens
+            reported = range(0)
+            if request.reports_prompt:
+                num_new_tokens = min(num_new_tokens, max(request.num_prompt_logprobs - start, 0) + rows)
+                if num_new_tokens == 0:
+                    continue  # its turn comes in a later step
+                last = min(start + num_new_tokens, request.num_prompt_tokens - 1)
+                reported = range(max(start, request.num_prompt_logprobs) + 1, last + 1)
+                rows -= len(reported)
+            samples = start + num_new_tokens == request.num_tokens < request.max_num_tokens
             group = single if num_new_tokens == 1 else chunks
-            group.append(ScheduledRequest(request, start, num_new_tokens, samples))
+            group.append(ScheduledRequest(request, start, num_new_tokens, samples, reported))
             budget -= num_new_tokens
         scheduled = single + chunks
         self._in_flight.update(item.request.request_id for item in scheduled)
-        return ScheduledBatch(scheduled, self._max_num_batched_tokens - budget)
+        num_reported = self._max_reported_rows - rows
+        return ScheduledBatch(scheduled, self._max_num_batched_tokens - budget, num_reported > 0)
 
     def update(self, batch: ScheduledBatch, output: StepOutput) -> list[RequestProgress]:
         """Take in what a step computed; requests that ended have given their blocks back when this returns.
 
-        One progress for each request that sampled a token or failed. A sampling request that `output` does
-        not mention is a KeyError: the runner's fault.
+        One progress for each request that sampled a token, reported logprobs of its prompt, ended or failed. A
+        sampling or reporting request that `output` does not mention is a KeyError: the runner's fault.
         """
         self._num_steps += 1
         self._in_flight.clear()
@@ -185,14 +204,21 @@ class Scheduler:
                 # What it computed may not be finite: nobody else shall find it.
                 self._cache.discard(request)
                 self._end(request, None)
-                progress.append(_error_progress(request, reason))
+                progress.append(RequestProgress.failed(request.request_id, reason, request.num_cached_tokens))
             else:
                 request.num_computed_tokens += item.num_new_tokens
                 self._cache.cache_full_blocks(request)
+                gained = self._report(item, output) if item.reported else None
                 if self._siblings:
                     self._release_siblings(request)
                 if item.samples:
-                    progress.append(self._append(request, output))
+                    gained = self._append(request, output, gained)
+                elif request.num_computed_tokens == request.max_num_tokens:  # only the prompt was wanted
+                    gained = gained or _nothing_gained(request)
+                    gained.finish_reason = FinishReason.LENGTH
+                    self._end(request, FinishReason.LENGTH)
+                if gained is not None:
+                    progress.append(gained)
         self._aborted_in_flight.clear()
         return progress
 
@@ -210,34 +236,6 @@ class Scheduler:
             num_aborted=self._num_aborted,
         )
 
-    def _refusal(self, request: Request) -> RequestError | None:
-        num_tokens = request.num_prompt_tokens
-        if num_tokens < 1:
-            return InvalidParameterError("prompt has no tokens, at least 1 is needed", param="prompt")
-        if num_tokens >= self._max_model_len:
-            return PromptTooLongError(num_tokens, self._max_model_len, param="prompt")
-        capacity = self._cache.capacity_tokens
-        if num_tokens >= capacity:
-            return InvalidParameterError(
-                f"prompt has {num_tokens} tokens, but the whole KV cache holds {capacity} "
-                f"({self._cache.num_usable_blocks} blocks of {self._cache.block_size}) and one is needed "
-                "for the answer; shorten it or give the server more KV cache memory",
-                param="prompt",
-            )
-        return None
-
-    def _shares_prompt(self, first: Request, request: Request) -> bool:
-        return (
-            self._cache.enable_prefix_caching
-            and self._num_shareable(first) > 0
-            and request.cache_salt == first.cache_salt
-            and request.token_ids == first.token_ids
-        )
-
-    def _num_shareable(self, request: Request) -> int:
-        """Tokens of the prompt that a sibling can find: full blocks, but never the last token."""
-        return (request.num_prompt_tokens - 1) // self._cache.block_size * self._cache.block_size
-
     def _schedule_decodes(self, single: list[ScheduledRequest]) -> None:
         running = self._running
         index = 0
@@ -250,34 +248,37 @@ class Scheduler:
                     self._preempt(victim)
                     if victim is request:
                         return
-                single.append(ScheduledRequest(request, start, 1, True))
+                single.append(ScheduledRequest(request, start, 1, request.num_tokens < request.max_num_tokens))
             index += 1
+
+    def _make_room(self) -> None:
+        """Start the requests that wait with a higher priority than some running one; those give way if they must.
+
+        Nobody gives way in vain: only if the blocks of all that have a lower priority suffice.
+        """
+        while self._waiting:
+            request = self._waiting[0]
+            lower = [running for running in self._running if running.priority > request.priority]
+            if not lower:
+                return
+            has_place = len(self._running) < self._max_num_seqs
+            if not (has_place and admit(request, self._running, self._cache)):
+                if not fits_without(request, lower, len(self._running) - len(lower), self._cache):
+                    return
+                self._preempt(self._running.pop())
+                while not admit(request, self._running, self._cache):
+                    self._preempt(self._running.pop())
+            self._waiting.remove(request)
+            self._start(request)
 
     def _next_is_waiting(self, prefills: deque[Request]) -> bool:
         if not self._waiting or len(self._running) >= self._max_num_seqs:
             return False
-        return not prefills or _order(self._waiting[0]) < _order(prefills[0])
-
-    def _admit(self, request: Request) -> bool:
-        """Give a waiting request blocks for all its known tokens, unless that would soon cost a preemption.
-
-        Free blocks are left for the growth of everyone then running: at first one each, twice as many after
-        every preemption of this request, never more than each can still need. So a request is preempted only
-        a few times, however tight the pool. A request that would run alone needs no such reserve.
-        """
-        cache = self._cache
-        computed = cache.get_computed_blocks(request)
-        num_new_tokens = request.num_tokens - len(computed) * cache.block_size
-        share = 1 << min(request.num_preemptions, 30) if self._running else 0
-        if cache.allocate_slots(request, num_new_tokens, computed, share * (len(self._running) + 1)):
-            return True
-        growth = [cache.num_blocks_for(r.max_num_tokens) - len(r.block_table) for r in self._running]
-        growth.append(cache.num_blocks_for(request.max_num_tokens) - cache.num_blocks_for(request.num_tokens))
-        return cache.allocate_slots(request, num_new_tokens, computed, sum(min(share, blocks) for blocks in growth))
+        return not prefills or self._order(self._waiting[0]) < self._order(prefills[0])
 
     def _start(self, request: Request) -> None:
         request.phase = Phase.RUNNING
-        insort(self._running, request, key=_order)
+        insort(self._running, request, key=self._order)
         if request.num_preemptions == 0:
             request.num_cached_tokens = request.num_computed_tokens
             self._num_prompt_tokens += request.num_prompt_tokens
@@ -290,14 +291,25 @@ class Scheduler:
         request.phase = Phase.WAITING
         request.num_preemptions += 1
         self._num_preemptions += 1
-        insort(self._waiting, request, key=_order)
+        insort(self._waiting, request, key=self._order)
 
     def _release_siblings(self, first: Request) -> None:
-        if first.request_id in self._siblings and first.num_computed_tokens >= self._num_shareable(first):
-            for sibling in self._siblings.pop(first.request_id):
-                insort(self._waiting, sibling, key=_order)
+        if self._siblings.of(first) and first.num_computed_tokens >= num_shareable_tokens(first, self._cache):
+            for sibling in self._siblings.release(first):
+                insort(self._waiting, sibling, key=self._order)
 
-    def _append(self, request: Request, output: StepOutput) -> RequestProgress:
+    def _report(self, item: ScheduledRequest, output: StepOutput) -> RequestProgress:
+        """Logprobs of the prompt are good for siblings too: they need not compute what they then can share."""
+        request = item.request
+        takers = [held for held in self._siblings.of(request) if held.params.prompt_logprobs is not None]
+        for taker in (request, *takers):
+            taker.num_prompt_logprobs = item.reported[-1]
+        gained = _nothing_gained(request)
+        gained.prompt_logprobs = output.prompt_logprobs[request.request_id]
+        gained.siblings = [taker.request_id for taker in takers]
+        return gained
+
+    def _append(self, request: Request, output: StepOutput, gained: RequestProgress | None) -> RequestProgress:
         sampled = output.sampled[request.request_id]
         request.token_ids.append(sampled.token_id)
         self._num_generated_tokens += 1
@@ -311,6 +323,8 @@ class Scheduler:
             finish_reason=reason,
             stop_reason=request.stop_reason,
             num_cached_tokens=request.num_cached_tokens,
+            prompt_logprobs=None if gained is None else gained.prompt_logprobs,
+            siblings=[] if gained is None else gained.siblings,
         )
 
     def _finish_reason(self, request: Request, token_id: int) -> FinishReason | None:
@@ -330,24 +344,22 @@ class Scheduler:
         elif request in self._waiting:
             self._waiting.remove(request)
         else:
-            next(held for held in self._siblings.values() if request in held).remove(request)
+            self._siblings.remove(request)
         self._cache.free(request)
         request.phase = Phase.FINISHED
         request.finish_reason = reason
         del self._requests[request.request_id]
-        if heirs := self._siblings.pop(request.request_id, None):
-            insort(self._waiting, heirs[0], key=_order)
-            if len(heirs) > 1:
-                self._siblings[heirs[0].request_id] = heirs[1:]
+        if heirs := self._siblings.release(request):
+            insort(self._waiting, heirs[0], key=self._order)
+            self._siblings.hold(heirs[0], heirs[1:])
 
 
-def _error_progress(request: Request, message: str) -> RequestProgress:
+def _nothing_gained(request: Request) -> RequestProgress:
     return RequestProgress(
         request_id=request.request_id,
         token_ids=[],
-        logprobs=None,
+        logprobs=None if request.params.logprobs is None else [],
         finish_reason=None,
         stop_reason=None,
         num_cached_tokens=request.num_cached_tokens,
-        error=message,
     )

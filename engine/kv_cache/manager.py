@@ -5,6 +5,7 @@ Only full blocks are shared, only after the step that computed them: a shared bl
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from specserve.engine.kv_cache.blocks import BlockPool
@@ -47,12 +48,17 @@ class KVCacheManager:
     def num_blocks_for(self, num_tokens: int) -> int:
         return -(-num_tokens // self.block_size)
 
+    def num_freed_by(self, requests: Sequence[Request]) -> int:
+        """Blocks that nobody would hold any more if all of `requests` gave theirs back."""
+        holders = Counter(block for request in requests for block in request.block_table)
+        return sum(1 for block, count in holders.items() if self.pool.num_references(block) == count)
+
     def get_computed_blocks(self, request: Request) -> list[int]:
         """The longest cached prefix of `request`, as blocks; nothing is held yet.
 
-        Never the whole sequence: at least one token stays to be computed, because its logits are needed.
+        Never more than `request.num_reusable_tokens`: the logits of the others are needed.
         """
-        if not self.enable_prefix_caching:
+        if not self.enable_prefix_caching or request.prompt_embeds is not None:
             return []
         root = root_hash(request.cache_salt, self._epoch)
         if request.hash_root != root:  # first seen, or waiting since before a reset
@@ -60,7 +66,7 @@ class KVCacheManager:
             request.block_hashes.clear()
         extend_block_hashes(request.block_hashes, request.token_ids, self.block_size, root)
         blocks: list[int] = []
-        for block_hash in request.block_hashes[: (request.num_tokens - 1) // self.block_size]:
+        for block_hash in request.block_hashes[: request.num_reusable_tokens // self.block_size]:
             block = self.pool.lookup(block_hash)
             if block is None:
                 break
@@ -98,6 +104,8 @@ class KVCacheManager:
         """Make the blocks that have been computed to the end findable. Call it after the step."""
         num_full = request.num_computed_tokens // self.block_size
         if not self.enable_prefix_caching or num_full == request.num_registered_blocks:
+            return
+        if request.prompt_embeds is not None:  # two prompts of NO_TOKEN are not the same prompt
             return
         request.hash_root = request.hash_root or root_hash(request.cache_salt, self._epoch)
         extend_block_hashes(request.block_hashes, request.token_ids, self.block_size, request.hash_root)

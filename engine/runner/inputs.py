@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,8 +10,22 @@ import torch
 from torch import Tensor
 
 from specserve.engine.attention.backend import AttentionMetadata
-from specserve.engine.batch import ScheduledBatch
+from specserve.engine.batch import ScheduledBatch, ScheduledRequest
 from specserve.engine.request import Request
+
+
+@dataclass(frozen=True, slots=True)
+class PromptRows:
+    """P rows whose logits tell how likely the prompt's next token was.
+
+    rows       [P] int64   index in T
+    token_ids  [P] int64   the prompt's tokens that follow the rows
+    requests   whose rows they are, and how many of them each has
+    """
+
+    rows: Tensor
+    token_ids: Tensor
+    requests: list[tuple[Request, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +36,7 @@ class StepInputs:
     positions    [1, T] int64   each token's place in its own sequence
     sample_rows  [R] int64      index in T of the last token of every sequence that is sampled
     sampling     those R requests, in the same order
+    prompt       rows of prompts whose logprobs are reported, if any
     """
 
     token_ids: Tensor
@@ -28,6 +44,7 @@ class StepInputs:
     sample_rows: Tensor
     sampling: list[Request]
     attention: AttentionMetadata
+    prompt: PromptRows | None = None
 
 
 def build_inputs(batch: ScheduledBatch, block_size: int, device: torch.device) -> StepInputs:
@@ -84,4 +101,18 @@ def build_inputs(batch: ScheduledBatch, block_size: int, device: torch.device) -
             query_lens=query_lens,
             seq_lens_list=seq_lens,
         ),
+        prompt=prompt_rows(scheduled, query_start.tolist(), device) if batch.reports_prompt else None,
     )
+
+
+def prompt_rows(scheduled: Sequence[ScheduledRequest], query_start: Sequence[int], device: torch.device) -> PromptRows:
+    rows: list[int] = []
+    token_ids: list[int] = []
+    requests: list[tuple[Request, int]] = []
+    for first, item in zip(query_start, scheduled, strict=False):
+        if item.reported:
+            shift = first - item.start - 1  # position p is told by the row of position p - 1
+            rows += range(item.reported.start + shift, item.reported.stop + shift)
+            token_ids += item.request.token_ids[item.reported.start : item.reported.stop]
+            requests.append((item.request, len(item.reported)))
+    return PromptRows(torch.tensor(rows, device=device), torch.tensor(token_ids, device=device), requests)

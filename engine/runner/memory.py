@@ -19,6 +19,8 @@ GPU_CACHE_SHARE = 0.9
 NUM_DUMMY_BLOCKS = 1
 """Block 0 is never handed out: padded rows of block tables name it."""
 GIB = 1 << 30
+PROMPT_LOGITS_BYTES = 256 << 20
+"""Float32 logits of prompt positions that one step may hold, for requests that report their prompt's logprobs."""
 
 
 def choose_token_budget(scheduler: SchedulerConfig, device: torch.device) -> int:
@@ -27,6 +29,11 @@ def choose_token_budget(scheduler: SchedulerConfig, device: torch.device) -> int
         return scheduler.max_num_batched_tokens
     budget = CPU_TOKEN_BUDGET if device.type == "cpu" else GPU_TOKEN_BUDGET
     return max(budget, scheduler.max_num_seqs)
+
+
+def choose_reported_rows(vocab_size: int) -> int:
+    """Prompt positions of one step whose logits are looked at."""
+    return max(1, PROMPT_LOGITS_BYTES // (4 * vocab_size))
 
 
 def choose_num_blocks(

@@ -24,15 +24,18 @@ from specserve.engine.models.context_length import choose_max_model_len, fix_rot
 from specserve.engine.models.load import LoadedModel, load_model, unreachable_attention
 from specserve.engine.params import SamplingParams
 from specserve.engine.request import Request
-from specserve.engine.runner.inputs import StepInputs, build_inputs
+from specserve.engine.runner.embeddings import input_embeddings
+from specserve.engine.runner.inputs import PromptRows, StepInputs, build_inputs
 from specserve.engine.runner.memory import (
     available_memory,
     choose_num_blocks,
     choose_num_threads,
+    choose_reported_rows,
     choose_token_budget,
 )
+from specserve.engine.sampling.logprobs import prompt_logprobs
 from specserve.engine.sampling.metadata import SamplingMetadata
-from specserve.engine.sampling.sampler import Sampler
+from specserve.engine.sampling.sampler import NOT_FINITE, Sampler
 
 PROBE_TOKENS = 2
 
@@ -51,6 +54,7 @@ class ModelRunner:
         max_num_batched_tokens: int,
         seed: int,
         notes: tuple[str, ...],
+        accepts_prompt_embeds: bool = False,
     ) -> None:
         """`slot_of` maps a layer's index in the model to its place in the backend."""
         self.max_num_batched_tokens = max_num_batched_tokens
@@ -75,8 +79,11 @@ class ModelRunner:
             block_size=backend.block_size,
             num_blocks=num_blocks,
             num_parameters=loaded.num_parameters,
+            hidden_size=int(loaded.model.get_input_embeddings().weight.shape[1]),
+            accepts_prompt_embeds=accepts_prompt_embeds,
             notes=notes,
         )
+        self.max_reported_rows = choose_reported_rows(self._vocab_size)
 
     @classmethod
     def load(cls, config: EngineConfig, progress: Callable[[str, float], None]) -> ModelRunner:
@@ -114,6 +121,7 @@ class ModelRunner:
             max_num_batched_tokens=choose_token_budget(config.scheduler, loaded.device),
             seed=config.model.seed,
             notes=tuple(notes),
+            accepts_prompt_embeds=config.enable_prompt_embeds,
         )
 
     def warm_up(self) -> None:
@@ -134,11 +142,19 @@ class ModelRunner:
         if not batch:
             return output
         inputs = build_inputs(batch, self._backend.block_size, self._device)
-        logits = self._forward(inputs)
+        rows = inputs.sample_rows
+        if inputs.prompt is not None:
+            rows = torch.cat([rows, inputs.prompt.rows])
+        logits = self._forward(batch, inputs, rows)
+        if inputs.prompt is not None:
+            self._report_prompts(logits[len(inputs.sampling) :], inputs.prompt, output)
+            logits = logits[: len(inputs.sampling)]
         if not inputs.sampling:
             return output
         metadata = SamplingMetadata.of(inputs.sampling, self._eos_token_ids)
         for request, result in zip(inputs.sampling, self._sampler.sample(logits, metadata), strict=True):
+            if request.request_id in output.failed:
+                continue
             if isinstance(result, str):
                 output.failed[request.request_id] = result
             else:
@@ -150,17 +166,33 @@ class ModelRunner:
         """Compute one step and return [T, V] logits of all its tokens instead of sampling."""
         inputs = build_inputs(batch, self._backend.block_size, self._device)
         every = torch.arange(inputs.token_ids.shape[1], device=self._device)
-        return self._forward(dataclasses.replace(inputs, sample_rows=every))
+        return self._forward(batch, inputs, every)
 
-    def _forward(self, inputs: StepInputs) -> Tensor:
-        """Logits [R, V] of the rows that are sampled."""
+    def _forward(self, batch: ScheduledBatch, inputs: StepInputs, rows: Tensor) -> Tensor:
+        """Logits [R, V] of the given rows [R]."""
         self._backend.plan(inputs.attention)
-        arguments: dict[str, Any] = {"logits_to_keep": inputs.sample_rows} if self._keeps_rows else {}
+        arguments: dict[str, Any] = {"logits_to_keep": rows} if self._keeps_rows else {}
+        embeddings = None
+        if self.info.accepts_prompt_embeds:
+            embeddings = input_embeddings(batch, inputs.token_ids, self._model.get_input_embeddings())
+        if embeddings is None:
+            arguments["input_ids"] = inputs.token_ids
+        else:
+            arguments["inputs_embeds"] = embeddings
         with attention_context(self._context):
-            logits: Tensor = self._model(
-                input_ids=inputs.token_ids, position_ids=inputs.positions, use_cache=False, **arguments
-            ).logits[0]
-        return logits if self._keeps_rows else logits[inputs.sample_rows]
+            logits: Tensor = self._model(position_ids=inputs.positions, use_cache=False, **arguments).logits[0]
+        return logits if self._keeps_rows else logits[rows]
+
+    def _report_prompts(self, logits: Tensor, prompt: PromptRows, output: StepOutput) -> None:
+        """logits [P, V] of the prompts' rows."""
+        counts = [count for _, count in prompt.requests]
+        pieces = zip(torch.split(logits, counts), torch.split(prompt.token_ids, counts), strict=True)
+        for (request, _), (rows, token_ids) in zip(prompt.requests, pieces, strict=True):
+            packed = prompt_logprobs(rows, token_ids, request.params.prompt_logprobs or 0)
+            if packed is None:
+                output.failed[request.request_id] = NOT_FINITE
+            else:
+                output.prompt_logprobs[request.request_id] = packed
 
 
 @torch.inference_mode()

@@ -47,6 +47,25 @@ def forbid_early_end(logits: Tensor, request: Request, eos_token_ids: Sequence[i
         logits[_ids(ends, logits)] = NEVER
 
 
+def forbid_bad_words(logits: Tensor, request: Request, eos_token_ids: Sequence[int]) -> None:
+    """Forbid the last token of each sequence whose beginning the answer ends with; the prompt does not count.
+
+    If no other token is left, all of them stay allowed: an answer can avoid a text, but not be nothing.
+    """
+    sequences = request.params.bad_words_token_ids
+    if not sequences:
+        return
+    answer = request.token_ids[request.num_prompt_tokens :]
+    last = [ids[-1] for ids in sequences if len(ids) == 1 or answer[1 - len(ids) :] == list(ids[:-1])]
+    if not last:
+        return
+    ids = _ids(last, logits)
+    kept = logits[ids]
+    logits[ids] = NEVER
+    if float(logits.max()) == NEVER:
+        logits[ids] = kept
+
+
 def apply_repetition_penalty(logits: Tensor, request: Request, eos_token_ids: Sequence[int]) -> None:
     """Divide positive and multiply negative logits of every token seen, in the prompt or in the answer.
 
@@ -76,6 +95,7 @@ PROCESSORS: tuple[LogitsProcessor, ...] = (
     add_logit_bias,
     keep_allowed_ids,
     forbid_early_end,
+    forbid_bad_words,
     apply_repetition_penalty,
     apply_answer_penalties,
 )

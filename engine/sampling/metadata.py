@@ -60,6 +60,7 @@ def needs_edit(request: Request) -> bool:
     return (
         bool(params.logit_bias)
         or bool(params.allowed_token_ids)
+        or bool(params.bad_words_token_ids)
         or params.has_penalties
         or request.num_generated_tokens < params.min_tokens
     )

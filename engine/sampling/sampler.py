@@ -3,7 +3,7 @@
 Order of operations:
  1. Rows with NaN or without any finite logit fail alone.
  2. Logprobs are taken from the raw distribution, for rows that report them.
- 3. logit_bias, allowed_token_ids, min_tokens (`logits_processors`, in this order).
+ 3. logit_bias, allowed_token_ids, min_tokens, bad words (`logits_processors`, in this order).
  4. repetition_penalty, then presence_penalty and frequency_penalty (same table).
  5. Rows with temperature 0 take the largest logit and are done.
  6. Division by the temperature.
@@ -78,9 +78,9 @@ class Sampler:
         rows = metadata.logprobs
         if not rows:
             return None
-        num_top = [metadata.requests[row].params.logprobs or 0 for row in rows]
         _, normaliser = self._weights(grouped, rows, [1.0] * len(rows))
-        return RawLogprobs(grouped, rows, num_top, normaliser, keep=bool(metadata.edited))
+        params = [metadata.requests[row].params for row in rows]
+        return RawLogprobs(grouped, rows, params, normaliser, keep=bool(metadata.edited))
 
     def _choose(self, grouped: GroupedLogits, metadata: SamplingMetadata) -> Tensor:
         """[R] int64 token ids."""

@@ -9,8 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from itertools import count
 
+import numpy as np
+
 from specserve.engine.api import GenerationRequest
-from specserve.engine.batch import RequestProgress, SampledToken, ScheduledBatch, StepOutput
+from specserve.engine.batch import (
+    PackedLogprobs,
+    RequestProgress,
+    SampledToken,
+    ScheduledBatch,
+    ScheduledRequest,
+    StepOutput,
+)
 from specserve.engine.kv_cache.blocks import DUMMY_BLOCK
 from specserve.engine.kv_cache.manager import KVCacheManager
 from specserve.engine.params import SamplingParams
@@ -75,7 +84,22 @@ class SimulatedRunner:
             assert [self.slots[self.slot(item.request, i)] for i in range(len(chain))] == chain
             if item.samples:
                 output.sampled[item.request.request_id] = SampledToken(self.choose(chain[-1]))
+            if item.reported:
+                output.prompt_logprobs[item.request.request_id] = self.report(item)
+        assert batch.reports_prompt == bool(output.prompt_logprobs)
         return output
+
+    def report(self, item: ScheduledRequest) -> PackedLogprobs:
+        """The prompt's tokens, with the rank saying which row they come from."""
+        rows = [position - 1 for position in item.reported]
+        assert all(item.start <= row < item.start + item.num_new_tokens for row in rows), "a row that is not computed"
+        tokens = item.request.token_ids[item.reported.start : item.reported.stop]
+        return PackedLogprobs(
+            num_top=0,
+            token_ids=np.array(tokens, dtype=np.int32).tobytes(),
+            logprobs=np.zeros(len(rows), dtype=np.float32).tobytes(),
+            ranks=np.array(rows, dtype=np.int32).tobytes(),
+        )
 
     def slot(self, request: Request, position: int) -> tuple[int, int]:
         return request.block_table[position // self.block_size], position % self.block_size
@@ -93,6 +117,8 @@ class Served:
         max_num_seqs: int = 8,
         max_num_batched_tokens: int = 64,
         max_model_len: int = 10_000,
+        policy: str = "fcfs",
+        max_reported_rows: int | None = None,
     ) -> None:
         self.cache = KVCacheManager(num_blocks, block_size, prefix_caching)
         self.scheduler = Scheduler(
@@ -101,10 +127,13 @@ class Served:
             max_num_batched_tokens=max_num_batched_tokens,
             max_model_len=max_model_len,
             eos_token_ids=[EOS],
+            policy=policy,
+            max_reported_rows=max_reported_rows,
         )
         self.runner = SimulatedRunner(block_size)
         self.requests: dict[str, Request] = {}
         self.generated: dict[str, list[int]] = {}
+        self.reported: dict[str, list[tuple[int, int]]] = {}
         self.ended: dict[str, RequestProgress] = {}
         self._ids = count()
 
@@ -131,11 +160,19 @@ class Served:
         )
         self.requests[request_id] = Request.of(wanted)
         self.generated[request_id] = []
+        self.reported[request_id] = []
         return self.requests[request_id]
 
     def add(self, *requests: Request) -> None:
         for progress in self.scheduler.add(requests):
             self.ended[progress.request_id] = progress
+
+    def check_reported(self, request: Request) -> None:
+        """Every position of the prompt but the first once, in order, from the row before it; or none at all."""
+        prompt = request.token_ids[: request.num_prompt_tokens]
+        wanted = [(token_id, row) for row, token_id in enumerate(prompt[1:])]
+        is_reporting = request.params.prompt_logprobs is not None
+        assert self.reported[request.request_id] == (wanted if is_reporting else [])
 
     def siblings(self, prompt: list[int], n: int, max_tokens: int = 4) -> list[Request]:
         return [self.request(prompt, parent_id="parent", index=index, max_tokens=max_tokens) for index in range(n)]
@@ -150,6 +187,12 @@ class Served:
         for item in progress:
             assert item.request_id not in self.ended
             self.generated[item.request_id] += item.token_ids
+            if item.prompt_logprobs is not None:
+                rows = [
+                    (logprobs.sampled.token_id, logprobs.sampled.rank) for logprobs in item.prompt_logprobs.unpack()
+                ]
+                for request_id in (item.request_id, *item.siblings):
+                    self.reported[request_id] += rows
             if item.finish_reason is not None or item.error is not None:
                 self.ended[item.request_id] = item
 

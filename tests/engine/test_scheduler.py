@@ -87,14 +87,14 @@ def test_no_more_than_max_num_seqs_run_at_once() -> None:
 
 
 def test_lower_priority_values_are_admitted_first_and_equal_ones_in_order_of_arrival() -> None:
-    served = Served(max_num_seqs=1)
+    served = Served(max_num_seqs=1, policy="priority")
     served.add(*(served.request([9], priority=p, max_tokens=1) for p in (5, 0, 5, -1)))
     order = [served.step().requests[0].request.request_id for _ in range(4)]
     assert order == ["r3", "r1", "r0", "r2"]
 
 
 def test_an_urgent_newcomer_is_prefilled_before_an_earlier_unfinished_prompt() -> None:
-    served = Served(max_num_batched_tokens=8)
+    served = Served(max_num_batched_tokens=8, policy="priority")
     served.add(served.request([1] * 40))
     served.step()
     served.add(served.request([2] * 6, priority=-1))

@@ -27,9 +27,18 @@ class SchedulerStates(RuleBasedStateMachine):
         prefix_caching=st.booleans(),
         max_num_seqs=st.integers(1, 6),
         extra_budget=st.integers(0, 12),
+        policy=st.sampled_from(["fcfs", "priority"]),
+        max_reported_rows=st.sampled_from([None, 1, 5]),
     )
     def start(
-        self, num_blocks: int, block_size: int, prefix_caching: bool, max_num_seqs: int, extra_budget: int
+        self,
+        num_blocks: int,
+        block_size: int,
+        prefix_caching: bool,
+        max_num_seqs: int,
+        extra_budget: int,
+        policy: str,
+        max_reported_rows: int | None,
     ) -> None:
         self.served = Served(
             num_blocks=num_blocks,
@@ -38,7 +47,10 @@ class SchedulerStates(RuleBasedStateMachine):
             max_num_seqs=max_num_seqs,
             max_num_batched_tokens=max_num_seqs + extra_budget,
             max_model_len=35,
+            policy=policy,
+            max_reported_rows=max_reported_rows,
         )
+        self.policy, self.max_reported_rows = policy, max_reported_rows
         self.scheduler, self.cache = self.served.scheduler, self.served.cache
         self.in_flight: ScheduledBatch | None = None
         self.live: dict[str, Request] = {}
@@ -48,7 +60,8 @@ class SchedulerStates(RuleBasedStateMachine):
         stem=st.sampled_from(STEMS),
         num_prompt=st.integers(0, 30),
         tail=st.lists(st.integers(1, 5), max_size=3),
-        max_tokens=st.integers(1, 20),
+        max_tokens=st.integers(0, 20),
+        prompt_logprobs=st.sampled_from([None, None, None, 0]),
         n=st.integers(1, 4),
         salt=st.sampled_from(["", "", "a"]),
         priority=st.sampled_from([0, 0, 0, -1, 2]),
@@ -59,6 +72,7 @@ class SchedulerStates(RuleBasedStateMachine):
         num_prompt: int,
         tail: list[int],
         max_tokens: int,
+        prompt_logprobs: int | None,
         n: int,
         salt: str,
         priority: int,
@@ -67,7 +81,7 @@ class SchedulerStates(RuleBasedStateMachine):
         requests = [
             self.served.request(
                 stem[:num_prompt] + tail,
-                SamplingParams(max_tokens=max_tokens),
+                SamplingParams(max_tokens=max_tokens, prompt_logprobs=prompt_logprobs),
                 salt=salt,
                 priority=priority,
                 parent_id=f"p{self.num_added}" if n > 1 else None,
@@ -77,7 +91,7 @@ class SchedulerStates(RuleBasedStateMachine):
         ]
         self.served.add(*requests)
         num_tokens = num_prompt + len(tail)
-        fits = 1 <= num_tokens < self.scheduler.max_sequence_len
+        fits = 1 <= num_tokens <= self.scheduler.max_sequence_len - min(max_tokens, 1)
         for request in requests:
             assert (request.request_id in self.served.ended) == (not fits)
             if fits:
@@ -114,11 +128,16 @@ class SchedulerStates(RuleBasedStateMachine):
             end = item.start + item.num_new_tokens
             assert item.num_new_tokens >= 1
             assert end <= request.num_tokens
-            assert item.samples == (end == request.num_tokens)
+            assert item.samples == (end == request.num_tokens and request.params.max_tokens > 0)
             assert len(request.block_table) * self.cache.block_size >= end
+        num_reported = sum(len(item.reported) for item in batch.requests)
+        assert self.max_reported_rows is None or num_reported <= self.max_reported_rows
         if batch:
-            first = min(self.scheduler._running, key=lambda r: (r.priority, r.arrival))
+            ranked = self.policy == "priority"
+            first = min(self.scheduler._running, key=lambda r: (r.priority if ranked else 0, r.arrival))
             assert first.request_id in ids, "the first in order always progresses"
+            if ranked:
+                self.nobody_waits_for_a_lower_priority()
             self.in_flight = batch
         else:
             self.scheduler.update(batch, self.served.runner.execute(batch))
@@ -141,12 +160,15 @@ class SchedulerStates(RuleBasedStateMachine):
         for item in progress:
             request = self.live[item.request_id]
             assert item.error == output.failed.get(item.request_id)
-            assert item.token_ids == ([sampled[item.request_id].token_id] if item.error is None else [])
+            is_drawn = item.error is None and item.request_id in sampled
+            assert item.token_ids == ([sampled[item.request_id].token_id] if is_drawn else [])
+            if item.finish_reason is not None:
+                self.served.check_reported(request)
             if item.finish_reason is FinishReason.LENGTH:
                 assert request.num_tokens == request.max_num_tokens
             elif item.finish_reason is FinishReason.STOP:
                 assert item.token_ids == [EOS]
-            elif item.error is None:
+            elif is_drawn:
                 assert request.num_computed_tokens == request.num_tokens - 1 == computed[item.request_id]
         for request_id in list(self.live):
             if request_id in self.served.ended:
@@ -174,6 +196,20 @@ class SchedulerStates(RuleBasedStateMachine):
             self.only_running_requests_hold_blocks()
             self.every_computed_slot_holds_its_own_prefix()
             self.shared_blocks_are_full_and_equal()
+
+    def nobody_waits_for_a_lower_priority(self) -> None:
+        """Unless all the blocks of lower priority would not suffice, with one more for each that then runs."""
+        if not self.scheduler._waiting:
+            return
+        request = self.scheduler._waiting[0]
+        lower = [running for running in self.scheduler._running if running.priority > request.priority]
+        if lower:
+            blocks = {block for running in lower for block in running.block_table}
+            others = [running for running in self.scheduler._running if running.priority <= request.priority]
+            blocks -= {block for running in others for block in running.block_table}
+            reserve = (1 << request.num_preemptions) * (len(others) + 1) if others else 0
+            need = -(-request.num_tokens // self.cache.block_size) + reserve
+            assert need > len(blocks) + self.cache.num_free_blocks
 
     def counts_equal_holders(self) -> None:
         holders = Counter(block for r in self.served.requests.values() for block in r.block_table)
