@@ -5,10 +5,10 @@ Knows nothing of HTTP, wire types or chat.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 from specserve.engine.params import SamplingParams
 from specserve.engine.stats import EngineStats
@@ -153,6 +153,13 @@ class Tokenizer(Protocol):
 
     @property
     def chat_template(self) -> str | None: ...
+
+    @property
+    def configuration(self) -> Mapping[str, Any]:
+        """What tokenizer_config.json says, special tokens as plain text, without templates and paths of files."""
+
+    def vocabulary_entry(self, token_id: int) -> str | None:
+        """The token as the vocabulary writes it (`Ġthe`, `▁the`); None for ids that have none."""
 
     def encode(self, text: str, *, add_special_tokens: bool) -> list[int]: ...
 

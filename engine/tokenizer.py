@@ -9,7 +9,7 @@ A folder without `tokenizer.json` goes through AutoTokenizer itself, which costs
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,7 @@ def load_tokenizer(path: str | Path, *, trust_remote_code: bool = False) -> Toke
         special_tokens={name: str(token) for name, token in special_tokens.items()},
         eos_token_ids=_eos_token_ids(backend, special_tokens.get("eos_token"), folder),
         chat_templates=read_chat_templates(folder, config),
+        configuration=published_configuration(config),
         splits_special_tokens=bool(config.get("split_special_tokens")),
     )
 
@@ -71,6 +72,7 @@ class HuggingFaceTokenizer:
         special_tokens: dict[str, str],
         eos_token_ids: tuple[int, ...],
         chat_templates: dict[str, str],
+        configuration: Mapping[str, Any],
         splits_special_tokens: bool = False,
     ) -> None:
         backend.no_truncation()
@@ -80,6 +82,7 @@ class HuggingFaceTokenizer:
         self.special_tokens = special_tokens
         self.eos_token_ids = eos_token_ids
         self.chat_templates = chat_templates
+        self.configuration = configuration
         self.vocab_size: int = backend.get_vocab_size(with_added_tokens=True)
         self.spelling = _read_spelling(backend)
         self._anchor = _find_anchor(backend) if self.spelling is None else None
@@ -87,6 +90,10 @@ class HuggingFaceTokenizer:
     @property
     def chat_template(self) -> str | None:
         return self.chat_templates.get("default")
+
+    def vocabulary_entry(self, token_id: int) -> str | None:
+        entry: str | None = self._backend.id_to_token(token_id)
+        return entry
 
     def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
         ids: list[int] = self._backend.encode(text, add_special_tokens=add_special_tokens).ids
@@ -132,6 +139,25 @@ def read_json(file: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ModelLoadError(f"{file} holds no JSON object", "download the model again")
     return value
+
+
+def published_configuration(config: Mapping[str, Any]) -> dict[str, Any]:
+    """`Tokenizer.configuration` from the content of tokenizer_config.json, or what transformers made of it."""
+    hidden = ("chat_template", "name_or_path")
+    found = {name: value for name, value in config.items() if name not in hidden and not name.endswith("_file")}
+    return {name: _plain(value) for name, value in found.items()}
+
+
+def _plain(value: Any) -> Any:
+    """A token with its properties becomes its text; everything else stays, as far as JSON can say it."""
+    if isinstance(value, AddedToken):
+        return str(value.content)
+    if isinstance(value, dict):
+        is_token = value.get("__type") == "AddedToken" or {"content", "lstrip", "rstrip"} <= value.keys()
+        return value["content"] if is_token else {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value if isinstance(value, str | bool | int | float | None) else str(value)
 
 
 def read_chat_templates(folder: Path, config: dict[str, Any]) -> dict[str, str]:

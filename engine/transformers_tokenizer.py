@@ -5,7 +5,7 @@ Importing this module imports transformers and torch; `engine.tokenizer` does so
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -14,7 +14,7 @@ from transformers import AutoTokenizer
 
 from specserve.engine.api import Tokenizer
 from specserve.engine.errors import ModelLoadError
-from specserve.engine.tokenizer import HuggingFaceTokenizer, read_generation_eos
+from specserve.engine.tokenizer import HuggingFaceTokenizer, published_configuration, read_generation_eos
 
 
 def load(folder: Path, trust_remote_code: bool) -> Tokenizer:
@@ -30,15 +30,23 @@ def load(folder: Path, trust_remote_code: bool) -> Tokenizer:
     special_tokens = {name: str(token) for name, token in loaded.special_tokens_map.items()}
     templates = loaded.chat_template or {}
     chat_templates = {"default": templates} if isinstance(templates, str) else dict(templates)
+    configuration = published_configuration(
+        {"tokenizer_class": type(loaded).__name__} | loaded.init_kwargs | special_tokens
+    )
     if loaded.is_fast:
         return HuggingFaceTokenizer(
             loaded.backend_tokenizer,
             special_tokens=special_tokens,
             eos_token_ids=eos_token_ids,
             chat_templates=chat_templates,
+            configuration=configuration,
         )
     return PythonTokenizer(
-        loaded, special_tokens=special_tokens, eos_token_ids=eos_token_ids, chat_templates=chat_templates
+        loaded,
+        special_tokens=special_tokens,
+        eos_token_ids=eos_token_ids,
+        chat_templates=chat_templates,
+        configuration=configuration,
     )
 
 
@@ -52,18 +60,24 @@ class PythonTokenizer:
         special_tokens: dict[str, str],
         eos_token_ids: tuple[int, ...],
         chat_templates: dict[str, str],
+        configuration: Mapping[str, Any],
     ) -> None:
         self._loaded = loaded
         self._lock = Lock()
         self.special_tokens = special_tokens
         self.eos_token_ids = eos_token_ids
         self.chat_templates = chat_templates
+        self.configuration = configuration
         self.vocab_size = len(loaded)
         self.spelling = None
 
     @property
     def chat_template(self) -> str | None:
         return self.chat_templates.get("default")
+
+    def vocabulary_entry(self, token_id: int) -> str | None:
+        with self._lock:
+            return str(self._loaded.convert_ids_to_tokens(token_id)) if token_id < self.vocab_size else None
 
     def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
         with self._lock:

@@ -117,6 +117,13 @@ class ModelNotFound(NotFound):
     retryable = False
 
 
+class EndpointDisabled(NotFound):
+    """The path is known, but this server was started without it."""
+
+    code = "endpoint_disabled"
+    retryable = False
+
+
 class MethodNotAllowed(ApiError):
     """The path does not take this method."""
 
@@ -219,6 +226,7 @@ ERRORS: dict[str, type[ApiError]] = {
     "invalid_api_key": InvalidApiKey,
     "not_found": RouteNotFound,
     "model_not_found": ModelNotFound,
+    "endpoint_disabled": EndpointDisabled,
     "method_not_allowed": WrongMethod,
     "request_too_large": RequestTooLarge,
     "rate_limit_exceeded": RateLimitExceeded,

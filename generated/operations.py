@@ -58,6 +58,34 @@ class ServerApi(Protocol[C]):
         """Name the running version."""
 
 
+class TokenizationApi(Protocol[C]):
+    """What a handler of the tag `tokenization` implements; C is what it is told about the request besides its body."""
+
+    @abstractmethod
+    async def detokenize(self, body: schemas.DetokenizeRequest, context: C) -> schemas.DetokenizeResponse:
+        """Turn token ids into text."""
+
+    @abstractmethod
+    async def detokenize_v1(self, body: schemas.DetokenizeRequest, context: C) -> schemas.DetokenizeResponse:
+        """Turn token ids into text."""
+
+    @abstractmethod
+    async def show_tokenizer_info(self, context: C) -> schemas.TokenizerInfo:
+        """Show the tokenizer's configuration and the chat template."""
+
+    @abstractmethod
+    async def show_tokenizer_info_v1(self, context: C) -> schemas.TokenizerInfo:
+        """Show the tokenizer's configuration and the chat template."""
+
+    @abstractmethod
+    async def tokenize(self, body: schemas.TokenizeRequest, context: C) -> schemas.TokenizeResponse:
+        """Turn text or messages into token ids."""
+
+    @abstractmethod
+    async def tokenize_v1(self, body: schemas.TokenizeRequest, context: C) -> schemas.TokenizeResponse:
+        """Turn text or messages into token ids."""
+
+
 @dataclass(frozen=True, slots=True)
 class Operation:
     """One documented operation.
@@ -185,6 +213,116 @@ OPERATIONS: dict[str, Operation] = {
         empty=False,
         protocol=ServerApi,
     ),
+    "detokenize": Operation(
+        id="detokenize",
+        tag="tokenization",
+        method="POST",
+        path="/detokenize",
+        body=schemas.DetokenizeRequest,
+        path_params=(),
+        statuses=frozenset([200, 400, 404, 413, 500, 503]),
+        refusals=frozenset(
+            ["engine_dead", "model_not_found", "server_draining", "server_loading", "token_out_of_vocabulary"]
+        ),
+        events=False,
+        end_mark=False,
+        empty=False,
+        protocol=TokenizationApi,
+    ),
+    "detokenize_v1": Operation(
+        id="detokenize_v1",
+        tag="tokenization",
+        method="POST",
+        path="/v1/detokenize",
+        body=schemas.DetokenizeRequest,
+        path_params=(),
+        statuses=frozenset([200, 400, 401, 404, 413, 500, 503]),
+        refusals=frozenset(
+            ["engine_dead", "model_not_found", "server_draining", "server_loading", "token_out_of_vocabulary"]
+        ),
+        events=False,
+        end_mark=False,
+        empty=False,
+        protocol=TokenizationApi,
+    ),
+    "show_tokenizer_info": Operation(
+        id="show_tokenizer_info",
+        tag="tokenization",
+        method="GET",
+        path="/tokenizer_info",
+        body=None,
+        path_params=(),
+        statuses=frozenset([200, 404, 500, 503]),
+        refusals=frozenset(["endpoint_disabled", "engine_dead", "server_draining", "server_loading"]),
+        events=False,
+        end_mark=False,
+        empty=False,
+        protocol=TokenizationApi,
+    ),
+    "show_tokenizer_info_v1": Operation(
+        id="show_tokenizer_info_v1",
+        tag="tokenization",
+        method="GET",
+        path="/v1/tokenizer_info",
+        body=None,
+        path_params=(),
+        statuses=frozenset([200, 401, 404, 500, 503]),
+        refusals=frozenset(["endpoint_disabled", "engine_dead", "server_draining", "server_loading"]),
+        events=False,
+        end_mark=False,
+        empty=False,
+        protocol=TokenizationApi,
+    ),
+    "tokenize": Operation(
+        id="tokenize",
+        tag="tokenization",
+        method="POST",
+        path="/tokenize",
+        body=schemas.TokenizeRequest,
+        path_params=(),
+        statuses=frozenset([200, 400, 404, 413, 500, 503]),
+        refusals=frozenset(
+            [
+                "engine_dead",
+                "invalid_parameter_combination",
+                "invalid_prompt",
+                "model_not_found",
+                "server_draining",
+                "server_loading",
+                "unsupported_parameter",
+                "unsupported_value",
+            ]
+        ),
+        events=False,
+        end_mark=False,
+        empty=False,
+        protocol=TokenizationApi,
+    ),
+    "tokenize_v1": Operation(
+        id="tokenize_v1",
+        tag="tokenization",
+        method="POST",
+        path="/v1/tokenize",
+        body=schemas.TokenizeRequest,
+        path_params=(),
+        statuses=frozenset([200, 400, 401, 404, 413, 500, 503]),
+        refusals=frozenset(
+            [
+                "engine_dead",
+                "invalid_parameter_combination",
+                "invalid_prompt",
+                "model_not_found",
+                "server_draining",
+                "server_loading",
+                "unsupported_parameter",
+                "unsupported_value",
+            ]
+        ),
+        events=False,
+        end_mark=False,
+        empty=False,
+        protocol=TokenizationApi,
+    ),
     "retrieve_model": Operation(
         id="retrieve_model",
         tag="models",
@@ -206,4 +344,5 @@ APIS: dict[str, type] = {
     "completions": CompletionsApi,
     "models": ModelsApi,
     "server": ServerApi,
+    "tokenization": TokenizationApi,
 }

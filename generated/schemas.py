@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints
 from typing_extensions import TypeAliasType
 
 from specserve.generated.base import ApiModel
@@ -1191,6 +1191,39 @@ class ModelExtras(ApiModel):
     permission: list[ModelPermission] | None = None
 
 
+class TokenizeResponse(ApiModel):
+    """
+    The tokens of a text or conversation.
+    """
+
+    count: Annotated[int, Field(ge=0)]
+    max_model_len: int
+    tokens: list[int]
+    token_strs: list[str] | None
+
+
+AnyTokenId = TypeAliasType("AnyTokenId", Annotated[int, Field(ge=0, le=9223372036854775807)])
+
+
+class DetokenizeResponse(ApiModel):
+    """
+    The text of token ids.
+    """
+
+    prompt: str
+
+
+class TokenizerInfo(ApiModel):
+    """
+    What the model's tokenizer_config.json says, with special tokens as plain text.
+    """
+
+    model_config = ConfigDict(extra="allow")
+    tokenizer_class: str | None
+    chat_template: str | None
+    eos_token: str | None
+
+
 class PromptTokensDetails(PromptTokensExtras):
     """
     Where the prompt tokens came from.
@@ -1529,3 +1562,31 @@ class ModelList(ApiModel):
 
     object: Literal["list"]
     data: list[Model]
+
+
+class TokenizeRequest(ApiModel):
+    """
+    Text, or a conversation and how the chat template writes it.
+    """
+
+    model: str | None = None
+    prompt: str | None = None
+    messages: Annotated[list[ChatMessage] | None, Field(min_length=1)] = None
+    add_special_tokens: bool | None = None
+    return_token_strs: bool | None = False
+    add_generation_prompt: bool = True
+    continue_final_message: bool = False
+    tools: list[Tool] | None = None
+    chat_template: str | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
+    media_io_kwargs: dict[str, Any] | None = None
+    mm_processor_kwargs: dict[str, Any] | None = None
+
+
+class DetokenizeRequest(ApiModel):
+    """
+    Token ids to be read.
+    """
+
+    model: str | None = None
+    tokens: list[AnyTokenId]

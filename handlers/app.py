@@ -19,6 +19,7 @@ from specserve.handlers.auth import ApiKeyGuard
 from specserve.handlers.chat.template import ChatTemplate
 from specserve.handlers.context import Readiness
 from specserve.handlers.errors import error_bytes, route_error
+from specserve.handlers.extras.tokenization import Tokenization
 from specserve.handlers.lifecycle import Lifecycle
 from specserve.handlers.limits import Limits
 from specserve.handlers.middleware import RequestLog
@@ -44,6 +45,7 @@ def create_app(lifecycle: Lifecycle, settings: ServerSettings) -> FastAPI:
         api_keys=settings.api_key,
         limits=Limits(max_logprobs=settings.max_logprobs),
         chat_template=settings.chat_template,
+        shows_tokenizer_info=settings.enable_tokenizer_info_endpoint,
     )
 
 
@@ -55,15 +57,18 @@ def assemble(
     api_keys: Sequence[str] = (),
     limits: Limits | None = None,
     chat_template: str | None = None,
+    shows_tokenizer_info: bool = False,
 ) -> FastAPI:
     """`chat_template` replaces the tokenizer's. Raises ContractError when a handler does not fit the contract."""
     limits = limits or Limits()
+    template = TemplateOf(chat_template)
     app = FastAPI(title="specserve", redirect_slashes=False)
     handlers = {
-        "chat": ChatCompletions(directory, TemplateOf(chat_template), limits),
+        "chat": ChatCompletions(directory, template, limits),
         "completions": Completions(directory, limits),
         "models": Models(directory),
         "server": Server(engine),
+        "tokenization": Tokenization(directory, template, chat_template=chat_template, shows_info=shows_tokenizer_info),
     }
     mount(app, OPERATIONS, handlers, readiness=readiness, limits=limits)
     published = published_document(has_keys=bool(api_keys))

@@ -84,9 +84,20 @@ COMPLETION = FieldPolicy(
     without_effect=WITHOUT_EFFECT,
     refused=REFUSED | frozenset("suffix prompt_embeds".split()),
 )
+TOKENIZE = FieldPolicy(
+    used=frozenset(
+        """model prompt messages add_special_tokens return_token_strs add_generation_prompt continue_final_message
+        tools chat_template_kwargs""".split()
+    ),
+    without_effect={},
+    refused=frozenset("chat_template media_io_kwargs mm_processor_kwargs".split()),
+)
+DETOKENIZE = FieldPolicy(used=frozenset("model tokens".split()), without_effect={}, refused=frozenset())
 
 POLICIES: Mapping[type[ApiModel], FieldPolicy] = {
     schemas.ChatCompletionRequest: CHAT,
     schemas.CompletionRequest: COMPLETION,
+    schemas.TokenizeRequest: TOKENIZE,
+    schemas.DetokenizeRequest: DETOKENIZE,
 }
 """Every request schema has its policy here."""

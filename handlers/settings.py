@@ -65,6 +65,7 @@ class ServerSettings:
     host: str = "127.0.0.1"
     port: int = 8000
     api_key: tuple[str, ...] = ()
+    enable_tokenizer_info_endpoint: bool = False
     shutdown_timeout: float = 30.0
     log_level: str = "info"
     uvicorn_log_level: str = "warning"
@@ -239,6 +240,7 @@ FLAGS = (
     flag(
         "api_key", SERVER, "bearer tokens that open /v1; also VLLM_API_KEY", one_key, "KEY", many=True, is_secret=True
     ),
+    flag("enable_tokenizer_info_endpoint", SERVER, "show tokenizer and chat template at /tokenizer_info", switch),
     flag("shutdown_timeout", SERVER, "seconds that running answers get to finish after SIGTERM", seconds, "S"),
     flag("log_level", SERVER, "how much is logged", one_of(*LEVELS), "LEVEL"),
     flag("uvicorn_log_level", SERVER, "how much the HTTP server itself logs", one_of(*LEVELS, "trace"), "LEVEL"),

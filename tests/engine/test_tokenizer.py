@@ -57,6 +57,23 @@ def test_any_tokens_decode_as_in_transformers(pair: Pair, data: st.DataObject, s
     )
 
 
+def test_vocabulary_entries_are_those_of_transformers(pair: Pair) -> None:
+    ours, theirs = pair
+    ids = list(range(len(theirs)))
+    assert [ours.vocabulary_entry(token_id) for token_id in ids] == theirs.convert_ids_to_tokens(ids)
+    assert ours.vocabulary_entry(len(theirs) + 5) is None
+
+
+def test_the_configuration_says_what_transformers_reads_from_it(pair: Pair) -> None:
+    ours, theirs = pair
+    said = ours.configuration
+    json.dumps(said)
+    assert "chat_template" not in said
+    assert not [name for name in said if name.endswith("_file")]
+    named = {name: str(token) for name, token in theirs.special_tokens_map.items() if isinstance(token, str)}
+    assert {name: said[name] for name in named} == named
+
+
 def test_names_and_sizes_are_those_of_transformers(pair: Pair) -> None:
     ours, theirs = pair
     assert ours.special_tokens == theirs.special_tokens_map

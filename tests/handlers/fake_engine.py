@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import httpx2
 from fastapi import FastAPI
@@ -135,13 +136,16 @@ def app_over(
     limits: Limits | None = None,
     defaults: GenerationDefaults | None = None,
     names: tuple[str, ...] = ("fake", "alias"),
+    **options: Any,
 ) -> FastAPI:
+    """`options` are those of `assemble`."""
     return assemble(
         directory=ModelDirectory(names, lambda: engine, defaults=lambda model: defaults or GenerationDefaults()),
         engine=lambda: engine,
         readiness=readiness or Condition(),
         api_keys=api_keys,
         limits=limits,
+        **options,
     )
 
 
