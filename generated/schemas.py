@@ -781,7 +781,7 @@ class SamplingExtras(ApiModel):
     spaces_between_special_tokens: bool = True
     truncate_prompt_tokens: Annotated[int | None, Field(ge=-1, le=2147483647)] = None
     truncation_side: Literal["left", "right"] | None = None
-    prompt_logprobs: Annotated[int | None, Field(ge=-1, le=20)] = None
+    prompt_logprobs: Annotated[int | None, Field(ge=-1, le=2147483647)] = None
     logprob_token_ids: LogprobTokenIds | None = None
     allowed_token_ids: SomeTokenIds | None = None
     bad_words: Annotated[list[BadWord], Field(max_length=128)] = []
@@ -1149,7 +1149,12 @@ PromptEmbedsItems = TypeAliasType("PromptEmbedsItems", Annotated[list[str], Fiel
 
 PromptEmbeds = TypeAliasType(
     "PromptEmbeds",
-    Annotated[str | PromptEmbedsItems, Field(description="Embedded prompts, each an encoded tensor.")],
+    Annotated[
+        str | PromptEmbedsItems,
+        Field(
+            description="Embedded prompts, each a safetensors file in base64 that holds one tensor of tokens by hidden size. Needs a server that takes them."
+        ),
+    ],
 )
 
 
@@ -1400,7 +1405,7 @@ class ChatCompletionRequest(SamplingExtras, ChatTemplateExtras, RequestExtras, L
     temperature: Annotated[float | None, Field(ge=0.0, le=2.0)] = None
     tool_choice: ToolChoice | None = None
     tools: Tools | None = None
-    top_logprobs: Annotated[int | None, Field(ge=-1, le=20)] = 0
+    top_logprobs: Annotated[int | None, Field(ge=-1, le=2147483647)] = 0
     top_p: Annotated[float | None, Field(gt=0.0, le=1.0)] = None
     user: str | None = None
     verbosity: Literal["low", "medium", "high"] | None = "medium"
@@ -1501,7 +1506,7 @@ class CompletionRequest(SamplingExtras, RequestExtras, LegacyExtras):
     echo: bool | None = False
     frequency_penalty: Annotated[float | None, Field(ge=-2.0, le=2.0)] = None
     logit_bias: LogitBias | None = None
-    logprobs: Annotated[int | None, Field(ge=-1, le=20)] = None
+    logprobs: Annotated[int | None, Field(ge=-1, le=2147483647)] = None
     max_tokens: Annotated[int | None, Field(ge=0, le=2147483647)] = 16
     n: Annotated[int | None, Field(ge=1, le=16384)] = 1
     presence_penalty: Annotated[float | None, Field(ge=-2.0, le=2.0)] = None

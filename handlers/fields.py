@@ -37,7 +37,8 @@ SAMPLING = frozenset(
     """model n stop stream stream_options temperature top_p top_k min_p seed presence_penalty frequency_penalty
     repetition_penalty logit_bias logprobs max_tokens min_tokens stop_token_ids include_stop_str_in_output ignore_eos
     skip_special_tokens spaces_between_special_tokens allowed_token_ids cache_salt request_id priority
-    add_special_tokens return_token_ids return_tokens_as_token_ids response_format""".split()
+    add_special_tokens return_token_ids return_tokens_as_token_ids response_format
+    prompt_logprobs logprob_token_ids bad_words""".split()
 )
 WITHOUT_EFFECT = {
     "user": "end users are not told apart",
@@ -48,7 +49,7 @@ WITHOUT_EFFECT = {
     "mm_payload": "no media are prepared that could be returned",
 }
 REFUSED = frozenset(
-    """use_beam_search truncate_prompt_tokens truncation_side prompt_logprobs logprob_token_ids bad_words watermarking
+    """use_beam_search truncate_prompt_tokens truncation_side watermarking
     structured_outputs guided_json guided_regex guided_choice guided_grammar guided_whitespace_pattern
     logits_processors return_token_offsets kv_transfer_params ec_transfer_params vllm_xargs repetition_detection
     thinking_token_budget stream_interval routed_experts_prompt_start return_mm_kwargs""".split()

@@ -14,6 +14,6 @@ class Limits:
     max_choices: int = 1024
     """Prompts times n: each becomes a sequence in the engine."""
     max_logprobs: int = 20
-    """Alternatives reported per token; -1 in a request asks for this many."""
+    """Alternatives reported per token, -1 for the whole vocabulary; -1 in a request asks for this many."""
     keep_alive_s: float = 15.0
     """A stream that has nothing to say for so long sends a comment, so that no proxy takes it for dead."""

@@ -6,13 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from specserve.engine.api import ModelInfo
+from specserve.engine.api import ModelInfo, Tokenizer
 from specserve.engine.errors import PromptTooLongError, TokenOutOfVocabularyError
 from specserve.engine.params import SamplingParams
-from specserve.generated.errors import InvalidParameterCombination
+from specserve.generated.errors import InvalidParameterCombination, UnsupportedValue
 from specserve.generated.schemas import ChatCompletionRequest, CompletionRequest
 
 Request = ChatCompletionRequest | CompletionRequest
+MAX_BAD_WORD_CHARS, MAX_BAD_WORD_TOKENS = 16384, 1024
+"""Of all bad_words together: they are tokenized while others wait, and compared with the answer at every token."""
 NEUTRAL = {"temperature": 1.0, "top_p": 1.0, "top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
 
 
@@ -34,12 +36,28 @@ class GenerationDefaults:
         return cls(**{name: value for name, value in values.items() if name in known})
 
 
-def room_for_answer(num_prompt_tokens: int, model: ModelInfo, *, param: str) -> int:
-    """Tokens left of the context after the prompt. Raises PromptTooLongError when there are none."""
+def room_for_answer(num_prompt_tokens: int, model: ModelInfo, *, param: str, is_answered: bool = True) -> int:
+    """Tokens left of the context after the prompt. Raises PromptTooLongError when an answer finds none."""
     room = model.max_model_len - num_prompt_tokens
-    if room < 1:
-        raise PromptTooLongError(num_prompt_tokens, model.max_model_len, param=param)
+    if room < is_answered:
+        raise PromptTooLongError(num_prompt_tokens, model.max_model_len, param=param, is_answered=is_answered)
     return room
+
+
+def num_alternatives(asked: int | None, max_logprobs: int, model: ModelInfo, *, param: str) -> int | None:
+    """How many alternatives per token a request gets: -1 asks for the most allowed; None stays None.
+
+    `max_logprobs` is the server's limit, -1 for the whole vocabulary. Raises UnsupportedValue.
+    """
+    most = model.vocab_size if max_logprobs == -1 else min(max_logprobs, model.vocab_size)
+    if asked is None or asked == -1:
+        return None if asked is None else most
+    if asked > most and max_logprobs != -1 and asked > max_logprobs:
+        raise UnsupportedValue(
+            f"{param} is {asked}, which is greater than max allowed: {max_logprobs} (--max-logprobs); ask for fewer",
+            param=param,
+        )
+    return min(asked, most)
 
 
 def check_vocabulary(token_ids: Sequence[int], model: ModelInfo, *, param: str) -> None:
@@ -52,6 +70,61 @@ def check_vocabulary(token_ids: Sequence[int], model: ModelInfo, *, param: str) 
         )
 
 
+def prompt_alternatives(body: Request, max_logprobs: int, model: ModelInfo) -> int | None:
+    """`prompt_logprobs` as a number. Raises InvalidParameterCombination or UnsupportedValue."""
+    if body.prompt_logprobs and body.stream:
+        raise InvalidParameterCombination(
+            f"prompt_logprobs {body.prompt_logprobs} does not go with stream: true; ask for the whole answer",
+            param="prompt_logprobs",
+        )
+    return num_alternatives(body.prompt_logprobs, max_logprobs, model, param="prompt_logprobs")
+
+
+def logprob_token_ids(body: Request, logprobs: int | None, model: ModelInfo) -> tuple[int, ...]:
+    """Raises InvalidParameterCombination or TokenOutOfVocabularyError."""
+    token_ids = tuple(body.logprob_token_ids or ())
+    check_vocabulary(token_ids, model, param="logprob_token_ids")
+    if token_ids and logprobs is None:
+        raise InvalidParameterCombination(
+            "logprob_token_ids needs logprobs; turn them on or leave it out", param="logprob_token_ids"
+        )
+    if token_ids and logprobs and logprobs != len(token_ids):
+        raise InvalidParameterCombination(
+            f"logprob_token_ids names {len(token_ids)} tokens, but log probabilities of {logprobs} are asked for; "
+            "make the numbers equal or leave one out",
+            param="logprob_token_ids",
+        )
+    return token_ids
+
+
+def bad_words_token_ids(words: Sequence[str], tokenizer: Tokenizer) -> tuple[tuple[int, ...], ...]:
+    """Every word as it reads at the beginning of a text and, with a space before it, inside of one.
+
+    Raises UnsupportedValue when a word has no tokens or all together are too much.
+    """
+    num_chars = sum(map(len, words))
+    if num_chars > MAX_BAD_WORD_CHARS:
+        raise UnsupportedValue(
+            f"bad_words have {num_chars} characters, the limit is {MAX_BAD_WORD_CHARS}; send fewer or shorter ones",
+            param="bad_words",
+        )
+    found: dict[tuple[int, ...], None] = {}
+    for word in words:
+        bare = word.lstrip(" ")
+        forms = [tuple(tokenizer.encode(form, add_special_tokens=False)) for form in (bare, f" {bare}") if form]
+        if not any(forms):
+            raise UnsupportedValue(f"{word[:80]!r} in bad_words has no tokens; leave it out", param="bad_words")
+        found |= dict.fromkeys(form for form in forms if form)
+    num_tokens = sum(map(len, found))
+    if num_tokens > MAX_BAD_WORD_TOKENS:
+        raise UnsupportedValue(
+            f"bad_words have {num_tokens} tokens, the limit is {MAX_BAD_WORD_TOKENS}, counting each word with and "
+            "without a space before it; send fewer or shorter ones",
+            param="bad_words",
+        )
+    return tuple(found)
+
+
 def sampling_params(
     body: Request,
     defaults: GenerationDefaults,
@@ -60,11 +133,13 @@ def sampling_params(
     room: int,
     max_tokens: int | None,
     logprobs: int | None,
+    tokenizer: Tokenizer,
+    max_logprobs: int,
 ) -> SamplingParams:
     """`max_tokens` None asks for the server's default, and without one for all the `room` there is.
 
-    More than the room is clamped: clients send large numbers as a safety cap. Raises InvalidParameterCombination
-    or TokenOutOfVocabularyError.
+    More than the room is clamped: clients send large numbers as a safety cap. `max_logprobs` is the server's limit.
+    Raises InvalidParameterCombination, UnsupportedValue or TokenOutOfVocabularyError.
     """
     wanted = max_tokens if max_tokens is not None else defaults.max_new_tokens or room
     if body.min_tokens > wanted:
@@ -103,6 +178,9 @@ def sampling_params(
         ignore_eos=body.ignore_eos,
         min_tokens=min(body.min_tokens, effective),
         logprobs=logprobs,
+        logprob_token_ids=logprob_token_ids(body, logprobs, model),
+        prompt_logprobs=prompt_alternatives(body, max_logprobs, model),
+        bad_words_token_ids=bad_words_token_ids(body.bad_words, tokenizer),
         logit_bias=logit_bias,
         allowed_token_ids=allowed_token_ids,
         skip_special_tokens=body.skip_special_tokens,

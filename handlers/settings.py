@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from specserve import __version__
-from specserve.engine.config import CacheConfig, EngineConfig, ModelConfig, SchedulerConfig
+from specserve.engine.config import SCHEDULING_POLICIES, CacheConfig, EngineConfig, ModelConfig, SchedulerConfig
 from specserve.engine.errors import InvalidParameterError
 from specserve.handlers.demo import checkpoint_path
 from specserve.handlers.flags import (
@@ -61,6 +61,7 @@ class ServerSettings:
     generation_config: str = "auto"
     """auto, vllm (ignore the model's file) or a folder."""
     max_logprobs: int = 20
+    enable_prompt_embeds: bool = False
 
     host: str = "127.0.0.1"
     port: int = 8000
@@ -83,6 +84,7 @@ class ServerSettings:
     max_num_seqs: int = 64
     max_num_batched_tokens: int | None = None
     max_num_queued_reqs: int = 1024
+    scheduling_policy: str = "fcfs"
 
     @property
     def model_path(self) -> str:
@@ -129,9 +131,11 @@ class ServerSettings:
                     max_num_seqs=self.max_num_seqs,
                     max_num_batched_tokens=self.max_num_batched_tokens,
                     max_num_queued=self.max_num_queued_reqs,
+                    policy=self.scheduling_policy,
                 ),
                 watchdog_s=self.engine_watchdog,
                 num_threads=self.num_threads,
+                enable_prompt_embeds=self.enable_prompt_embeds,
                 log_level=self.log_level,
             )
         except InvalidParameterError as error:
@@ -234,7 +238,8 @@ FLAGS = (
         generation_source,
         "SOURCE",
     ),
-    flag("max_logprobs", MODEL, "most alternatives a request may ask for per token", integer(0), "N"),
+    flag("max_logprobs", MODEL, "most alternatives a request may ask for per token; -1: all tokens", integer(-1), "N"),
+    flag("enable_prompt_embeds", MODEL, "take prompts as embeddings (prompt_embeds in completions)", switch),
     flag("host", SERVER, "address to listen on; 0.0.0.0 lets other machines in", name, "ADDRESS"),
     flag("port", SERVER, "port to listen on; 0 takes a free one", integer(0, 65535), "PORT"),
     flag(
@@ -269,6 +274,14 @@ FLAGS = (
         "SIZE",
     ),
     flag("max_num_queued_reqs", SCHEDULER, "waiting requests; more are refused with 503", integer(1), "N"),
+    flag(
+        "scheduling_policy",
+        SCHEDULER,
+        "fcfs: first come, first served, and priority in requests has no effect; priority: lower values first, also "
+        "in the place of running ones",
+        one_of(*SCHEDULING_POLICIES),
+        "POLICY",
+    ),
 )
 
 

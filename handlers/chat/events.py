@@ -17,6 +17,8 @@ class ContentDelta:
     logprobs: tuple[TokenLogprobs, ...] | None = None
     num_prompt_tokens: int = 0
     num_cached_tokens: int = 0
+    prompt_logprobs: tuple[TokenLogprobs | None, ...] | None = None
+    """In the first piece, if they were asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,6 +22,7 @@ class ChoiceResult:
     stop_reason: str | int | None = None
     num_prompt_tokens: int = 0
     num_cached_tokens: int = 0
+    prompt_logprobs: tuple[TokenLogprobs | None, ...] | None = None
 
 
 async def fold(events: AsyncGenerator[ChatEvent, None], num_choices: int) -> list[ChoiceResult]:
@@ -38,6 +39,7 @@ async def fold(events: AsyncGenerator[ChatEvent, None], num_choices: int) -> lis
                     choice.logprobs += event.logprobs
                 choice.num_prompt_tokens = event.num_prompt_tokens
                 choice.num_cached_tokens = event.num_cached_tokens
+                choice.prompt_logprobs = choice.prompt_logprobs or event.prompt_logprobs
             else:
                 choice.reason, choice.stop_reason = event.reason, event.stop_reason
     return choices

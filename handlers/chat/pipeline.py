@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 
 from specserve.engine.api import Engine, FinishReason, GenerationOutput, GenerationRequest
 from specserve.engine.errors import EngineDeadError, EngineError
@@ -16,15 +17,7 @@ Stream = AsyncGenerator[GenerationOutput, None]
 def siblings(request: GenerationRequest, n: int) -> list[GenerationRequest]:
     """`n` requests for the same prompt; the engine computes it once and gives each index its own random numbers."""
     return [
-        GenerationRequest(
-            request_id=f"{request.request_id}-{index}",
-            prompt_token_ids=request.prompt_token_ids,
-            params=request.params,
-            parent_id=request.request_id,
-            index=index,
-            cache_salt=request.cache_salt,
-            priority=request.priority,
-        )
+        replace(request, request_id=f"{request.request_id}-{index}", parent_id=request.request_id, index=index)
         for index in range(n)
     ]
 
@@ -56,6 +49,7 @@ async def _events(streams: list[Stream]) -> AsyncGenerator[ChatEvent, None]:
                 logprobs=output.logprobs,
                 num_prompt_tokens=output.num_prompt_tokens,
                 num_cached_tokens=output.num_cached_tokens,
+                prompt_logprobs=output.prompt_logprobs,
             )
             if output.finish_reason is FinishReason.ABORT:
                 raise EngineDeadError("the engine gave up this request; the answer is incomplete")

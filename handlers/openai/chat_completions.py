@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from specserve.engine.api import GenerationRequest, Tokenizer, TokenLogprobs
+from specserve.engine.api import GenerationRequest, ModelInfo, Tokenizer, TokenLogprobs
 from specserve.generated import schemas
 from specserve.generated.errors import InvalidParameterCombination, InvalidPrompt
 from specserve.generated.operations import ChatApi
@@ -21,8 +21,16 @@ from specserve.handlers.context import RequestContext
 from specserve.handlers.limits import Limits
 from specserve.handlers.model_directory import ModelDirectory
 from specserve.handlers.openai.messages import to_conversation
-from specserve.handlers.openai.reply import WIRE_REASONS, Identity, TokenNames, UsageCount, check_common, include_usage
-from specserve.handlers.sampling import room_for_answer, sampling_params
+from specserve.handlers.openai.reply import (
+    WIRE_REASONS,
+    Identity,
+    TokenNames,
+    UsageCount,
+    check_common,
+    include_usage,
+    prompt_logprobs,
+)
+from specserve.handlers.sampling import num_alternatives, room_for_answer, sampling_params
 
 
 class ChatCompletions(ChatApi[RequestContext]):
@@ -49,7 +57,9 @@ class ChatCompletions(ChatApi[RequestContext]):
             served.engine.model,
             room=room_for_answer(len(prompt), served.engine.model, param="messages"),
             max_tokens=wanted,
-            logprobs=num_logprobs(body, self._limits),
+            logprobs=num_logprobs(body, self._limits, served.engine.model),
+            tokenizer=tokenizer,
+            max_logprobs=self._limits.max_logprobs,
         )
         identity = Identity.of("chatcmpl", body, context, served)
         request = GenerationRequest(
@@ -77,14 +87,13 @@ class ChatCompletions(ChatApi[RequestContext]):
         return token_ids
 
 
-def num_logprobs(body: schemas.ChatCompletionRequest, limits: Limits) -> int | None:
+def num_logprobs(body: schemas.ChatCompletionRequest, limits: Limits, model: ModelInfo) -> int | None:
     """Alternatives per token, None for no log probabilities at all."""
     if not body.logprobs:
         if body.top_logprobs:
             raise InvalidParameterCombination("top_logprobs needs logprobs: true", param="top_logprobs")
         return None
-    asked = body.top_logprobs or 0
-    return limits.max_logprobs if asked == -1 else asked
+    return num_alternatives(body.top_logprobs or 0, limits.max_logprobs, model, param="top_logprobs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +132,8 @@ class ChatReply:
         )
         if self.body.return_token_ids:
             reply.prompt_token_ids = self.prompt
+        if results[0].prompt_logprobs is not None:
+            reply.prompt_logprobs = prompt_logprobs(self.names, results[0].prompt_logprobs)
         return reply
 
     async def chunks(
@@ -148,6 +159,8 @@ class ChatReply:
                         first = chunk(schemas.ChunkChoice(index=event.index, delta=role, finish_reason=None))
                         if self.body.return_token_ids:
                             first.prompt_token_ids = self.prompt
+                        if event.prompt_logprobs is not None:
+                            first.prompt_logprobs = prompt_logprobs(self.names, event.prompt_logprobs)
                         yield first
                     count.add(event)
                     choice = self._piece(event)

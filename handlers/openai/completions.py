@@ -28,8 +28,9 @@ from specserve.handlers.openai.reply import (
     check_common,
     finite,
     include_usage,
+    prompt_logprobs,
 )
-from specserve.handlers.sampling import check_vocabulary, room_for_answer, sampling_params
+from specserve.handlers.sampling import check_vocabulary, num_alternatives, room_for_answer, sampling_params
 
 DEFAULT_MAX_TOKENS = 16
 
@@ -49,7 +50,7 @@ class Completions(CompletionsApi[RequestContext]):
         check_common(body, len(prompts) * n, self._limits.max_choices)
         identity = Identity.of("cmpl", body, context, served)
         requests: list[GenerationRequest] = []
-        logprobs = self._limits.max_logprobs if body.logprobs == -1 else body.logprobs
+        logprobs = num_alternatives(body.logprobs, self._limits.max_logprobs, engine.model, param="logprobs")
         for at, prompt in enumerate(prompts):
             check_vocabulary(prompt, engine.model, param="prompt")
             params = sampling_params(
@@ -59,6 +60,8 @@ class Completions(CompletionsApi[RequestContext]):
                 room=room_for_answer(len(prompt), engine.model, param="prompt"),
                 max_tokens=DEFAULT_MAX_TOKENS if body.max_tokens is None else max(body.max_tokens, 1),
                 logprobs=logprobs,
+                tokenizer=engine.tokenizer,
+                max_logprobs=self._limits.max_logprobs,
             )
             request = GenerationRequest(
                 request_id=f"{identity.engine_id}-{at}",
@@ -179,6 +182,8 @@ class CompletionReply:
             )
             if self.body.return_token_ids:
                 choice.prompt_token_ids, choice.token_ids = self.prompts[index // self.n], result.token_ids
+            if result.prompt_logprobs is not None:
+                choice.prompt_logprobs = prompt_logprobs(self.names, result.prompt_logprobs)
             choices.append(choice)
         reply = self._reply(choices)
         reply.usage = count.usage()
@@ -203,7 +208,8 @@ class CompletionReply:
                     is_first = event.index not in opened
                     opened.add(event.index)
                     text = (self._echo(event.index) if is_first else "") + event.text
-                    if not text and event.logprobs is None and not self.body.return_token_ids:
+                    says_more = self.body.return_token_ids or event.prompt_logprobs is not None
+                    if not text and event.logprobs is None and not says_more:
                         continue
                     tokens = None if event.logprobs is None else list(event.logprobs)
                     choice = schemas.CompletionChoice(
@@ -216,6 +222,8 @@ class CompletionReply:
                         choice.token_ids = list(event.token_ids)
                         if is_first:
                             choice.prompt_token_ids = self.prompts[event.index // self.n]
+                    if event.prompt_logprobs is not None:
+                        choice.prompt_logprobs = prompt_logprobs(self.names, event.prompt_logprobs)
                     yield piece(choice)
                 else:
                     yield piece(

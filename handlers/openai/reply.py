@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from uuid import uuid4
 
-from specserve.engine.api import FinishReason, Tokenizer, TokenLogprob
+from specserve.engine.api import FinishReason, Tokenizer, TokenLogprob, TokenLogprobs
 from specserve.generated import schemas
 from specserve.generated.errors import InvalidParameterCombination, UnsupportedParameter, UnsupportedValue
 from specserve.handlers.chat.events import ContentDelta
@@ -83,6 +84,22 @@ class TokenNames:
             logprob=finite(token.logprob),
             bytes=list(self.tokenizer.token_bytes(token.token_id)),
         )
+
+
+def prompt_logprobs(
+    names: TokenNames, tokens: Sequence[TokenLogprobs | None]
+) -> list[schemas.PromptLogprobCandidates | None]:
+    """One entry per token of the prompt, null where nothing precedes it: candidates by token id, its own first."""
+
+    def candidates(token: TokenLogprobs) -> schemas.PromptLogprobCandidates:
+        return {
+            str(one.token_id): schemas.PromptLogprob(
+                logprob=finite(one.logprob), rank=one.rank, decoded_token=names.tokenizer.token_text(one.token_id)
+            )
+            for one in (token.sampled, *token.top)
+        }
+
+    return [None if token is None else candidates(token) for token in tokens]
 
 
 def finite(logprob: float) -> float:

@@ -56,7 +56,7 @@ ACCEPTED = [
     ("ChatCompletionRequest", {"messages": [{"role": "assistant"}]}),
     ("CompletionRequest", {"prompt": None}),
     ("CompletionRequest", {"prompt": [0, 2**31 - 1], "logprobs": -1, "max_tokens": 0, "echo": True}),
-    ("CompletionRequest", {"prompt": [[1], [2, 3]], "logprobs": 20}),
+    ("CompletionRequest", {"prompt": [[1], [2, 3]], "logprobs": 2**31 - 1, "prompt_logprobs": 300}),
     ("CompletionRequest", {"prompt": ["a"] * 1024}),
 ]
 REFUSED = [
@@ -77,7 +77,12 @@ REFUSED = [
     ("ChatCompletionRequest", HELLO | {"stop": ["a"] * 5}, "stop"),
     ("ChatCompletionRequest", HELLO | {"stop": [""]}, "stop"),
     ("ChatCompletionRequest", HELLO | {"max_completion_tokens": 0}, "max_completion_tokens"),
-    ("ChatCompletionRequest", HELLO | {"top_logprobs": 21}, "top_logprobs"),
+    ("ChatCompletionRequest", HELLO | {"top_logprobs": -2}, "top_logprobs"),
+    ("ChatCompletionRequest", HELLO | {"prompt_logprobs": -2}, "prompt_logprobs"),
+    ("ChatCompletionRequest", HELLO | {"prompt_logprobs": True}, "prompt_logprobs"),
+    ("ChatCompletionRequest", HELLO | {"logprob_token_ids": [1] * 129}, "logprob_token_ids"),
+    ("ChatCompletionRequest", HELLO | {"bad_words": [""]}, "bad_words"),
+    ("ChatCompletionRequest", HELLO | {"bad_words": ["a"] * 129}, "bad_words"),
     ("ChatCompletionRequest", HELLO | {"logit_bias": {"seven": 1}}, "logit_bias"),
     ("ChatCompletionRequest", HELLO | {"logit_bias": {"7": 101}}, "logit_bias"),
     ("ChatCompletionRequest", HELLO | {"tools": []}, "tools"),
@@ -98,7 +103,7 @@ REFUSED = [
     ("CompletionRequest", {"prompt": [-1]}, "prompt"),
     ("CompletionRequest", {"prompt": [1, "a"]}, "prompt"),
     ("CompletionRequest", {"prompt": ["a"] * 1025}, "prompt"),
-    ("CompletionRequest", {"prompt": "a", "logprobs": 21}, "logprobs"),
+    ("CompletionRequest", {"prompt": "a", "logprobs": -2}, "logprobs"),
     ("CompletionRequest", {"prompt": "a", "max_tokens": -1}, "max_tokens"),
 ]
 

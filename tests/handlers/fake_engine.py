@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx2
+import numpy as np
 from fastapi import FastAPI
 
 from specserve.engine.api import (
@@ -19,7 +20,7 @@ from specserve.engine.api import (
     TokenLogprob,
     TokenLogprobs,
 )
-from specserve.engine.batch import RequestProgress
+from specserve.engine.batch import PackedLogprobs, RequestProgress
 from specserve.engine.errors import EngineDeadError, EngineError
 from specserve.engine.output_processor import OutputProcessor
 from specserve.engine.stats import EngineStats
@@ -80,6 +81,8 @@ class FakeEngine:
         token_ids = [*TOKENIZER.encode(self.answer(request), add_special_tokens=False), TOKENIZER.eos_token_ids[0]]
         processor = OutputProcessor(TOKENIZER)
         processor.add(request)
+        for progress in prompt_progress(request):
+            assert processor.process(progress) is None
         for number, token_id in enumerate(token_ids, start=1):
             await asyncio.sleep(self.pause_s)
             if number - 1 == self.dies_after:
@@ -108,6 +111,21 @@ class FakeEngine:
     def check_health(self) -> None:
         if self.refusal is not None:
             raise self.refusal
+
+
+def prompt_progress(request: GenerationRequest) -> list[RequestProgress]:
+    """The prompt in two chunks; a token's rank is its place, and its alternatives are the ids after it, less likely."""
+    num_top, prompt = request.params.prompt_logprobs, list(request.prompt_token_ids)
+    if num_top is None:
+        return []
+    found = []
+    for places in (range(1, 3), range(3, len(prompt))):
+        ids = np.array([[prompt[at] + step for step in range(num_top + 1)] for at in places], dtype=np.int32)
+        logprobs = np.array([[-0.5 - step for step in range(num_top + 1)] for _ in places], dtype=np.float32)
+        ranks = np.array(places, dtype=np.int32)
+        packed = PackedLogprobs(num_top, ids.tobytes(), logprobs.tobytes(), ranks.tobytes())
+        found.append(RequestProgress(request.request_id, [], None, None, None, 0, prompt_logprobs=packed))
+    return found
 
 
 def logprobs_of(token_id: int, num_top: int | None) -> list[TokenLogprobs] | None:

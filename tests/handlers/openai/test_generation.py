@@ -311,7 +311,6 @@ async def test_a_request_comes_before_the_servers_defaults_and_those_before_neut
         (CHAT, {"guided_choice": ["a"]}, "unsupported_parameter", "guided_choice"),
         (CHAT, {"structured_outputs": {"regex": "a"}}, "unsupported_parameter", "structured_outputs"),
         (CHAT, {"response_format": {"type": "json_object"}}, "unsupported_parameter", "response_format"),
-        (CHAT, {"prompt_logprobs": 1}, "unsupported_parameter", "prompt_logprobs"),
         (CHAT, {"chat_template": "{{ 1 }}"}, "unsupported_parameter", "chat_template"),
         (CHAT, {"functions": [{"name": "f"}]}, "unsupported_parameter", "functions"),
         (CHAT, {"modalities": ["text", "audio"]}, "unsupported_value", "modalities"),
