@@ -135,6 +135,7 @@ def bundle(entry: Path, *, standard_only: bool = False) -> dict[str, Json]:
         add(doc, load(entry.parent / name), name)
     for name in [] if standard_only else sources["overlays"]:
         overlay(doc, load(entry.parent / name), name)
+    add_common_answers(doc)
     for node in walk(doc):
         if isinstance(ref := node.get("$ref"), str) and ref.startswith("#/components/"):
             _, _, kind, name = ref.split("/")
@@ -143,9 +144,32 @@ def bundle(entry: Path, *, standard_only: bool = False) -> dict[str, Json]:
     return doc
 
 
+def common_answers(doc: Json, operation: Json) -> set[str]:
+    """The responses of codes that no operation lists, because all of its kind can answer with them."""
+    kinds = {"any"} | ({"body"} if "requestBody" in operation else set())
+    kinds |= {"key"} if operation.get("security", doc.get("security")) else set()
+    return {entry["response"] for entry in doc.get("x-error-codes", {}).values() if entry.get("where") in kinds}
+
+
+def add_common_answers(doc: dict[str, Json]) -> None:
+    for _, _, operation in operations_of(doc):
+        for name in common_answers(doc, operation):
+            status = str(doc["components"]["responses"][name]["x-error"]["status"])
+            operation["responses"].setdefault(status, {"$ref": f"#/components/responses/{name}"})
+        operation["responses"] = dict(sorted(operation["responses"].items()))
+
+
 def flatten(doc: dict[str, Json]) -> dict[str, Json]:
-    """For readers and fuzzers: an object that mixes in others lists their properties itself."""
+    """For readers and fuzzers: an object that mixes in others lists their properties itself, an error code says its
+    status and type, and the envelope says which codes there are."""
     doc = copy.deepcopy(doc)
+    catalogue = doc.get("x-error-codes", {})
+    for entry in catalogue.values():
+        entry.update(doc["components"]["responses"][entry["response"]]["x-error"])
+        del entry["class"]
+    if body := doc["components"]["schemas"].get("ErrorBody"):
+        body["properties"]["code"].update(type="string", enum=list(catalogue))
+        body["properties"]["type"].update(enum=sorted({entry["type"] for entry in catalogue.values()}))
     schemas = doc["components"]["schemas"]
 
     def flat(schema: Json) -> None:
@@ -332,34 +356,62 @@ def rule_examples(doc: Json) -> Iterator[str]:
                     yield f"{here}: example {name}: {error.json_path}: {error.message[:200]}"
 
 
+WHERE = ("any", "body", "key", "route", None)
+PARAM_RULES = ("always", "never", "sometimes")
+
+
 def rule_errors(doc: Json) -> Iterator[str]:
     """An operation refuses with catalogued codes whose answers it documents; the catalogue has no others."""
     catalogue, responses = doc.get("x-error-codes", {}), doc["components"].get("responses", {})
-    used, classes = set[str](), set(responses)
-    for code, entry in catalogue.items():
-        if entry["response"] not in responses:
-            yield f"x-error-codes.{code}: there is no response {entry['response']}"
-        if entry["class"] in classes:
-            yield f"x-error-codes.{code}: the class name {entry['class']} is taken"
-        classes.add(entry["class"])
+    used = {code for _, _, operation in operations_of(doc) for code in operation.get("x-refusals", [])}
+    yield from catalogue_gaps(catalogue, responses)
     for name, response in responses.items():
         if {"status", "type"} - response.get("x-error", {}).keys():
             yield f"components.responses.{name}: x-error needs status and type"
+        elif name not in {entry["response"] for entry in catalogue.values()}:
+            yield f"components.responses.{name}: no code of x-error-codes is answered with it"
     for _, _, operation in operations_of(doc):
         here, documented = operation["operationId"], operation["responses"]
+        names = {name_of(node) for node in documented.values()}
         for status, node in documented.items():
             named = response_of(doc, node).get("x-error", {}).get("status")
             if named and str(named) != status:
                 yield f"{here}: {name_of(node)} is the answer for {named}, not {status}"
+        wanted = common_answers(doc, operation)
         for code in operation.get("x-refusals", []):
-            used.add(code)
             if code not in catalogue:
                 yield f"{here}: refusal {code} is not in x-error-codes"
-            elif catalogue[code]["response"] not in {name_of(node) for node in documented.values()}:
+                continue
+            wanted.add(catalogue[code]["response"])
+            if catalogue[code]["response"] not in names:
                 yield f"{here}: refusal {code} needs the response {catalogue[code]['response']}"
+            if where := catalogue[code].get("where"):
+                yield f"{here}: refusal {code} is for {where}; it is not listed by operations"
+        for name in sorted((names & responses.keys()) - wanted):
+            yield f"{here}: nothing is answered with {name}; list the refusal or remove the response"
     for code, entry in catalogue.items():
-        if code not in used and not entry.get("everywhere"):
-            yield f"x-error-codes.{code}: no operation refuses with it; remove it or mark it everywhere"
+        if code not in used and "where" not in entry:
+            yield f"x-error-codes.{code}: no operation refuses with it; remove it or say where it comes from"
+
+
+def catalogue_gaps(catalogue: Json, responses: Json) -> Iterator[str]:
+    """What an entry of the catalogue lacks or says wrongly."""
+    classes = set(responses)
+    for code, entry in catalogue.items():
+        here = f"x-error-codes.{code}"
+        if entry["response"] not in responses:
+            yield f"{here}: there is no response {entry['response']}"
+        if entry["class"] in classes:
+            yield f"{here}: the class name {entry['class']} is taken"
+        classes.add(entry["class"])
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", code):
+            yield f"{here}: a code is written in lower case with underscores"
+        if entry.get("param") not in PARAM_RULES:
+            yield f"{here}: param has to be {', '.join(PARAM_RULES[:-1])} or {PARAM_RULES[-1]}"
+        if entry.get("where") not in WHERE:
+            yield f"{here}: where has to be left out or one of {', '.join(str(place) for place in WHERE[:-1])}"
+        if not isinstance(entry.get("retryable"), bool) or not entry.get("summary"):
+            yield f"{here}: retryable (true or false) and summary (one sentence) are needed"
 
 
 RULES: tuple[Callable[[Json], Iterator[str]], ...] = (

@@ -2,15 +2,21 @@
 """One exception class per documented error code; a code that is not documented has no class to raise."""
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 
 class ApiError(Exception):
-    """An answer that is an error. Only the classes in ERRORS can be raised: they have a code."""
+    """An answer that is an error. Only the classes in ERRORS can be raised: they have a code.
+
+    names_field    whether `param` is given
+    retryable      whether the same request can succeed later
+    """
 
     status: ClassVar[int]
     type: ClassVar[str]
     code: ClassVar[str]
+    summary: ClassVar[str]
+    names_field: ClassVar[Literal["always", "sometimes", "never"]]
     retryable: ClassVar[bool]
 
     def __init__(
@@ -34,9 +40,119 @@ class BadRequest(ApiError):
 
 
 class InvalidRequest(BadRequest):
-    """The body or a parameter does not have the documented shape, type or range."""
+    """The body is empty, is no JSON, or is no JSON object."""
 
     code = "invalid_request"
+    summary = "The body is empty, is no JSON, or is no JSON object."
+    names_field = "never"
+    retryable = False
+
+
+class MissingRequiredParameter(BadRequest):
+    """A field that has to be there is not."""
+
+    code = "missing_required_parameter"
+    summary = "A field that has to be there is not."
+    names_field = "always"
+    retryable = False
+
+
+class InvalidType(BadRequest):
+    """A value has another JSON type than its field."""
+
+    code = "invalid_type"
+    summary = "A value has another JSON type than its field."
+    names_field = "always"
+    retryable = False
+
+
+class InvalidValue(BadRequest):
+    """A value of the right type is not one of those the field takes."""
+
+    code = "invalid_value"
+    summary = "A value of the right type is not one of those the field takes."
+    names_field = "always"
+    retryable = False
+
+
+class IntegerBelowMinValue(BadRequest):
+    """An integer is lower than its field allows."""
+
+    code = "integer_below_min_value"
+    summary = "An integer is lower than its field allows."
+    names_field = "always"
+    retryable = False
+
+
+class IntegerAboveMaxValue(BadRequest):
+    """An integer is higher than its field allows."""
+
+    code = "integer_above_max_value"
+    summary = "An integer is higher than its field allows."
+    names_field = "always"
+    retryable = False
+
+
+class DecimalBelowMinValue(BadRequest):
+    """A number is lower than its field allows."""
+
+    code = "decimal_below_min_value"
+    summary = "A number is lower than its field allows."
+    names_field = "always"
+    retryable = False
+
+
+class DecimalAboveMaxValue(BadRequest):
+    """A number is higher than its field allows."""
+
+    code = "decimal_above_max_value"
+    summary = "A number is higher than its field allows."
+    names_field = "always"
+    retryable = False
+
+
+class StringBelowMinLength(BadRequest):
+    """A text is shorter than its field allows."""
+
+    code = "string_below_min_length"
+    summary = "A text is shorter than its field allows."
+    names_field = "always"
+    retryable = False
+
+
+class StringAboveMaxLength(BadRequest):
+    """A text is longer than its field allows."""
+
+    code = "string_above_max_length"
+    summary = "A text is longer than its field allows."
+    names_field = "always"
+    retryable = False
+
+
+class ArrayBelowMinLength(BadRequest):
+    """An array or object has fewer entries than its field needs, but some."""
+
+    code = "array_below_min_length"
+    summary = "An array or object has fewer entries than its field needs, but some."
+    names_field = "always"
+    retryable = False
+
+
+class ArrayAboveMaxLength(BadRequest):
+    """An array or object has more entries than its field allows."""
+
+    code = "array_above_max_length"
+    summary = "An array or object has more entries than its field allows."
+    names_field = "always"
+    retryable = False
+
+
+class EmptyArray(BadRequest):
+    """An array that needs entries has none."""
+
+    code = "empty_array"
+    summary = "An array that needs entries has none."
+    names_field = "always"
     retryable = False
 
 
@@ -44,6 +160,8 @@ class ContextLengthExceeded(BadRequest):
     """Prompt and requested output do not fit the model's context."""
 
     code = "context_length_exceeded"
+    summary = "Prompt and requested output do not fit the model's context."
+    names_field = "sometimes"
     retryable = False
 
 
@@ -51,6 +169,8 @@ class UnsupportedParameter(BadRequest):
     """The field is known, but this server or model does not offer it."""
 
     code = "unsupported_parameter"
+    summary = "The field is known, but this server or model does not offer it."
+    names_field = "always"
     retryable = False
 
 
@@ -58,6 +178,8 @@ class UnsupportedValue(BadRequest):
     """The field is offered, this value of it is not."""
 
     code = "unsupported_value"
+    summary = "The field is offered, this value of it is not."
+    names_field = "always"
     retryable = False
 
 
@@ -65,6 +187,8 @@ class InvalidParameterCombination(BadRequest):
     """Each field is fine, together they contradict each other."""
 
     code = "invalid_parameter_combination"
+    summary = "Each field is fine, together they contradict each other."
+    names_field = "always"
     retryable = False
 
 
@@ -72,6 +196,8 @@ class TokenOutOfVocabulary(BadRequest):
     """A token id is not in the model's vocabulary."""
 
     code = "token_out_of_vocabulary"
+    summary = "A token id is not in the model's vocabulary."
+    names_field = "always"
     retryable = False
 
 
@@ -79,6 +205,8 @@ class InvalidPrompt(BadRequest):
     """The chat template refuses the messages, or the prompt has no tokens."""
 
     code = "invalid_prompt"
+    summary = "The chat template refuses the messages, or the prompt has no tokens."
+    names_field = "always"
     retryable = False
 
 
@@ -93,6 +221,8 @@ class InvalidApiKey(Unauthorized):
     """The server needs an API key and none, or another one, was sent."""
 
     code = "invalid_api_key"
+    summary = "The server needs an API key and none, or another one, was sent."
+    names_field = "never"
     retryable = False
 
 
@@ -106,7 +236,9 @@ class NotFound(ApiError):
 class RouteNotFound(NotFound):
     """There is no such path."""
 
-    code = "not_found"
+    code = "unknown_url"
+    summary = "There is no such path."
+    names_field = "never"
     retryable = False
 
 
@@ -114,6 +246,8 @@ class ModelNotFound(NotFound):
     """No model or adapter is served under this name."""
 
     code = "model_not_found"
+    summary = "No model or adapter is served under this name."
+    names_field = "always"
     retryable = False
 
 
@@ -121,6 +255,8 @@ class EndpointDisabled(NotFound):
     """The path is known, but this server was started without it."""
 
     code = "endpoint_disabled"
+    summary = "The path is known, but this server was started without it."
+    names_field = "never"
     retryable = False
 
 
@@ -135,7 +271,25 @@ class WrongMethod(MethodNotAllowed):
     """The path exists, but not with this method."""
 
     code = "method_not_allowed"
+    summary = "The path exists, but not with this method."
+    names_field = "never"
     retryable = False
+
+
+class RequestTimeout(ApiError):
+    """The request did not arrive in time."""
+
+    status = 408
+    type = "invalid_request_error"
+
+
+class BodyTimeout(RequestTimeout):
+    """The body did not arrive in time."""
+
+    code = "request_timeout"
+    summary = "The body did not arrive in time."
+    names_field = "never"
+    retryable = True
 
 
 class PayloadTooLarge(ApiError):
@@ -149,6 +303,24 @@ class RequestTooLarge(PayloadTooLarge):
     """The body has more bytes, or is nested deeper, than the server accepts."""
 
     code = "request_too_large"
+    summary = "The body has more bytes, or is nested deeper, than the server accepts."
+    names_field = "never"
+    retryable = False
+
+
+class UnsupportedMediaType(ApiError):
+    """The body is not of the type the operation takes."""
+
+    status = 415
+    type = "invalid_request_error"
+
+
+class WrongMediaType(UnsupportedMediaType):
+    """The body was not sent as JSON."""
+
+    code = "unsupported_media_type"
+    summary = "The body was not sent as JSON."
+    names_field = "never"
     retryable = False
 
 
@@ -163,6 +335,8 @@ class RateLimitExceeded(TooManyRequests):
     """This client sends more than it may."""
 
     code = "rate_limit_exceeded"
+    summary = "This client sends more than it may."
+    names_field = "never"
     retryable = True
 
 
@@ -177,6 +351,8 @@ class InternalError(ServerError):
     """Something failed inside the server."""
 
     code = "internal_error"
+    summary = "Something failed inside the server."
+    names_field = "never"
     retryable = True
 
 
@@ -191,6 +367,8 @@ class ServerOverloaded(ServiceUnavailable):
     """The queue is full, or the request waited too long in it."""
 
     code = "server_overloaded"
+    summary = "The queue is full, or the request waited too long in it."
+    names_field = "never"
     retryable = True
 
 
@@ -198,6 +376,8 @@ class ServerLoading(ServiceUnavailable):
     """The model is still being loaded."""
 
     code = "server_loading"
+    summary = "The model is still being loaded."
+    names_field = "never"
     retryable = True
 
 
@@ -205,6 +385,8 @@ class ServerDraining(ServiceUnavailable):
     """The server finishes what it has and takes nothing new."""
 
     code = "server_draining"
+    summary = "The server finishes what it has and takes nothing new."
+    names_field = "never"
     retryable = True
 
 
@@ -212,11 +394,25 @@ class EngineDead(ServiceUnavailable):
     """The engine stopped or no longer answers."""
 
     code = "engine_dead"
+    summary = "The engine stopped or no longer answers."
+    names_field = "never"
     retryable = True
 
 
 ERRORS: dict[str, type[ApiError]] = {
     "invalid_request": InvalidRequest,
+    "missing_required_parameter": MissingRequiredParameter,
+    "invalid_type": InvalidType,
+    "invalid_value": InvalidValue,
+    "integer_below_min_value": IntegerBelowMinValue,
+    "integer_above_max_value": IntegerAboveMaxValue,
+    "decimal_below_min_value": DecimalBelowMinValue,
+    "decimal_above_max_value": DecimalAboveMaxValue,
+    "string_below_min_length": StringBelowMinLength,
+    "string_above_max_length": StringAboveMaxLength,
+    "array_below_min_length": ArrayBelowMinLength,
+    "array_above_max_length": ArrayAboveMaxLength,
+    "empty_array": EmptyArray,
     "context_length_exceeded": ContextLengthExceeded,
     "unsupported_parameter": UnsupportedParameter,
     "unsupported_value": UnsupportedValue,
@@ -224,11 +420,13 @@ ERRORS: dict[str, type[ApiError]] = {
     "token_out_of_vocabulary": TokenOutOfVocabulary,
     "invalid_prompt": InvalidPrompt,
     "invalid_api_key": InvalidApiKey,
-    "not_found": RouteNotFound,
+    "unknown_url": RouteNotFound,
     "model_not_found": ModelNotFound,
     "endpoint_disabled": EndpointDisabled,
     "method_not_allowed": WrongMethod,
+    "request_timeout": BodyTimeout,
     "request_too_large": RequestTooLarge,
+    "unsupported_media_type": WrongMediaType,
     "rate_limit_exceeded": RateLimitExceeded,
     "internal_error": InternalError,
     "server_overloaded": ServerOverloaded,

@@ -120,7 +120,7 @@ OPERATIONS: dict[str, Operation] = {
         path="/v1/chat/completions",
         body=schemas.ChatCompletionRequest,
         path_params=(),
-        statuses=frozenset([200, 400, 401, 404, 413, 429, 500, 503]),
+        statuses=frozenset([200, 400, 401, 404, 408, 413, 415, 429, 500, 503]),
         refusals=frozenset(
             [
                 "context_length_exceeded",
@@ -149,7 +149,7 @@ OPERATIONS: dict[str, Operation] = {
         path="/v1/completions",
         body=schemas.CompletionRequest,
         path_params=(),
-        statuses=frozenset([200, 400, 401, 404, 413, 429, 500, 503]),
+        statuses=frozenset([200, 400, 401, 404, 408, 413, 415, 429, 500, 503]),
         refusals=frozenset(
             [
                 "context_length_exceeded",
@@ -220,7 +220,7 @@ OPERATIONS: dict[str, Operation] = {
         path="/detokenize",
         body=schemas.DetokenizeRequest,
         path_params=(),
-        statuses=frozenset([200, 400, 404, 413, 500, 503]),
+        statuses=frozenset([200, 400, 404, 408, 413, 415, 500, 503]),
         refusals=frozenset(
             ["engine_dead", "model_not_found", "server_draining", "server_loading", "token_out_of_vocabulary"]
         ),
@@ -236,7 +236,7 @@ OPERATIONS: dict[str, Operation] = {
         path="/v1/detokenize",
         body=schemas.DetokenizeRequest,
         path_params=(),
-        statuses=frozenset([200, 400, 401, 404, 413, 500, 503]),
+        statuses=frozenset([200, 400, 401, 404, 408, 413, 415, 500, 503]),
         refusals=frozenset(
             ["engine_dead", "model_not_found", "server_draining", "server_loading", "token_out_of_vocabulary"]
         ),
@@ -280,7 +280,7 @@ OPERATIONS: dict[str, Operation] = {
         path="/tokenize",
         body=schemas.TokenizeRequest,
         path_params=(),
-        statuses=frozenset([200, 400, 404, 413, 500, 503]),
+        statuses=frozenset([200, 400, 404, 408, 413, 415, 500, 503]),
         refusals=frozenset(
             [
                 "engine_dead",
@@ -305,7 +305,7 @@ OPERATIONS: dict[str, Operation] = {
         path="/v1/tokenize",
         body=schemas.TokenizeRequest,
         path_params=(),
-        statuses=frozenset([200, 400, 401, 404, 413, 500, 503]),
+        statuses=frozenset([200, 400, 401, 404, 408, 413, 415, 500, 503]),
         refusals=frozenset(
             [
                 "engine_dead",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -25,6 +26,9 @@ class Readiness(Protocol):
 
     @property
     def progress(self) -> float | None: ...
+
+    def when_draining(self, call: Callable[[], None]) -> None:
+        """`call` is called once the server takes nothing new any more."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import logging
+import re
 from collections.abc import Iterable, Mapping
 from math import ceil
 
@@ -18,6 +19,7 @@ from specserve.generated.errors import (
     EngineDead,
     InternalError,
     InvalidRequest,
+    InvalidValue,
     ModelNotFound,
     RouteNotFound,
     ServerOverloaded,
@@ -29,15 +31,18 @@ from specserve.generated.errors import (
 logger = logging.getLogger(__name__)
 
 MAX_MESSAGE_CHARS = 2000
-"""An envelope stays far below 8 kB, whatever a client makes us quote."""
+MAX_ERROR_BYTES = 8000
+"""An envelope stays below 8 kB, whatever a client makes us quote."""
+INSIDES = re.compile(r"(?<![\w/.:])(?:~|\.{1,2})?/(?:[\w.@+\-]+/)+[\w.@+\-]*|\b0x[0-9a-fA-F]{4,}\b|<class '[^']*'>")
+"""Paths of this machine, addresses and types of objects: of no use to a client."""
 
 ENGINE_ERRORS: Mapping[type[engine_errors.EngineError], type[ApiError]] = {
     engine_errors.TokenOutOfVocabularyError: TokenOutOfVocabulary,
-    engine_errors.InvalidParameterError: InvalidRequest,
+    engine_errors.InvalidParameterError: InvalidValue,
     engine_errors.PromptTooLongError: ContextLengthExceeded,
     engine_errors.UnsupportedFeatureError: UnsupportedValue,
     engine_errors.UnknownModelError: ModelNotFound,
-    engine_errors.RequestError: InvalidRequest,
+    engine_errors.RequestError: InvalidValue,
     engine_errors.OverloadedError: ServerOverloaded,
     engine_errors.EngineDeadError: EngineDead,
 }
@@ -51,9 +56,14 @@ def to_api_error(error: Exception, *, request_id: str) -> ApiError:
         known = ENGINE_ERRORS.get(kind)
         if known is not None:
             headers = {"Retry-After": str(ceil(getattr(error, "retry_after_s", 1)))} if known.retryable else {}
-            return known(bounded(str(error)), param=getattr(error, "param", None), headers=headers)
+            return known(bounded(cleaned(str(error))), param=getattr(error, "param", None), headers=headers)
     logger.error("request_id=%s failed", request_id, exc_info=error)
     return InternalError(f"something failed inside the server; its log has the details under request id {request_id}")
+
+
+def cleaned(message: str) -> str:
+    """A message that was written for the operator, fit for a client."""
+    return INSIDES.sub("…", message)
 
 
 def bounded(message: str) -> str:
@@ -84,7 +94,14 @@ def near_path(path: str, known_paths: tuple[str, ...]) -> str | None:
 
 
 def error_bytes(error: ApiError) -> bytes:
-    return to_json(error.body())
+    """The envelope, cut to MAX_ERROR_BYTES: a character may take six bytes in JSON."""
+    body = error.body()
+    raw = to_json(body)
+    if len(raw) > MAX_ERROR_BYTES:
+        body["error"]["message"] = f"{error.message[:800]}…"
+        body["error"]["param"] = error.param and error.param[:200]
+        raw = to_json(body)
+    return raw
 
 
 async def send_error(send: Send, error: ApiError, headers: Mapping[str, str] | None = None) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from specserve.engine.api import Engine
 from specserve.handlers.context import State
 
@@ -24,6 +26,7 @@ class Lifecycle:
         self._phase = "starting the engine"
         self._progress: float | None = None
         self._engine: Engine | None = None
+        self._on_drain: list[Callable[[], None]] = []
 
     @property
     def state(self) -> State:
@@ -55,7 +58,13 @@ class Lifecycle:
 
     def drain(self) -> None:
         """Nothing new from now on; what runs may finish."""
-        self._enter("draining", "shutting down")
+        if self._enter("draining", "shutting down"):
+            for call in self._on_drain:
+                call()
+
+    def when_draining(self, call: Callable[[], None]) -> None:
+        """`call` is called once, when the drain begins."""
+        self._on_drain.append(call)
 
     def fail(self, reason: str) -> None:
         self._enter("failed", reason)

@@ -11,6 +11,8 @@ class Limits:
 
     max_body_bytes: int = 32 * 1024 * 1024
     """A larger body is refused before it is parsed, and before it is read when its length is announced."""
+    body_timeout_s: float = 120.0
+    """A body that is not complete by then is refused, so that slow senders cannot hold connections for ever."""
     max_choices: int = 1024
     """Prompts times n: each becomes a sequence in the engine."""
     max_logprobs: int = 20

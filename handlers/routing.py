@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 from specserve.generated.errors import (
     ERRORS,
     ApiError,
+    BodyTimeout,
     EngineDead,
     RouteNotFound,
     ServerDraining,
@@ -23,10 +24,10 @@ from specserve.generated.errors import (
 )
 from specserve.generated.operations import Operation
 from specserve.handlers.context import Readiness, RequestContext, request_identity
-from specserve.handlers.errors import send_error, to_api_error
+from specserve.handlers.errors import bounded, cleaned, send_error, to_api_error
 from specserve.handlers.limits import Limits
 from specserve.handlers.sse import EventStream
-from specserve.handlers.wire import ClientGone, header_of_names, parse_body, read_body
+from specserve.handlers.wire import ClientGone, OpenBodies, header_of_names, parse_body
 
 Method = Callable[..., Coroutine[Any, Any, object]]
 
@@ -45,9 +46,13 @@ def mount(
 ) -> None:
     """Add a route for every operation. `handlers` has one object per tag. Raises ContractError."""
     by_path: dict[str, dict[str, Endpoint]] = {}
+    bodies = OpenBodies(max_bytes=limits.max_body_bytes, timeout_s=limits.body_timeout_s)
+    readiness.when_draining(bodies.give_up)
     for operation in operations.values():
         method = checked_method(operation, handlers)
-        by_path.setdefault(operation.path, {})[operation.method] = Endpoint(operation, method, readiness, limits)
+        by_path.setdefault(operation.path, {})[operation.method] = Endpoint(
+            operation, method, readiness, limits, bodies
+        )
     for path, endpoints in by_path.items():
         route = Route(routable(path), ByMethod(endpoints), methods=list(endpoints))
         app.router.routes.append(route)
@@ -110,6 +115,7 @@ class Endpoint:
     method: Method
     readiness: Readiness
     limits: Limits
+    bodies: OpenBodies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         context = RequestContext(request_identity(scope))
@@ -152,12 +158,20 @@ class Endpoint:
                 headers={"Retry-After": "10", "Connection": "close"},
             )
         if state == "failed" and EngineDead.code in refusals:
-            raise EngineDead(f"the engine has stopped ({self.readiness.phase}); the server has to be restarted")
+            reason = cleaned(self.readiness.phase)
+            raise EngineDead(bounded(f"the engine has stopped ({reason}); the server has to be restarted"))
 
     async def read_arguments(self, scope: Scope, receive: Receive, context: RequestContext) -> list[object]:
         arguments: list[object] = []
         if self.operation.body is not None:
-            raw = await read_body(scope, receive, max_bytes=self.limits.max_body_bytes)
+            try:
+                raw = await self.bodies.read(scope, receive)
+            except TimeoutError:
+                self.check_state()  # a drain waits for answers, not for questions
+                raise BodyTimeout(
+                    f"the body was not complete within {self.limits.body_timeout_s:g} s; send it faster, or less",
+                    headers={"Connection": "close"},
+                ) from None
             body, ignored = parse_body(raw, self.operation.body)
             if ignored:
                 context.response_headers["x-ignored-params"] = header_of_names(ignored)

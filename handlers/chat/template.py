@@ -6,6 +6,7 @@ Rendered by Jinja in a sandbox, with the names that templates on the Hugging Fac
 from __future__ import annotations
 
 import json
+import re
 from datetime import datetime
 from typing import Any
 
@@ -16,11 +17,13 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from specserve.generated.errors import InvalidPrompt
 from specserve.handlers.chat.conversation import Conversation, Message
+from specserve.handlers.errors import bounded
 
 RESERVED = frozenset(["messages", "tools", "documents", "add_generation_prompt", "chat_template", "tokenize"])
 """Variables a request's chat_template_kwargs may not replace."""
 PROBE = "specserve-probe"
 """Content that no template has in it, to see whether and where it is written."""
+MISSING = re.compile(r"no (?:attribute|element) '?([\w.\-]{1,64})'?|'([\w.\-]{1,64})' is undefined")
 TEMPLATE_FAILURES = (
     TemplateError,
     TypeError,
@@ -103,7 +106,9 @@ class ChatTemplate:
                 add_generation_prompt=add_generation_prompt,
             )
         except TEMPLATE_FAILURES as error:
-            raise InvalidPrompt(f"the chat template refuses these messages: {error}", param="messages") from error
+            raise InvalidPrompt(
+                bounded(f"the chat template refuses these messages: {reason(error)}"), param="messages"
+            ) from error
 
     def _render_open(self, conversation: Conversation, messages: list[Message]) -> str:
         """Up to the end of the last message's content, whatever the template writes after it.
@@ -134,6 +139,16 @@ class ChatTemplate:
         if isinstance(content, str) and not self._reads_text:
             return message | {"content": [{"type": "text", "text": content}]}
         return message
+
+
+def reason(error: Exception) -> str:
+    """The template's own words; what Jinja or Python says instead is about objects no client knows."""
+    if type(error) is TemplateError:  # what `raise_exception` raises, and nothing else
+        return str(error)
+    missing = MISSING.search(str(error))
+    if missing is None:
+        return "it cannot be rendered with them"
+    return f"it reads {missing[1] or missing[2]}, which is not there"
 
 
 def with_ending(message: Message, ending: str) -> Message:

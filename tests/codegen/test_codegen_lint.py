@@ -39,8 +39,9 @@ def sound() -> dict:
             "no_such_owner": {
                 "response": "NotFound",
                 "class": "NoSuchOwner",
+                "param": "never",
                 "retryable": False,
-                "description": ".",
+                "summary": "Nobody of that name has pets.",
             }
         },
         "components": {
@@ -193,6 +194,35 @@ CASES: dict[str, tuple[Callable[[dict], object], str]] = {
         lambda doc: doc["x-error-codes"]["no_such_owner"].update({"class": "NotFound"}),
         "x-error-codes.no_such_owner: the class name NotFound is taken",
     ),
+    "errors: answer without a code": (
+        lambda doc: (
+            doc["components"]["responses"].update(Gone=doc["components"]["responses"]["NotFound"]),
+            operation(doc)["responses"].update({"410": {"$ref": "#/components/responses/Gone"}}),
+        ),
+        "components.responses.Gone: no code of x-error-codes is answered with it",
+    ),
+    "errors: answer that no refusal needs": (
+        lambda doc: doc["paths"].update(
+            {"/toys": {"get": {**operation(doc), "operationId": "list_toys", "requestBody": {}, "x-refusals": []}}}
+        ),
+        "list_toys: nothing is answered with NotFound; list the refusal or remove the response",
+    ),
+    "errors: unknown param rule": (
+        lambda doc: doc["x-error-codes"]["no_such_owner"].update(param="now and then"),
+        "x-error-codes.no_such_owner: param has to be always, never or sometimes",
+    ),
+    "errors: unknown place": (
+        lambda doc: doc["x-error-codes"]["no_such_owner"].update(where="everywhere"),
+        "x-error-codes.no_such_owner: where has to be left out or one of any, body, key, route",
+    ),
+    "errors: no summary": (
+        lambda doc: doc["x-error-codes"]["no_such_owner"].pop("summary"),
+        "x-error-codes.no_such_owner: retryable (true or false) and summary (one sentence) are needed",
+    ),
+    "errors: code in capitals": (
+        lambda doc: doc["x-error-codes"].update(NoOwner=doc["x-error-codes"]["no_such_owner"] | {"class": "NoOwner"}),
+        "x-error-codes.NoOwner: a code is written in lower case with underscores",
+    ),
     "errors: response without status": (
         lambda doc: doc["components"]["responses"]["NotFound"].pop("x-error"),
         "components.responses.NotFound: x-error needs status and type",
@@ -211,7 +241,24 @@ def test_a_rule_finds_what_it_is_for(case):
 def test_codes_for_every_path_need_no_operation():
     doc = sound()
     operation(doc).pop("x-refusals")
-    doc["x-error-codes"]["no_such_owner"]["everywhere"] = True
+    doc["x-error-codes"]["no_such_owner"]["where"] = "any"
+    assert findings(doc) == ""
+    operation(doc)["x-refusals"] = ["no_such_owner"]
+    assert "refusal no_such_owner is for any; it is not listed by operations" in findings(doc)
+
+
+def test_answers_of_all_operations_of_a_kind_are_added_to_them():
+    doc = sound()
+    for name, status, where in (("Broken", 500, "any"), ("Slow", 408, "body"), ("Locked", 401, "key")):
+        answer = {"x-error": {"status": status, "type": "error"}}
+        doc["components"]["responses"][name] = doc["components"]["responses"]["NotFound"] | answer
+        entry = {"response": name, "class": f"Is{name}", "where": where}
+        doc["x-error-codes"][name.lower()] = doc["x-error-codes"]["no_such_owner"] | entry
+    doc["paths"]["/pets"]["get"] = {"operationId": "list", "security": [], "responses": {"200": {}}}
+    doc["security"] = [{"bearer": []}]
+    codegen.add_common_answers(doc)
+    assert list(operation(doc)["responses"]) == ["200", "401", "404", "408", "500"]
+    assert list(doc["paths"]["/pets"]["get"]["responses"]) == ["200", "500"]
     assert findings(doc) == ""
 
 

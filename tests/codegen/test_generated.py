@@ -296,7 +296,10 @@ def test_an_error_is_sent_in_the_documented_envelope(code):
     entry = DOCUMENT["x-error-codes"][code]
     documented = DOCUMENT["components"]["responses"][entry["response"]]["x-error"]
     assert (error.status, error.type) == (documented["status"], documented["type"])
+    assert (entry["status"], entry["type"]) == (error.status, error.type)
     assert error.retryable is entry["retryable"]
+    assert (error.names_field, error.summary) == (entry["param"], entry["summary"])
+    assert code in DOCUMENT["components"]["schemas"]["ErrorBody"]["properties"]["code"]["enum"]
 
 
 def test_an_error_without_a_code_cannot_be_raised():

@@ -145,6 +145,9 @@ class Condition:
     phase: str = "ready"
     progress: float | None = None
 
+    def when_draining(self, call: Callable[[], None]) -> None:
+        """Never: a condition does not change."""
+
 
 def app_over(
     engine: FakeEngine,

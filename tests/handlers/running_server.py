@@ -68,6 +68,17 @@ class RunningServer:
         connection.request(method, path, json.dumps(body) if body else None, {"Content-Type": "application/json"})
         return connection.getresponse()
 
+    def begin_body(self, path: str, piece: bytes) -> http.client.HTTPConnection:
+        """A request whose body begins and does not go on."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
+        self._open.append(connection)
+        connection.putrequest("POST", path)
+        connection.putheader("Content-Type", "application/json")
+        connection.putheader("Content-Length", "1000")
+        connection.endheaders(piece)
+        self.answer("GET", "/version")  # answered after the piece was read
+        return connection
+
     def answer(self, method: str, path: str, body: dict[str, Any] | None = None) -> tuple[int, Any]:
         response = self.request(method, path, body)
         content = response.read()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
+from collections.abc import AsyncIterator
 
 import pytest
 from fake_engine import Condition, FakeEngine, app_over, client_of
@@ -12,6 +14,7 @@ from specserve.engine.errors import EngineDeadError, OverloadedError, PromptTooL
 from specserve.generated import document
 from specserve.generated.operations import OPERATIONS
 from specserve.handlers.auth import GUARDED_PREFIXES
+from specserve.handlers.lifecycle import Lifecycle
 from specserve.handlers.limits import Limits
 
 HELLO = {"messages": [{"role": "user", "content": "hello"}]}
@@ -79,7 +82,7 @@ async def test_an_unknown_path_leads_to_the_one_that_was_meant(path: str, meant:
         reply = await client.post(path, json=HELLO)
     assert reply.status_code == 404
     error = reply.json()["error"]
-    assert error["code"] == "not_found"
+    assert error["code"] == "unknown_url"
     assert f"did you mean {meant}?" in error["message"]
 
 
@@ -181,7 +184,7 @@ async def test_another_content_type_is_refused(kind: str | None) -> None:
         reply = await client.post(
             CHAT, content=json.dumps(HELLO), headers={"Content-Type": kind} if kind is not None else {}
         )
-    assert reply.status_code == 400
+    assert (reply.status_code, reply.json()["error"]["code"]) == (415, "unsupported_media_type")
     assert "application/json" in reply.json()["error"]["message"]
 
 
@@ -206,6 +209,35 @@ async def test_a_large_body_is_refused_with_the_limit(announced: bool) -> None:
         )
     assert (reply.status_code, reply.json()["error"]["code"]) == (413, "request_too_large")
     assert "1000 bytes" in reply.json()["error"]["message"]
+
+
+async def endless() -> AsyncIterator[bytes]:
+    yield b'{"messages": '
+    await asyncio.Event().wait()
+
+
+async def test_a_body_that_never_ends_is_given_up() -> None:
+    limits = Limits(body_timeout_s=0.05)
+    async with client_of(app_over(FakeEngine(), limits=limits)) as client:
+        reply = await client.post(CHAT, content=endless(), headers={"Content-Type": "application/json"})
+    assert (reply.status_code, reply.json()["error"]["code"]) == (408, "request_timeout")
+    assert reply.headers["connection"] == "close"
+
+
+async def test_a_drain_does_not_wait_for_a_body() -> None:
+    lifecycle, engine = Lifecycle(), FakeEngine()
+    lifecycle.become_ready(engine)
+    async with client_of(app_over(engine, readiness=lifecycle)) as client:
+        slow = asyncio.create_task(
+            client.post(CHAT, content=endless(), headers={"Content-Type": "application/json"}),
+        )
+        while not (await client.get("/health")).is_success or slow.done():
+            pass
+        lifecycle.drain()
+        reply = await slow
+    assert (reply.status_code, reply.json()["error"]["code"]) == (503, "server_draining")
+    assert reply.headers["connection"] == "close"
+    assert engine.requests == []
 
 
 async def test_fields_nobody_knows_are_told_in_a_header() -> None:

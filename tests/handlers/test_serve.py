@@ -67,6 +67,18 @@ def test_an_answer_that_outlasts_the_drain_is_cut_with_an_error() -> None:
         assert "--shutdown-timeout" in output
 
 
+def test_a_body_that_is_still_on_its_way_is_refused_and_no_answer_that_a_drain_waits_for() -> None:
+    with serving(*SMALL) as server:
+        server.wait_ready()
+        connection = server.begin_body("/v1/completions", b'{"prompt": "one ')
+        server.process.send_signal(signal.SIGTERM)
+        response = connection.getresponse()
+        assert response.status == 503
+        assert refusal_code(json.loads(response.read())) == "server_draining"
+        code, output, _ = server.wait_end()
+        assert (code, "were cut" in output) == (0, False)
+
+
 def test_a_second_signal_ends_the_server_at_once() -> None:
     with serving(*SMALL) as server:
         server.wait_ready()
