@@ -9,8 +9,10 @@ from typing import Any
 import schemathesis
 from schemathesis import Case, CheckContext, Response
 
+from contract_tests.stream_linter import KINDS, lint
+from specserve.generated.errors import ERRORS
+
 SERVED_MODEL = os.environ.get("CONTRACT_MODEL", "specserve-demo")
-END_MARK = "[DONE]"
 
 
 def error_code(response: Response) -> str | None:
@@ -41,53 +43,44 @@ def refusal_is_documented(ctx: CheckContext, response: Response, case: Case) -> 
 
 
 @schemathesis.check
-def error_names_a_catalogued_code(ctx: CheckContext, response: Response, case: Case) -> None:
-    """Every error of whatever status carries the envelope, with a message and a string code."""
-    if response.status_code < 400:
-        return
-    if case.method.upper() == "HEAD":
+def error_is_in_the_catalogue(ctx: CheckContext, response: Response, case: Case) -> None:
+    """Every error of whatever status carries the envelope, and is what the catalogue says about its code."""
+    if response.status_code < 400 or case.method.upper() == "HEAD":
         return
     try:
         error = response.json()["error"]
+        known = ERRORS[error["code"]]
     except (ValueError, KeyError, TypeError):
-        raise AssertionError(f"{response.status_code} without the error envelope: {response.text[:200]!r}") from None
-    if not error.get("message") or not isinstance(error.get("code"), str):
-        raise AssertionError(f"{response.status_code} with an incomplete envelope: {error}")
+        raise AssertionError(
+            f"{response.status_code} without the error envelope or a code of the catalogue: {response.text[:200]!r}"
+        ) from None
+    if not error.get("message") or (response.status_code, error["type"]) != (known.status, known.type):
+        raise AssertionError(f"{response.status_code}: not what the catalogue says about {known.code}: {error}")
+    if known.names_field != "sometimes" and (error["param"] is None) != (known.names_field == "never"):
+        raise AssertionError(f"{known.code} {known.names_field} names the field at fault: {error}")
     if len(response.content) > 8192:
         raise AssertionError(f"the error body has {len(response.content)} bytes, the limit is 8192")
 
 
 @schemathesis.check
-def stream_is_complete(ctx: CheckContext, response: Response, case: Case) -> None:
-    """A stream whose events may be an end mark ends with it, once, and every choice finishes exactly once."""
-    kind = response.headers.get("content-type", [""])[0]
-    if not kind.startswith("text/event-stream"):
+def stream_keeps_the_rules(ctx: CheckContext, response: Response, case: Case) -> None:
+    """Every rule of `stream_linter`, and no error: nothing breaks while a contract test runs."""
+    if not response.headers.get("content-type", [""])[0].startswith("text/event-stream"):
         return
-    if END_MARK not in json.dumps(case.operation.definition.raw["responses"]["200"]) and not documented_end(case):
-        return
-    frames = [line.removeprefix("data: ") for line in response.text.split("\n") if line.startswith("data: ")]
-    if not frames or frames[-1] != END_MARK or frames.count(END_MARK) != 1:
-        raise AssertionError("the stream does not end with exactly one end mark")
-    finished: dict[int, int] = {}
-    identities = set()
-    for frame in frames[:-1]:
-        event = json.loads(frame)
-        if "error" in event:
-            raise AssertionError(f"the stream broke: {event['error']}")
-        identities.add((event["id"], event["created"], event["model"]))
-        for choice in event["choices"]:
-            finished.setdefault(choice["index"], 0)
-            finished[choice["index"]] += choice["finish_reason"] is not None
-    if len(identities) != 1:
-        raise AssertionError(f"id, created and model change within one stream: {sorted(identities)}")
-    if any(count != 1 for count in finished.values()):
-        raise AssertionError(f"finishing chunks per choice: {finished}; each choice has to have exactly one")
+    if case.operation.path not in KINDS:
+        raise AssertionError(f"{case.operation.path} streams, and the stream linter does not know it")
+    text = response.content.decode()
+    if '"error":' in text:
+        raise AssertionError(f"the stream broke: {text[-400:]}")
+    if findings := lint(text, case.operation.path, sent_body(case, response)):
+        raise AssertionError("the stream breaks the rules: " + "; ".join(findings[:5]))
 
 
-def documented_end(case: Case) -> bool:
-    content = case.operation.definition.raw["responses"]["200"].get("content", {})
-    schema = content.get("text/event-stream", {}).get("itemSchema", {})
-    return "Event" in schema.get("$ref", "")
+def sent_body(case: Case, response: Response) -> dict[str, Any]:
+    """What went over the wire, and not what was generated."""
+    body = getattr(response.request, "body", None)
+    found: dict[str, Any] = json.loads(body) if body else case.body
+    return found
 
 
 @schemathesis.hook

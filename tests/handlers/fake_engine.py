@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import httpx2
 import numpy as np
 from fastapi import FastAPI
+from stream_linter import lint
 
 from specserve.engine.api import (
     FinishReason,
@@ -171,4 +173,14 @@ def app_over(
 
 
 def client_of(app: FastAPI) -> httpx2.AsyncClient:
-    return httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://server")
+    """A client that holds every stream it gets against the rules of streams."""
+    return httpx2.AsyncClient(
+        transport=httpx2.ASGITransport(app=app), base_url="http://server", event_hooks={"response": [lint_stream]}
+    )
+
+
+async def lint_stream(response: httpx2.Response) -> None:
+    if response.headers.get("content-type", "").startswith("text/event-stream"):
+        await response.aread()
+        findings = lint(response.text, response.request.url.path, json.loads(response.request.content))
+        assert findings == []

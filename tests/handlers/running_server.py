@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from stream_linter import lint
+
 PATIENCE_S = 60.0
 """Nothing here is a measurement: a busy machine may be slow, a broken server never arrives."""
 
@@ -28,21 +30,25 @@ def free_port() -> int:
 class Stream:
     """An answer under way."""
 
-    def __init__(self, response: http.client.HTTPResponse) -> None:
+    def __init__(self, response: http.client.HTTPResponse, path: str, body: dict[str, Any]) -> None:
         self.response = response
+        self._path, self._body = path, body
+        self._text = b""
         self.first = self._next_event()
 
     def _next_event(self) -> str | None:
         while line := self.response.readline():
+            self._text += line
             if line.startswith(b"data: "):
                 return line[6:].decode().strip()
         return None
 
     def rest(self) -> list[str]:
-        """The other events, up to the end of the stream."""
+        """The other events, up to the end of the stream, which has to keep the rules."""
         events = []
         while (event := self._next_event()) is not None:
             events.append(event)
+        assert lint(self._text.decode(), self._path, self._body) == []
         return events
 
     def leave(self) -> None:
@@ -104,7 +110,7 @@ class RunningServer:
     def begin_stream(self, max_tokens: int = 300) -> Stream:
         """A completion that has begun and goes on for `max_tokens`."""
         body = {"prompt": "one two", "max_tokens": max_tokens, "ignore_eos": True, "stream": True}
-        return Stream(self.request("POST", "/v1/completions", body))
+        return Stream(self.request("POST", "/v1/completions", body), "/v1/completions", body)
 
     @property
     def engine_id(self) -> int:
