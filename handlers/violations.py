@@ -146,9 +146,9 @@ def readings_of(steps: tuple[str | int, ...], value: Any) -> Iterator[tuple[tupl
         yield (), value
         return
     step, rest = steps[0], steps[1:]
-    if (isinstance(value, dict) and step in value) or (
-        isinstance(value, list) and isinstance(step, int) and step < len(value)
-    ):
+    is_entry = isinstance(value, dict) and step in value
+    is_item = isinstance(value, list) and isinstance(step, int) and step < len(value)
+    if is_entry or is_item:
         for reading, end in readings_of(rest, value[step]):
             yield (True, *reading), end
     for reading, end in readings_of(rest, value):
