@@ -268,7 +268,7 @@ class FunctionDefinition(ApiModel):
     A function the model may call.
     """
 
-    name: Annotated[str, Field(min_length=1)]
+    name: Annotated[str, Field(max_length=128, min_length=1, pattern="^[a-zA-Z0-9_.-]+$")]
     description: str | None = None
     parameters: dict[str, Any] | None = None
     strict: bool | None = False
@@ -400,7 +400,7 @@ class LegacyFunction(ApiModel):
     A function, in the form before tools.
     """
 
-    name: Annotated[str, Field(min_length=1)]
+    name: Annotated[str, Field(max_length=128, min_length=1, pattern="^[a-zA-Z0-9_.-]+$")]
     description: str | None = None
     parameters: dict[str, Any] | None = None
 
@@ -897,6 +897,30 @@ class ThinkingPart(ApiModel):
     closed: bool | None = None
 
 
+class EarlierFunctionCall(ApiModel):
+    """
+    A function the model called before, and its arguments.
+    """
+
+    name: str
+    arguments: str | dict[str, Any] | None = None
+
+
+class EarlierFunctionToolCall(ApiModel):
+    """
+    A call of a function, earlier in the conversation.
+    """
+
+    id: str
+    type: Literal["function"]
+    function: EarlierFunctionCall
+
+
+EarlierToolCall = TypeAliasType(
+    "EarlierToolCall", Annotated[EarlierFunctionToolCall | CustomToolCall, Field(discriminator="type")]
+)
+
+
 ExtraInteger = TypeAliasType(
     "ExtraInteger", Annotated[int, Field(ge=-9223372036854775808, le=18446744073709551615)]
 )
@@ -1343,7 +1367,7 @@ class AssistantMessage(ReasoningExtras):
     content: AssistantContent | None = None
     refusal: str | None = None
     audio: EarlierAudio | None = None
-    tool_calls: list[ToolCall] | None = None
+    tool_calls: list[EarlierToolCall] | None = None
     function_call: FunctionCall | None = None
 
 
@@ -1417,7 +1441,7 @@ class ResponseMessage(ReasoningExtras):
     The answer.
     """
 
-    role: Literal["assistant"]
+    role: str
     content: str | None
     refusal: str | None
     annotations: list[Annotation] | None = None
@@ -1459,7 +1483,7 @@ class ChoiceDelta(ReasoningExtras):
     What is new in an answer.
     """
 
-    role: Literal["developer", "system", "user", "assistant", "tool"] | None = None
+    role: str | None = None
     content: str | None = None
     refusal: str | None = None
     audio: AudioDelta | None = None

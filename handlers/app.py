@@ -11,12 +11,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from specserve.engine.api import Engine, ModelInfo, Tokenizer
+from specserve.engine.api import Engine, ModelInfo
 from specserve.engine.generation_config import read_generation_defaults
 from specserve.generated import document
 from specserve.generated.operations import OPERATIONS
 from specserve.handlers.auth import ApiKeyGuard
-from specserve.handlers.chat.template import ChatTemplate
+from specserve.handlers.chat.prompts import Prompts, TemplateOptions
 from specserve.handlers.context import Readiness
 from specserve.handlers.errors import error_bytes, route_error
 from specserve.handlers.extras.tokenization import Tokenization
@@ -27,6 +27,7 @@ from specserve.handlers.model_directory import ModelDirectory
 from specserve.handlers.openai.chat_completions import ChatCompletions
 from specserve.handlers.openai.completions import Completions
 from specserve.handlers.openai.models import Models
+from specserve.handlers.openai.prepare_chat import ChatOptions, ChatPreparation
 from specserve.handlers.ops.server import Server
 from specserve.handlers.routing import mount
 from specserve.handlers.sampling import GenerationDefaults
@@ -44,8 +45,11 @@ def create_app(lifecycle: Lifecycle, settings: ServerSettings) -> FastAPI:
         readiness=lifecycle,
         api_keys=settings.api_key,
         limits=Limits(max_logprobs=settings.max_logprobs),
-        chat_template=settings.chat_template,
         shows_tokenizer_info=settings.enable_tokenizer_info_endpoint,
+        prompts=Prompts(TemplateOptions.of(settings)),
+        chat_options=ChatOptions(
+            response_role=settings.response_role, hides_unused_tools=settings.exclude_tools_when_tool_choice_none
+        ),
     )
 
 
@@ -56,19 +60,21 @@ def assemble(
     readiness: Readiness,
     api_keys: Sequence[str] = (),
     limits: Limits | None = None,
-    chat_template: str | None = None,
     shows_tokenizer_info: bool = False,
+    prompts: Prompts | None = None,
+    chat_options: ChatOptions | None = None,
 ) -> FastAPI:
-    """`chat_template` replaces the tokenizer's. Raises ContractError when a handler does not fit the contract."""
+    """Raises ContractError when a handler does not fit the contract."""
     limits = limits or Limits()
-    template = TemplateOf(chat_template)
+    prompts = prompts or Prompts()
+    chat = ChatPreparation(directory, prompts, limits, chat_options)
     app = FastAPI(title="specserve", redirect_slashes=False)
     handlers = {
-        "chat": ChatCompletions(directory, template, limits),
+        "chat": ChatCompletions(chat),
         "completions": Completions(directory, limits),
         "models": Models(directory),
         "server": Server(engine),
-        "tokenization": Tokenization(directory, template, chat_template=chat_template, shows_info=shows_tokenizer_info),
+        "tokenization": Tokenization(directory, prompts, shows_info=shows_tokenizer_info),
     }
     mount(app, OPERATIONS, handlers, readiness=readiness, limits=limits)
     published = published_document(has_keys=bool(api_keys))
@@ -103,20 +109,6 @@ class DefaultsOf:
             values = {} if self._source == "vllm" else read_generation_defaults(folder)
             self._read = GenerationDefaults.of(values)
         return self._read
-
-
-class TemplateOf:
-    """The chat template, compiled at the first request that needs it."""
-
-    def __init__(self, source: str | None) -> None:
-        self._source = source
-        self._compiled: ChatTemplate | None = None
-
-    def __call__(self, tokenizer: Tokenizer) -> ChatTemplate | None:
-        source = self._source or tokenizer.chat_template
-        if self._compiled is None and source is not None:
-            self._compiled = ChatTemplate(source, tokenizer.special_tokens)
-        return self._compiled
 
 
 def published_document(*, has_keys: bool) -> dict[str, Any]:

@@ -64,9 +64,22 @@ class Console:
             self._bar.start()
         self._bar.update(self._bar.task_ids[0], description=phase, completed=progress)
 
-    def ready(self, model: ModelInfo, *, name: str, url: str, needs_key: bool, is_public: bool, took_s: float) -> None:
+    def ready(
+        self,
+        model: ModelInfo,
+        *,
+        name: str,
+        url: str,
+        needs_key: bool,
+        is_public: bool,
+        took_s: float,
+        template: str | None = None,
+    ) -> None:
+        """`template` is what there is to say about the chat template."""
         self.end_bar()
         notes = [("note", "yellow", note) for note in model.notes]
+        if template is not None:
+            notes.append(("template", "yellow", template))
         if is_public and not needs_key:
             notes.append(("warning", "bold red", "other machines can reach this server and no --api-key is set"))
         rows = banner_rows(model, name=name, url=url, took_s=took_s)

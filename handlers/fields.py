@@ -59,7 +59,8 @@ CHAT = FieldPolicy(
     used=SAMPLING
     | frozenset(
         """messages max_completion_tokens top_logprobs tools tool_choice documents chat_template_kwargs
-        add_generation_prompt continue_final_message reasoning_effort modalities""".split()
+        add_generation_prompt continue_final_message reasoning_effort modalities echo chat_template return_prompt_text
+        parallel_tool_calls functions function_call""".split()
     ),
     without_effect=WITHOUT_EFFECT
     | {
@@ -71,14 +72,10 @@ CHAT = FieldPolicy(
         "prompt_cache_options": "cached prefixes stay until their memory is needed",
         "prompt_cache_retention": "cached prefixes stay until their memory is needed",
         "verbosity": "models served here know no such setting; the prompt can ask for it",
-        "parallel_tool_calls": "the model writes as many calls as it likes",
         "include_reasoning": "reasoning is not told apart from the answer",
     },
     refused=REFUSED
-    | frozenset(
-        """audio function_call functions moderation prediction web_search_options echo chat_template
-        mm_processor_kwargs media_io_kwargs return_prompt_text""".split()
-    ),
+    | frozenset("""audio moderation prediction web_search_options mm_processor_kwargs media_io_kwargs""".split()),
 )
 COMPLETION = FieldPolicy(
     used=SAMPLING | frozenset("prompt echo best_of".split()),
@@ -88,10 +85,10 @@ COMPLETION = FieldPolicy(
 TOKENIZE = FieldPolicy(
     used=frozenset(
         """model prompt messages add_special_tokens return_token_strs add_generation_prompt continue_final_message
-        tools chat_template_kwargs""".split()
+        tools chat_template chat_template_kwargs""".split()
     ),
     without_effect={},
-    refused=frozenset("chat_template media_io_kwargs mm_processor_kwargs".split()),
+    refused=frozenset("media_io_kwargs mm_processor_kwargs".split()),
 )
 DETOKENIZE = FieldPolicy(used=frozenset("model tokens".split()), without_effect={}, refused=frozenset())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import json
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -73,6 +74,8 @@ class Flag:
         if isinstance(given, bool) and self.is_switch:
             return given
         shown = "not shown here" if self.is_secret else repr(given)
+        if isinstance(given, dict) and self.metavar == "JSON":
+            given = json.dumps(given, default=str)
         if isinstance(given, bool) or given is None or isinstance(given, (list, dict)):
             raise UsageError(
                 f"{where} is {shown}, which is no {'switch' if self.is_switch else 'single value'}",
@@ -127,6 +130,23 @@ def seconds(text: str) -> float:
 
 def positive_seconds(text: str) -> float:
     return _checked(seconds(text), lambda value: value > 0, "must be a number of seconds above 0")
+
+
+def json_object(*, without: frozenset[str] = frozenset()) -> Callable[[str], dict[str, Any]]:
+    """A JSON object that has none of the keys `without`. In a YAML file it may be written as a mapping."""
+
+    def parse(text: str) -> dict[str, Any]:
+        try:
+            found = json.loads(text)
+        except (ValueError, RecursionError):
+            raise ValueError("must be a JSON object in one line, quoted for the shell") from None
+        if not isinstance(found, dict):
+            raise ValueError("must be a JSON object")
+        if taken := sorted(without & found.keys()):
+            raise ValueError(f"must not set {', '.join(taken)}, which the server does itself")
+        return found
+
+    return parse
 
 
 def one_of(*choices: str) -> Callable[[str], str]:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from specserve import __version__
 from specserve.engine.config import SCHEDULING_POLICIES, CacheConfig, EngineConfig, ModelConfig, SchedulerConfig
@@ -19,6 +19,7 @@ from specserve.handlers.flags import (
     Parser,
     UsageError,
     integer,
+    json_object,
     one_of,
     positive_seconds,
     positive_size,
@@ -30,6 +31,11 @@ from specserve.handlers.flags import (
 
 ENVIRONMENT_PREFIX = "SPECSERVE"
 DEMO_MODEL_NAME = "specserve-demo"
+RESERVED_TEMPLATE_VARIABLES = frozenset(
+    """messages tools documents add_generation_prompt continue_final_message chat_template tokenize conversation
+    return_dict return_tensors tokenizer_kwargs truncation padding max_length""".split()
+)
+"""What the server hands to chat templates itself, or what steers other servers' renderers."""
 EXIT_CODES = {
     0: "clean stop, all open streams finished",
     2: "unknown flag or bad value, on the command line, in the environment or in the file",
@@ -58,6 +64,11 @@ class ServerSettings:
     trust_remote_code: bool = False
     chat_template: str | None = None
     """The template's text: a file given by the flag has been read."""
+    chat_template_content_format: Literal["auto", "string", "openai"] = "auto"
+    default_chat_template_kwargs: Mapping[str, Any] | None = None
+    trust_request_chat_template: bool = False
+    response_role: str = "assistant"
+    exclude_tools_when_tool_choice_none: bool = False
     generation_config: str = "auto"
     """auto, vllm (ignore the model's file) or a folder."""
     max_logprobs: int = 20
@@ -230,6 +241,33 @@ FLAGS = (
     flag("trust_remote_code", MODEL, "run Python code that comes with the model", switch),
     flag(
         "chat_template", MODEL, "a Jinja file or a template in one line, instead of the model's own", template, "FILE"
+    ),
+    flag(
+        "chat_template_content_format",
+        MODEL,
+        "how templates get message content: string, openai (a list of parts) or auto, as the template reads it",
+        one_of("auto", "string", "openai"),
+        "FORM",
+    ),
+    flag(
+        "default_chat_template_kwargs",
+        MODEL,
+        "JSON object of variables for the chat template; those of a request win",
+        json_object(without=RESERVED_TEMPLATE_VARIABLES),
+        "JSON",
+    ),
+    flag(
+        "trust_request_chat_template",
+        MODEL,
+        "render templates that requests bring in chat_template, in a limited process",
+        switch,
+    ),
+    flag("response_role", MODEL, "the role of chat answers", name, "ROLE"),
+    flag(
+        "exclude_tools_when_tool_choice_none",
+        MODEL,
+        "leave tools out of the prompt when tool_choice is none",
+        switch,
     ),
     flag(
         "generation_config",

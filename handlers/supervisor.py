@@ -18,6 +18,7 @@ from starlette.types import ASGIApp
 
 from specserve.engine.client import EngineClient
 from specserve.engine.errors import EngineDeadError, StartupError
+from specserve.handlers.chat.prompts import Prompts, TemplateOptions
 from specserve.handlers.console import Console
 from specserve.handlers.lifecycle import Lifecycle
 from specserve.handlers.settings import ServerSettings
@@ -151,6 +152,7 @@ class Supervisor:
             needs_key=bool(settings.api_key),
             is_public=settings.is_public,
             took_s=time.monotonic() - self._began,
+            template=Prompts(TemplateOptions.of(settings)).remark(self._client.tokenizer),
         )
 
     def _fail(self, cause: str, remedy: str, exit_code: int) -> None:

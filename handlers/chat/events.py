@@ -23,11 +23,31 @@ class ContentDelta:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatFinished:
-    """One choice is complete: the last event with its index."""
+    """One choice is complete: the last event with its index. `calls_complete`: it was to call tools, and did."""
 
     index: int
     reason: FinishReason
     stop_reason: str | int | None = None
+    calls_complete: bool = False
 
 
-ChatEvent = ContentDelta | ChatFinished
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCallStart:
+    """A choice begins to call a tool. `call_index` counts the calls of one choice from 0."""
+
+    index: int
+    call_index: int
+    call_id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCallArguments:
+    """More of the JSON text that is the arguments of a call."""
+
+    index: int
+    call_index: int
+    text: str
+
+
+ChatEvent = ContentDelta | ToolCallStart | ToolCallArguments | ChatFinished

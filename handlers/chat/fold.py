@@ -7,7 +7,16 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from specserve.engine.api import FinishReason, TokenLogprobs
-from specserve.handlers.chat.events import ChatEvent, ContentDelta
+from specserve.handlers.chat.events import ChatEvent, ContentDelta, ToolCallArguments, ToolCallStart
+
+
+@dataclass(slots=True)
+class CallResult:
+    """One tool call, folded. `arguments` is JSON text, cut short when the choice ended by length."""
+
+    call_id: str
+    name: str
+    arguments: str = ""
 
 
 @dataclass(slots=True)
@@ -18,8 +27,10 @@ class ChoiceResult:
     text: str = ""
     token_ids: list[int] = field(default_factory=list)
     logprobs: list[TokenLogprobs] | None = None
+    calls: list[CallResult] = field(default_factory=list)
     reason: FinishReason | None = None
     stop_reason: str | int | None = None
+    calls_complete: bool = False
     num_prompt_tokens: int = 0
     num_cached_tokens: int = 0
     prompt_logprobs: tuple[TokenLogprobs | None, ...] | None = None
@@ -40,6 +51,11 @@ async def fold(events: AsyncGenerator[ChatEvent, None], num_choices: int) -> lis
                 choice.num_prompt_tokens = event.num_prompt_tokens
                 choice.num_cached_tokens = event.num_cached_tokens
                 choice.prompt_logprobs = choice.prompt_logprobs or event.prompt_logprobs
+            elif isinstance(event, ToolCallStart):
+                choice.calls.append(CallResult(event.call_id, event.name))
+            elif isinstance(event, ToolCallArguments):
+                choice.calls[event.call_index].arguments += event.text
             else:
                 choice.reason, choice.stop_reason = event.reason, event.stop_reason
+                choice.calls_complete = event.calls_complete
     return choices

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from datetime import datetime
-from typing import Any
+from functools import cached_property
+from typing import Any, Literal
 
 from jinja2 import TemplateError, nodes
 from jinja2.ext import Extension, loopcontrols
@@ -17,10 +19,12 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from specserve.generated.errors import InvalidPrompt
 from specserve.handlers.chat.conversation import Conversation, Message
+from specserve.handlers.chat.tool_ids import SHORT_ID, short_id
 from specserve.handlers.errors import bounded
 
-RESERVED = frozenset(["messages", "tools", "documents", "add_generation_prompt", "chat_template", "tokenize"])
-"""Variables a request's chat_template_kwargs may not replace."""
+ContentFormat = Literal["auto", "string", "openai"]
+MAX_PROMPT_CHARS = 2**25
+"""More text than this is no prompt: the largest contexts hold a tenth of it."""
 PROBE = "specserve-probe"
 """Content that no template has in it, to see whether and where it is written."""
 MISSING = re.compile(r"no (?:attribute|element) '?([\w.\-]{1,64})'?|'([\w.\-]{1,64})' is undefined")
@@ -62,11 +66,12 @@ def strftime_now(form: str) -> str:
 class ChatTemplate:
     """A compiled template. `render` blocks for as long as the template runs: call it in a worker thread.
 
-    Content comes as text or as a list of text parts. What the template was written for is found out by rendering a
-    probe in both forms; the other form is turned into it. Parts joined to one text have a line break between them.
+    Content comes as text or as a list of text parts. With the content format `auto`, what the template was written
+    for is found out by rendering a probe in both forms; `string` and `openai` (parts) say it. The other form is turned
+    into it. Parts joined to one text have a line break between them.
     """
 
-    def __init__(self, source: str, special_tokens: dict[str, str]) -> None:
+    def __init__(self, source: str, special_tokens: dict[str, str], content_format: ContentFormat = "auto") -> None:
         """Raises jinja2.TemplateError when the source is not a template."""
         environment = ImmutableSandboxedEnvironment(
             trim_blocks=True, lstrip_blocks=True, extensions=[GenerationTag, loopcontrols]
@@ -74,10 +79,38 @@ class ChatTemplate:
         environment.globals |= {"raise_exception": raise_exception, "strftime_now": strftime_now}
         environment.filters["tojson"] = to_json
         self._template = environment.from_string(source)
+        self._source = source
         self._special_tokens = special_tokens
         self._knows_developer = "developer" in source
-        self._reads_parts = self._shows([{"type": "text", "text": PROBE}])
-        self._reads_text = self._shows(PROBE) or not self._reads_parts
+        self._reads_parts = content_format == "openai" or (
+            content_format == "auto" and self._shows([{"type": "text", "text": PROBE}])
+        )
+        self._reads_text = content_format != "openai" and (self._shows(PROBE) or not self._reads_parts)
+
+    @property
+    def content_format(self) -> str:
+        """`openai` when it reads lists of parts, else `string`."""
+        return "openai" if self._reads_parts else "string"
+
+    @cached_property
+    def wants_short_ids(self) -> bool:
+        """Whether ids of tool calls must be nine letters and digits, as Mistral's templates insist."""
+        if "[TOOL_CALLS]" in self._source:
+            return True
+        return not self._takes_id("call_0123456789abcdef") and self._takes_id("a1b2c3d4e")
+
+    def _takes_id(self, call_id: str) -> bool:
+        call = {"id": call_id, "type": "function", "function": {"name": "f", "arguments": {}}}
+        messages: list[Message] = [
+            {"role": "user", "content": PROBE},
+            {"role": "assistant", "content": "", "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": call_id, "name": "f", "content": PROBE},
+        ]
+        try:
+            self._template.render(**self._special_tokens, messages=messages, add_generation_prompt=True)
+        except TEMPLATE_FAILURES:
+            return False
+        return True
 
     def _shows(self, content: Any) -> bool:
         """Whether content of this form is written as what it says, and not as a Python object or not at all."""
@@ -92,19 +125,29 @@ class ChatTemplate:
     def render(self, conversation: Conversation) -> str:
         """Raises InvalidPrompt with the template's own words when it refuses the conversation."""
         messages = [self._adapted(message) for message in conversation.messages]
+        try:
+            return self._render_as_asked(conversation, messages)
+        except InvalidPrompt:
+            mended = [with_object_arguments(message) for message in messages]
+            if mended == messages:
+                raise
+        return self._render_as_asked(conversation, mended)
+
+    def _render_as_asked(self, conversation: Conversation, messages: list[Message]) -> str:
         if conversation.continue_final_message:
             return self._render_open(conversation, messages)
         return self._render(conversation, messages, add_generation_prompt=conversation.add_generation_prompt)
 
     def _render(self, conversation: Conversation, messages: list[Message], *, add_generation_prompt: bool) -> str:
+        variables = self._special_tokens | conversation.template_kwargs
+        variables |= {
+            "messages": messages,
+            "tools": conversation.tools or None,
+            "documents": conversation.documents or None,
+            "add_generation_prompt": add_generation_prompt,
+        }
         try:
-            return self._template.render(
-                self._special_tokens | conversation.template_kwargs,
-                messages=messages,
-                tools=conversation.tools or None,
-                documents=conversation.documents or None,
-                add_generation_prompt=add_generation_prompt,
-            )
+            return bounded_text(self._template.generate(variables))
         except TEMPLATE_FAILURES as error:
             raise InvalidPrompt(
                 bounded(f"the chat template refuses these messages: {reason(error)}"), param="messages"
@@ -131,6 +174,8 @@ class ChatTemplate:
 
     def _adapted(self, message: Message) -> Message:
         """The message in the forms this template reads."""
+        if self.wants_short_ids:
+            message = with_short_ids(message)
         if message["role"] == "developer" and not self._knows_developer:
             message = message | {"role": "system"}
         content = message.get("content")
@@ -145,10 +190,49 @@ def reason(error: Exception) -> str:
     """The template's own words; what Jinja or Python says instead is about objects no client knows."""
     if type(error) is TemplateError:  # what `raise_exception` raises, and nothing else
         return str(error)
+    if isinstance(error, MemoryError):
+        return "it needs too much memory"
+    if isinstance(error, RecursionError):
+        return "it calls itself too deeply"
     missing = MISSING.search(str(error))
     if missing is None:
         return "it cannot be rendered with them"
     return f"it reads {missing[1] or missing[2]}, which is not there"
+
+
+def bounded_text(pieces: Iterator[str]) -> str:
+    """Raises TemplateError beyond MAX_PROMPT_CHARS, as soon as they are reached."""
+    found: list[str] = []
+    room = MAX_PROMPT_CHARS
+    for piece in pieces:
+        room -= len(piece)
+        if room < 0:
+            raise TemplateError(f"it writes more than {MAX_PROMPT_CHARS} characters")
+        found.append(piece)
+    return "".join(found)
+
+
+def with_short_ids(message: Message) -> Message:
+    """Ids of other forms replaced, a call's and its result's alike: they come from other servers and other models."""
+    if isinstance(sent := message.get("tool_call_id"), str) and not SHORT_ID.fullmatch(sent):
+        message = message | {"tool_call_id": short_id(sent)}
+    if calls := message.get("tool_calls"):
+        renamed = [
+            call | {"id": call["id"] if SHORT_ID.fullmatch(call["id"]) else short_id(call["id"])} for call in calls
+        ]
+        message = message | {"tool_calls": renamed}
+    return message
+
+
+def with_object_arguments(message: Message) -> Message:
+    """Arguments that are no JSON object, as a model may write them, inside of one: some templates read nothing else."""
+    calls = []
+    for call in message.get("tool_calls") or []:
+        arguments = call["function"]["arguments"]
+        if not isinstance(arguments, dict):
+            call = call | {"function": call["function"] | {"arguments": {"arguments": arguments}}}
+        calls.append(call)
+    return message | {"tool_calls": calls} if calls else message
 
 
 def with_ending(message: Message, ending: str) -> Message:

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 
 from specserve.engine.api import ModelInfo, Tokenizer
 from specserve.generated import schemas
 from specserve.generated.errors import (
     EndpointDisabled,
     InvalidParameterCombination,
-    InvalidPrompt,
     TokenOutOfVocabulary,
 )
 from specserve.generated.operations import TokenizationApi
 from specserve.handlers import fields
-from specserve.handlers.chat.template import ChatTemplate
+from specserve.handlers.chat.prompts import Prompts
 from specserve.handlers.context import RequestContext
 from specserve.handlers.model_directory import ModelDirectory
-from specserve.handlers.openai.messages import to_conversation
+from specserve.handlers.openai.messages import own_template, to_conversation
+from specserve.handlers.openai.tools import read_tools
 
 CHAT_FIELDS = frozenset("add_generation_prompt continue_final_message tools chat_template chat_template_kwargs".split())
 """What says how messages are written; text is taken as it is."""
@@ -27,20 +26,11 @@ CHAT_FIELDS = frozenset("add_generation_prompt continue_final_message tools chat
 class Tokenization(TokenizationApi[RequestContext]):
     """Tokenizing runs in worker threads: text may be as long as a body.
 
-    `template` is asked for at each request: it is known only once the model is loaded. `chat_template` is the
-    server's own, instead of the tokenizer's. `shows_info` offers the tokenizer's configuration.
+    `shows_info` offers the tokenizer's configuration.
     """
 
-    def __init__(
-        self,
-        directory: ModelDirectory,
-        template: Callable[[Tokenizer], ChatTemplate | None],
-        *,
-        chat_template: str | None = None,
-        shows_info: bool = False,
-    ) -> None:
-        self._directory, self._template = directory, template
-        self._chat_template, self._shows_info = chat_template, shows_info
+    def __init__(self, directory: ModelDirectory, prompts: Prompts, *, shows_info: bool = False) -> None:
+        self._directory, self._prompts, self._shows_info = directory, prompts, shows_info
 
     async def tokenize(self, body: schemas.TokenizeRequest, context: RequestContext) -> schemas.TokenizeResponse:
         fields.TOKENIZE.check(body)
@@ -68,7 +58,7 @@ class Tokenization(TokenizationApi[RequestContext]):
             )
         tokenizer = self._directory.resolve(None).engine.tokenizer
         about = {"tokenizer_class": None, "eos_token": None} | dict(tokenizer.configuration) | tokenizer.special_tokens
-        template = self._chat_template or tokenizer.chat_template
+        template = self._prompts.options.chat_template or tokenizer.chat_template
         return schemas.TokenizerInfo.model_validate(about | {"chat_template": template})
 
     async def show_tokenizer_info_v1(self, context: RequestContext) -> schemas.TokenizerInfo:
@@ -90,13 +80,9 @@ class Tokenization(TokenizationApi[RequestContext]):
 
     def _chat_text(self, body: schemas.TokenizeRequest, tokenizer: Tokenizer) -> str:
         """What the model would see of a chat request with the same fields."""
-        template = self._template(tokenizer)
-        if template is None:
-            raise InvalidPrompt(
-                "the model has no chat template; start the server with --chat-template, or send prompt",
-                param="messages",
-            )
-        return template.render(to_conversation(chat_request(body)))
+        request = chat_request(body)
+        template = own_template(request, self._prompts)
+        return self._prompts.text(tokenizer, to_conversation(request, read_tools(request).shown), template)
 
 
 def check_form(body: schemas.TokenizeRequest) -> None:

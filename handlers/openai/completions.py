@@ -14,7 +14,7 @@ from specserve.generated import schemas
 from specserve.generated.errors import InvalidParameterCombination, InvalidPrompt, UnsupportedParameter
 from specserve.generated.operations import CompletionsApi
 from specserve.handlers import fields
-from specserve.handlers.chat.events import ChatEvent, ContentDelta
+from specserve.handlers.chat.events import ChatEvent, ChatFinished, ContentDelta
 from specserve.handlers.chat.fold import fold
 from specserve.handlers.chat.pipeline import siblings, stream_chat
 from specserve.handlers.context import RequestContext
@@ -225,7 +225,7 @@ class CompletionReply:
                     if event.prompt_logprobs is not None:
                         choice.prompt_logprobs = prompt_logprobs(self.names, event.prompt_logprobs)
                     yield piece(choice)
-                else:
+                elif isinstance(event, ChatFinished):
                     yield piece(
                         schemas.CompletionChoice(
                             index=event.index,

@@ -1,4 +1,4 @@
-"""Wire messages and tools to the neutral conversation."""
+"""Wire messages to the neutral conversation."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from specserve.generated import schemas
 from specserve.generated.base import ApiModel
 from specserve.generated.errors import InvalidParameterCombination, UnsupportedValue
 from specserve.handlers.chat.conversation import Conversation, Message, Tool
-from specserve.handlers.chat.template import RESERVED
+from specserve.handlers.chat.prompts import Prompts
+from specserve.handlers.settings import RESERVED_TEMPLATE_VARIABLES
 
 
-def to_conversation(body: schemas.ChatCompletionRequest) -> Conversation:
-    """Raises UnsupportedValue naming the place of a part, tool or choice the server cannot use.
+def to_conversation(body: schemas.ChatCompletionRequest, tools: Sequence[Tool] = ()) -> Conversation:
+    """Raises UnsupportedValue naming the place of a part or variable the server cannot use.
 
     `add_generation_prompt` is on by default, so only a request that asks for it by name contradicts
     `continue_final_message`: InvalidParameterCombination.
     """
     kwargs = dict(body.chat_template_kwargs or {})
-    reserved = sorted(RESERVED & kwargs.keys())
+    reserved = sorted(RESERVED_TEMPLATE_VARIABLES & kwargs.keys())
     if reserved:
         raise UnsupportedValue(
             f"chat_template_kwargs may not set {', '.join(reserved)}; the server does",
@@ -38,43 +39,103 @@ def to_conversation(body: schemas.ChatCompletionRequest) -> Conversation:
             "reasoning_effort": body.reasoning_effort,
             "enable_thinking": body.reasoning_effort != "none",
         } | kwargs
-    if body.tool_choice not in (None, "none", "auto"):
-        raise UnsupportedValue(
-            "tool_choice takes none and auto; forced and allowed tools are not offered by this server yet",
-            param="tool_choice",
-        )
     return Conversation(
-        messages=[to_message(message, f"messages.{at}") for at, message in enumerate(body.messages)],
-        tools=[to_tool(tool, f"tools.{at}") for at, tool in enumerate(body.tools or [])],
+        messages=to_messages(body.messages),
+        tools=list(tools),
         documents=list(body.documents or []),
         template_kwargs=kwargs,
-        add_generation_prompt=body.add_generation_prompt,
+        add_generation_prompt=body.add_generation_prompt and not body.continue_final_message,
         continue_final_message=body.continue_final_message,
     )
 
 
-def to_tool(tool: schemas.Tool, where: str) -> Tool:
-    if not isinstance(tool, schemas.FunctionTool):
-        raise UnsupportedValue(f"{where} is a {tool.type} tool; only function tools are offered", param=f"{where}.type")
-    return tool.model_dump(exclude_unset=True)
+def own_template(body: schemas.ChatCompletionRequest, prompts: Prompts) -> str | None:
+    """The request's own template, from the field or, as some clients send it, from among its variables.
+
+    It is taken out of the variables. Raises UnsupportedParameter where templates of requests are not trusted.
+    """
+    kwargs = body.chat_template_kwargs or {}
+    if "chat_template" not in kwargs:
+        if body.chat_template is not None:
+            prompts.check_trust(param="chat_template")
+        return body.chat_template
+    place = "chat_template_kwargs.chat_template"
+    prompts.check_trust(param=place)
+    template = kwargs["chat_template"]
+    if not isinstance(template, str):
+        raise UnsupportedValue(f"{place} must be the text of a template", param=place)
+    if body.chat_template is not None:
+        raise InvalidParameterCombination(f"chat_template and {place} are both given; send one", param=place)
+    body.chat_template_kwargs = {name: value for name, value in kwargs.items() if name != "chat_template"}
+    return template
+
+
+def to_messages(messages: Sequence[schemas.ChatMessage]) -> list[Message]:
+    """Raises UnsupportedValue naming the place of a part or call the server cannot use.
+
+    Calls and results in the form before tools become tool calls: the result of a function belongs to the last call.
+    """
+    found: list[Message] = []
+    function_call_id = ""
+    for at, message in enumerate(messages):
+        where = f"messages.{at}"
+        if isinstance(message, schemas.FunctionMessage):
+            found.append(
+                {
+                    "role": "tool",
+                    "tool_call_id": function_call_id,
+                    "name": message.name,
+                    "content": message.content or "",
+                }
+            )
+            continue
+        made = to_message(message, where)
+        if isinstance(message, schemas.AssistantMessage) and message.function_call and not message.tool_calls:
+            function_call_id = f"call_{at}"
+            call = message.function_call
+            made["tool_calls"] = [earlier_call(function_call_id, call.name, call.arguments)]
+        found.append(made)
+    return found
 
 
 def to_message(message: schemas.ChatMessage, where: str) -> Message:
     found: Message = {"role": message.role, "content": message.content}
     if isinstance(message.content, list):
-        parts = enumerate(message.content)
-        found["content"] = [text_part(part, f"{where}.content.{at}") for at, part in parts]
+        found["content"] = read_parts(message.content, where, found)
     for name in ("name", "tool_call_id", "reasoning", "reasoning_content"):
         if getattr(message, name, None) is not None:
             found[name] = getattr(message, name)
+    if isinstance(message, schemas.ToolMessage) and isinstance(found["content"], list):
+        found["content"] = "\n".join(part["text"] for part in found["content"])
     if isinstance(message, schemas.AssistantMessage):
+        if message.content is None and message.refusal is not None:
+            found["content"] = message.refusal
+        if message.audio is not None:
+            raise UnsupportedValue(
+                f"{where}.audio names an earlier spoken answer, but this server keeps none; send its text as content",
+                param=f"{where}.audio",
+            )
         # Templates read one of the two names of reasoning.
-        thought = message.reasoning or message.reasoning_content
+        thought = message.reasoning or message.reasoning_content or found.get("reasoning")
         if thought is not None:
             found |= {"reasoning": thought, "reasoning_content": thought}
         if message.tool_calls:
             found["tool_calls"] = to_tool_calls(message.tool_calls, where)
     return found
+
+
+def read_parts(parts: Sequence[ApiModel], where: str, message: Message) -> list[dict[str, str]] | None:
+    """Text parts; thoughts among them go into the message's `reasoning`. None when there was nothing else."""
+    texts: list[dict[str, str]] = []
+    thoughts: list[str] = []
+    for at, part in enumerate(parts):
+        if isinstance(part, schemas.ThinkingPart):
+            thoughts.append(part.thinking)
+        else:
+            texts.append(text_part(part, f"{where}.content.{at}"))
+    if thoughts:
+        message["reasoning"] = "\n".join(thoughts)
+    return texts or None
 
 
 def text_part(part: ApiModel, where: str) -> dict[str, str]:
@@ -86,20 +147,26 @@ def text_part(part: ApiModel, where: str) -> dict[str, str]:
     raise UnsupportedValue(f"{where} is a part of type {kind}, but this model reads text only", param=f"{where}.type")
 
 
-def to_tool_calls(calls: Sequence[schemas.ToolCall], where: str) -> list[dict[str, Any]]:
-    """Arguments become objects, as templates expect; a text that is no JSON object stays as the model wrote it."""
+def to_tool_calls(calls: Sequence[schemas.EarlierToolCall], where: str) -> list[dict[str, Any]]:
     found = []
     for at, call in enumerate(calls):
-        if not isinstance(call, schemas.FunctionToolCall):
+        if not isinstance(call, schemas.EarlierFunctionToolCall):
             raise UnsupportedValue(
                 f"{where}.tool_calls.{at} is a {call.type} call; only function calls are offered",
                 param=f"{where}.tool_calls.{at}.type",
             )
-        arguments: Any = call.function.arguments
+        found.append(earlier_call(call.id, call.function.name, call.function.arguments))
+    return found
+
+
+def earlier_call(call_id: str, name: str, arguments: str | dict[str, Any] | None) -> dict[str, Any]:
+    """Arguments become objects, as templates expect; a text that is no JSON object stays as the model wrote it."""
+    if arguments is None or arguments == "":
+        arguments = {}
+    if isinstance(arguments, str):
         try:
             parsed = json.loads(arguments)
         except (ValueError, RecursionError):
             parsed = None
-        function = {"name": call.function.name, "arguments": parsed if isinstance(parsed, dict) else arguments}
-        found.append({"id": call.id, "type": "function", "function": function})
-    return found
+        arguments = parsed if isinstance(parsed, dict) else arguments
+    return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
@@ -232,3 +233,13 @@ def test_help_and_version_end_with_success(flag: str, capsys: pytest.CaptureFixt
         read(flag)
     assert end.value.code == 0
     assert capsys.readouterr().out
+
+
+def test_template_variables_are_a_json_object_or_a_mapping_in_the_file(tmp_path: Path) -> None:
+    wanted = {"enable_thinking": False, "depth": 2}
+    assert read("--default-chat-template-kwargs", json.dumps(wanted)).default_chat_template_kwargs == wanted
+    file = file_with(tmp_path, "default-chat-template-kwargs:\n  enable_thinking: false\n  depth: 2\n")
+    assert read("--config", file).default_chat_template_kwargs == wanted
+    for wrong in ("[1]", "{", '{"messages": []}'):
+        with pytest.raises(UsageError, match="must"):
+            read("--default-chat-template-kwargs", wrong)

@@ -191,3 +191,50 @@ def test_json_is_not_escaped_for_html() -> None:
     shown = rendered("{{ messages[0].content | tojson }}", Conversation(messages=[QUESTION]))
     assert json.loads(shown) == QUESTION["content"]
     assert "<up> &" in shown
+
+
+MISTRAL = """{% for m in messages %}{% if m.role == 'user' %}[INST] {{ m.content }} [/INST]
+{%- elif m.tool_calls %}{% for call in m.tool_calls %}
+{%- if call.id | length != 9 %}{{ raise_exception('ids have nine characters') }}{% endif %}
+{{- call.id }}={{ call.function.arguments | tojson }}{% endfor %}
+{%- elif m.role == 'tool' %}({{ m.tool_call_id }}:{{ m.content }})
+{%- else %}{{ m.content }}{% endif %}{% endfor %}"""
+
+
+def test_ids_of_other_servers_are_shortened_for_templates_that_insist_on_short_ones() -> None:
+    template = ChatTemplate(MISTRAL, SPECIAL)
+    assert template.wants_short_ids
+    assert not ChatTemplate(CHATML, SPECIAL).wants_short_ids
+    call = {"type": "function", "function": {"name": "f", "arguments": {}}}
+    messages: list[Message] = [
+        QUESTION,
+        {
+            "role": "assistant",
+            "content": "",
+            "tool_calls": [call | {"id": "call_0123456789"}, call | {"id": "abcdefgh1"}],
+        },
+        {"role": "tool", "tool_call_id": "call_0123456789", "content": "r"},
+        {"role": "tool", "tool_call_id": "abcdefgh1", "content": "s"},
+    ]
+    text = template.render(Conversation(messages=messages))
+    shortened = text[text.index("(") + 1 :][:9]
+    assert shortened.isalnum()
+    assert text.count(shortened) == 2
+    assert "abcdefgh1={}" in text
+    assert "(abcdefgh1:s)" in text
+
+
+def test_the_content_format_can_be_said() -> None:
+    assert (ChatTemplate(CHATML, {}).content_format, ChatTemplate(HEADERS, {}).content_format) == ("openai", "string")
+    assert ChatTemplate(CHATML, {}, "string").content_format == "string"
+    asked = Conversation(messages=[{"role": "user", "content": parts("a", "b")}])
+    assert "a\nb" in ChatTemplate(CHATML, {}, "string").render(asked)
+    said = Conversation(messages=[{"role": "user", "content": "ab"}], add_generation_prompt=False)
+    assert ChatTemplate("{{ messages[0].content | tojson }}", {}, "openai").render(said) == json.dumps(parts("ab")[0:1])
+
+
+def test_arguments_that_are_no_json_do_not_break_a_template_that_wants_an_object() -> None:
+    source = "{% for k, v in messages[1].tool_calls[0].function.arguments.items() %}{{ v }}{% endfor %}"
+    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{not json"}}
+    messages: list[Message] = [QUESTION, {"role": "assistant", "content": None, "tool_calls": [call]}]
+    assert rendered(source, Conversation(messages=messages)) == "{not json"

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from jinja2 import Environment
 from transformers import AutoTokenizer
 
+from specserve.handlers.chat.prompts import Prompts, TemplateOptions
 from specserve.handlers.demo import checkpoint_path
 
 ORACLE = AutoTokenizer.from_pretrained(checkpoint_path())
@@ -168,7 +169,9 @@ async def test_a_client_can_tokenize_and_render_with_what_tokenizer_info_says() 
 
 
 async def test_tokenizer_info_shows_the_template_the_server_was_given() -> None:
-    app = app_over(FakeEngine(), shows_tokenizer_info=True, chat_template="{{ messages }}")
+    app = app_over(
+        FakeEngine(), shows_tokenizer_info=True, prompts=Prompts(TemplateOptions(chat_template="{{ messages }}"))
+    )
     async with client_of(app) as client:
         assert (await client.get("/v1/tokenizer_info")).json()["chat_template"] == "{{ messages }}"
 

@@ -312,7 +312,7 @@ async def test_a_request_comes_before_the_servers_defaults_and_those_before_neut
         (CHAT, {"structured_outputs": {"regex": "a"}}, "unsupported_parameter", "structured_outputs"),
         (CHAT, {"response_format": {"type": "json_object"}}, "unsupported_parameter", "response_format"),
         (CHAT, {"chat_template": "{{ 1 }}"}, "unsupported_parameter", "chat_template"),
-        (CHAT, {"functions": [{"name": "f"}]}, "unsupported_parameter", "functions"),
+        (CHAT, {"functions": [{"name": "f"}], "function_call": {"name": "f"}}, "unsupported_value", "function_call"),
         (CHAT, {"modalities": ["text", "audio"]}, "unsupported_value", "modalities"),
         (CHAT, {"chat_template_kwargs": {"messages": []}}, "unsupported_value", "chat_template_kwargs.messages"),
         (

@@ -1,0 +1,113 @@
+"""From a conversation to the prompt's text: which template, with which variables, rendered where."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from jinja2 import TemplateError, TemplateSyntaxError
+
+from specserve.engine.api import Tokenizer
+from specserve.generated.errors import InvalidPrompt, UnsupportedParameter
+from specserve.handlers.chat.conversation import Conversation
+from specserve.handlers.chat.request_templates import RequestTemplates
+from specserve.handlers.chat.template import ChatTemplate, ContentFormat
+from specserve.handlers.chat.template_linter import Findings, lint
+from specserve.handlers.settings import ServerSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TemplateOptions:
+    """`chat_template` replaces the tokenizer's. `default_kwargs` are variables that requests may override.
+
+    `trusts_requests` lets requests bring templates of their own.
+    """
+
+    chat_template: str | None = None
+    content_format: ContentFormat = "auto"
+    default_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    trusts_requests: bool = False
+
+    @classmethod
+    def of(cls, settings: ServerSettings) -> TemplateOptions:
+        return cls(
+            chat_template=settings.chat_template,
+            content_format=settings.chat_template_content_format,
+            default_kwargs=settings.default_chat_template_kwargs or {},
+            trusts_requests=settings.trust_request_chat_template,
+        )
+
+
+class Prompts:
+    """Compiles the template at the first request that needs it. Methods block: call them in a worker thread."""
+
+    def __init__(self, options: TemplateOptions | None = None) -> None:
+        self.options = options or TemplateOptions()
+        self._compiled: ChatTemplate | None = None
+        self._findings: Findings | None = None
+        self._lock = threading.Lock()
+        self._of_requests = RequestTemplates()
+
+    def template(self, tokenizer: Tokenizer) -> ChatTemplate:
+        """The server's own. Raises InvalidPrompt when the model brings none, or a broken one."""
+        source = self.options.chat_template or tokenizer.chat_template
+        if source is None:
+            raise InvalidPrompt(
+                "the model has no chat template; start the server with --chat-template, or use /v1/completions",
+                param="messages",
+            )
+        with self._lock:
+            if self._compiled is None:
+                try:
+                    self._compiled = ChatTemplate(source, tokenizer.special_tokens, self.options.content_format)
+                except TemplateError as error:
+                    place = f" in line {error.lineno}" if isinstance(error, TemplateSyntaxError) else ""
+                    raise InvalidPrompt(
+                        f"the model's chat template is no valid Jinja template{place}: {error.message}; "
+                        "start the server with --chat-template, or use /v1/completions",
+                        param="messages",
+                    ) from error
+        return self._compiled
+
+    def text(self, tokenizer: Tokenizer, conversation: Conversation, chat_template: str | None = None) -> str:
+        """`chat_template` is the request's own. Raises InvalidPrompt, UnsupportedParameter."""
+        kwargs = dict(self.options.default_kwargs) | conversation.template_kwargs
+        conversation = replace(conversation, template_kwargs=kwargs)
+        if chat_template is None:
+            return self.template(tokenizer).render(conversation)
+        self.check_trust(param="chat_template")
+        return self._of_requests.render(
+            chat_template, tokenizer.special_tokens, self.options.content_format, conversation
+        )
+
+    def wants_short_ids(self, tokenizer: Tokenizer, chat_template: str | None = None) -> bool:
+        """Whether ids of tool calls must be nine letters and digits to be taken back by the template."""
+        if chat_template is not None:
+            return "[TOOL_CALLS]" in chat_template
+        return self.template(tokenizer).wants_short_ids
+
+    def findings(self, tokenizer: Tokenizer) -> Findings:
+        """What the server's own template hides from the model. Raises InvalidPrompt as `template` does."""
+        template = self.template(tokenizer)
+        with self._lock:
+            if self._findings is None:
+                self._findings = lint(template)
+        return self._findings
+
+    def remark(self, tokenizer: Tokenizer) -> str | None:
+        """One short line for whoever starts the server; None when there is nothing to say."""
+        try:
+            line = self.findings(tokenizer).line
+        except InvalidPrompt as error:
+            return error.message
+        return line and f"the chat template {line}"
+
+    def check_trust(self, *, param: str) -> None:
+        if not self.options.trusts_requests:
+            raise UnsupportedParameter(
+                f"{param}: this server renders with its own template; it must be started with "
+                "--trust-request-chat-template to take one from a request",
+                param=param,
+            )

@@ -1,0 +1,203 @@
+"""A chat answer on the wire, as pieces or whole."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from specserve.engine.api import FinishReason, TokenLogprobs
+from specserve.generated import schemas
+from specserve.handlers.chat.events import ChatEvent, ChatFinished, ContentDelta, ToolCallArguments, ToolCallStart
+from specserve.handlers.chat.fold import ChoiceResult, fold
+from specserve.handlers.openai.prepare_chat import PreparedChat
+from specserve.handlers.openai.reply import (
+    WIRE_REASONS,
+    Identity,
+    TokenNames,
+    UsageCount,
+    include_usage,
+    prompt_logprobs,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ChatReply:
+    """Writes one answer, as pieces or whole."""
+
+    identity: Identity
+    names: TokenNames
+    body: schemas.ChatCompletionRequest
+    chat: PreparedChat
+
+    async def whole(self, events: AsyncGenerator[ChatEvent, None]) -> schemas.ChatCompletion:
+        results = await fold(events, self.body.n or 1)
+        count = UsageCount(len(self.chat.prompt), self.body.n or 1)
+        choices = []
+        for result in results:
+            count.add(result)
+            choice = schemas.Choice(
+                index=result.index,
+                message=self._message(result),
+                logprobs=self._logprobs(result.logprobs),
+                finish_reason=self._finish_reason(result),
+                stop_reason=result.stop_reason,
+            )
+            if self.body.return_token_ids:
+                choice.token_ids = result.token_ids
+            choices.append(choice)
+        reply = schemas.ChatCompletion(
+            id=self.identity.id,
+            object="chat.completion",
+            created=self.identity.created,
+            model=self.identity.model,
+            choices=choices,
+            usage=count.usage(),
+            system_fingerprint=self.identity.fingerprint,
+        )
+        self._add_prompt(reply, results[0].prompt_logprobs)
+        return reply
+
+    def _add_prompt(
+        self,
+        reply: schemas.ChatCompletion | schemas.ChatCompletionChunk,
+        logprobs: Sequence[TokenLogprobs | None] | None,
+    ) -> None:
+        """What was asked for of it."""
+        if logprobs is not None:
+            reply.prompt_logprobs = prompt_logprobs(self.names, logprobs)
+        if self.body.return_token_ids:
+            reply.prompt_token_ids = self.chat.prompt
+        if self.body.return_prompt_text:
+            reply.prompt_text = self.chat.prompt_text
+
+    def _message(self, result: ChoiceResult) -> schemas.ResponseMessage:
+        text = self.chat.echo + result.text
+        message = schemas.ResponseMessage(
+            role=self.chat.role, content=text if text or not result.calls else None, refusal=None, annotations=[]
+        )
+        if result.calls and self.chat.tools.is_legacy:
+            call = result.calls[0]
+            message.function_call = schemas.FunctionCall(name=call.name, arguments=call.arguments)
+        elif result.calls:
+            message.tool_calls = [
+                schemas.FunctionToolCall(
+                    id=call.call_id,
+                    type="function",
+                    function=schemas.FunctionCall(name=call.name, arguments=call.arguments),
+                )
+                for call in result.calls
+            ]
+        return message
+
+    def _finish_reason(self, end: ChoiceResult | ChatFinished) -> schemas.FinishReason:
+        """`tool_calls` when the model chose what to call; a call that was named beforehand just stops."""
+        use = self.chat.tools.use
+        if end.reason is FinishReason.STOP and end.calls_complete and use.mode != "named":
+            return "function_call" if self.chat.tools.is_legacy else "tool_calls"
+        return WIRE_REASONS[end.reason]  # type: ignore[index, return-value]
+
+    async def chunks(
+        self, events: AsyncGenerator[ChatEvent, None]
+    ) -> AsyncGenerator[schemas.ChatCompletionChunk, None]:
+        """Per choice a role chunk, its text, one finishing chunk; at the end the usage if it was asked for."""
+        at_end, always = include_usage(self.body)
+        count = UsageCount(len(self.chat.prompt), self.body.n or 1)
+        opened: set[int] = set()
+
+        def chunk(choice: schemas.ChunkChoice) -> schemas.ChatCompletionChunk:
+            made = self._chunk([choice])
+            if at_end:
+                made.usage = count.usage() if always else None
+            return made
+
+        async with aclosing(events):
+            async for event in events:
+                if isinstance(event, ContentDelta):
+                    if event.index not in opened:
+                        opened.add(event.index)
+                        for number, choice in enumerate(self._opening(event.index)):
+                            made = chunk(choice)
+                            if number == 0:
+                                self._add_prompt(made, event.prompt_logprobs)
+                            yield made
+                    count.add(event)
+                    piece = self._piece(event)
+                    if piece is not None:
+                        yield chunk(piece)
+                elif isinstance(event, ChatFinished):
+                    yield chunk(
+                        schemas.ChunkChoice(
+                            index=event.index,
+                            delta=schemas.ChoiceDelta(),
+                            finish_reason=self._finish_reason(event),
+                            stop_reason=event.stop_reason,
+                        )
+                    )
+                else:
+                    yield chunk(self._call_piece(event))
+        if at_end:
+            last = self._chunk([])
+            last.usage = count.usage()
+            yield last
+
+    def _opening(self, index: int) -> list[schemas.ChunkChoice]:
+        """Whose message it is, and what it begins with. A choice that will be calls has no content."""
+        is_calls = self.chat.tools.use.is_forced and not self.chat.echo
+        deltas = [schemas.ChoiceDelta(role=self.chat.role, content=None if is_calls else "")]
+        if self.chat.echo:
+            deltas.append(schemas.ChoiceDelta(content=self.chat.echo))
+        return [schemas.ChunkChoice(index=index, delta=delta, finish_reason=None) for delta in deltas]
+
+    def _call_piece(self, event: ToolCallStart | ToolCallArguments) -> schemas.ChunkChoice:
+        """The first piece of a call has its id, type and name; later ones add to its arguments."""
+        if isinstance(event, ToolCallStart):
+            function = schemas.FunctionCallDelta(name=event.name, arguments="")
+            call = schemas.ToolCallDelta(index=event.call_index, id=event.call_id, type="function", function=function)
+        else:
+            function = schemas.FunctionCallDelta(arguments=event.text)
+            call = schemas.ToolCallDelta(index=event.call_index, function=function)
+        delta = (
+            schemas.ChoiceDelta(function_call=function)
+            if self.chat.tools.is_legacy
+            else schemas.ChoiceDelta(tool_calls=[call])
+        )
+        return schemas.ChunkChoice(index=event.index, delta=delta, finish_reason=None)
+
+    def _piece(self, event: ContentDelta) -> schemas.ChunkChoice | None:
+        """None when the client would learn nothing from it."""
+        if not event.text and event.logprobs is None and not self.body.return_token_ids:
+            return None
+        delta = schemas.ChoiceDelta(content=event.text) if event.text else schemas.ChoiceDelta()
+        choice = schemas.ChunkChoice(index=event.index, delta=delta, finish_reason=None)
+        if event.logprobs is not None:
+            choice.logprobs = self._logprobs(list(event.logprobs))
+        if self.body.return_token_ids:
+            choice.token_ids = list(event.token_ids)
+        return choice
+
+    def _chunk(self, choices: list[schemas.ChunkChoice]) -> schemas.ChatCompletionChunk:
+        return schemas.ChatCompletionChunk(
+            id=self.identity.id,
+            object="chat.completion.chunk",
+            created=self.identity.created,
+            model=self.identity.model,
+            choices=choices,
+            system_fingerprint=self.identity.fingerprint,
+        )
+
+    def _logprobs(self, tokens: list[TokenLogprobs] | None) -> schemas.ChoiceLogprobs | None:
+        if tokens is None:
+            return None
+        content = []
+        for token in tokens:
+            sampled = self.names.describe(token.sampled)
+            content.append(
+                schemas.TokenLogprobs(
+                    token=sampled.token,
+                    logprob=sampled.logprob,
+                    bytes=sampled.bytes,
+                    top_logprobs=[self.names.describe(candidate) for candidate in token.top],
+                )
+            )
+        return schemas.ChoiceLogprobs(content=content, refusal=None)

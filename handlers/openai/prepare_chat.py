@@ -1,0 +1,117 @@
+"""From the body of a chat request to what the engine is asked for. Nothing is sent before all of it is done."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from specserve.engine.api import ModelInfo, Tokenizer
+from specserve.engine.params import SamplingParams
+from specserve.generated import schemas
+from specserve.generated.errors import InvalidParameterCombination, InvalidPrompt, UnsupportedValue
+from specserve.handlers import fields
+from specserve.handlers.chat.conversation import Conversation
+from specserve.handlers.chat.prompts import Prompts
+from specserve.handlers.limits import Limits
+from specserve.handlers.model_directory import ModelDirectory, ServedModel
+from specserve.handlers.openai.messages import own_template, to_conversation
+from specserve.handlers.openai.reply import check_common
+from specserve.handlers.openai.tools import RequestTools, read_tools
+from specserve.handlers.sampling import num_alternatives, room_for_answer, sampling_params
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatOptions:
+    """`response_role` is whose message an answer is. `hides_unused_tools`: not in the prompt with tool_choice none."""
+
+    response_role: str = "assistant"
+    hides_unused_tools: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedChat:
+    """A request that has passed every check. `echo` is what answers begin with."""
+
+    served: ServedModel
+    tools: RequestTools
+    prompt_text: str
+    prompt: list[int]
+    params: SamplingParams
+    role: str
+    echo: str
+    short_ids: bool
+
+
+class ChatPreparation:
+    def __init__(
+        self, directory: ModelDirectory, prompts: Prompts, limits: Limits, options: ChatOptions | None = None
+    ) -> None:
+        self._directory, self._prompts, self._limits = directory, prompts, limits
+        self._options = options or ChatOptions()
+
+    async def prepare(self, body: schemas.ChatCompletionRequest) -> PreparedChat:
+        """Raises what the contract lists as refusals."""
+        fields.CHAT.check(body)
+        check_common(body, body.n or 1, self._limits.max_choices)
+        chat_template = own_template(body, self._prompts)
+        tools = read_tools(body, hide_unused=self._options.hides_unused_tools)
+        if tools.use.is_forced:
+            name = "function_call" if tools.is_legacy else "tool_choice"
+            raise UnsupportedValue(
+                f"{name} takes none and auto; forced tools are not offered by this server yet", param=name
+            )
+        conversation = to_conversation(body, tools.shown)
+        served = self._directory.resolve(body.model)
+        engine = served.engine
+        text, prompt = await asyncio.to_thread(
+            self._prompt, engine.tokenizer, conversation, chat_template, body.add_special_tokens
+        )
+        wanted = body.max_completion_tokens if body.max_completion_tokens is not None else body.max_tokens
+        params = sampling_params(
+            body,
+            served.defaults,
+            engine.model,
+            room=room_for_answer(len(prompt), engine.model, param="messages"),
+            max_tokens=wanted,
+            logprobs=num_logprobs(body, self._limits, engine.model),
+            tokenizer=engine.tokenizer,
+            max_logprobs=self._limits.max_logprobs,
+        )
+        last = conversation.messages[-1]
+        role = self._options.response_role if conversation.add_generation_prompt else last["role"]
+        return PreparedChat(
+            served=served,
+            tools=tools,
+            prompt_text=text,
+            prompt=prompt,
+            params=params,
+            role=role,
+            echo=text_of(last["content"]) if body.echo and last["role"] == role else "",
+            short_ids=tools.use.mode != "none" and self._prompts.wants_short_ids(engine.tokenizer, chat_template),
+        )
+
+    def _prompt(
+        self, tokenizer: Tokenizer, conversation: Conversation, chat_template: str | None, add_special_tokens: bool
+    ) -> tuple[str, list[int]]:
+        """Template and tokenizer; runs in a worker thread. Raises InvalidPrompt."""
+        text = self._prompts.text(tokenizer, conversation, chat_template)
+        token_ids = tokenizer.encode(text, add_special_tokens=add_special_tokens)
+        if not token_ids:
+            raise InvalidPrompt("these messages give an empty prompt", param="messages")
+        return text, token_ids
+
+
+def num_logprobs(body: schemas.ChatCompletionRequest, limits: Limits, model: ModelInfo) -> int | None:
+    """Alternatives per token, None for no log probabilities at all."""
+    if not body.logprobs:
+        if body.top_logprobs:
+            raise InvalidParameterCombination("top_logprobs needs logprobs: true", param="top_logprobs")
+        return None
+    return num_alternatives(body.top_logprobs or 0, limits.max_logprobs, model, param="top_logprobs")
+
+
+def text_of(content: object) -> str:
+    """A message's content as one text, its parts joined as for templates that read no parts."""
+    if isinstance(content, list):
+        return "\n".join(part["text"] for part in content)
+    return content if isinstance(content, str) else ""

@@ -1,0 +1,139 @@
+"""Constrained text read as tool calls: what json.loads finds in the whole text, however the text is cut."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from specserve.engine.api import FinishReason
+from specserve.handlers.chat.events import ChatEvent, ChatFinished, ContentDelta
+from specserve.handlers.chat.fold import ChoiceResult, fold
+from specserve.handlers.chat.json_calls import ArrayCallsReader, CallReader, NamedCallReader, read_calls
+
+TEXT = st.text(st.characters(codec="utf-8"), max_size=8) | st.sampled_from(['"', "\\", '}]{["', "\\u0041", "🙂"])
+VALUE = st.recursive(
+    st.none() | st.booleans() | st.integers() | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=8,
+)
+ARGUMENTS = st.dictionaries(TEXT, VALUE, max_size=3)
+CALL = st.builds(lambda name, arguments: {"name": name, "parameters": arguments}, TEXT, ARGUMENTS)
+CALLS = st.lists(CALL, min_size=1, max_size=4)
+LAYOUT = st.sampled_from([{}, {"indent": 2}, {"separators": (",", ":")}, {"indent": 1, "ensure_ascii": False}])
+CUTS = st.lists(st.integers(0, 200), max_size=12)
+
+
+def pieces_of(text: str, cuts: list[int]) -> list[str]:
+    places = sorted({0, len(text), *(cut for cut in cuts if cut < len(text))})
+    return [text[start:end] for start, end in itertools.pairwise(places)]
+
+
+def array_reader(index: int) -> CallReader:
+    return ArrayCallsReader(index, lambda: "call_0")
+
+
+async def folded(reader_of: Any, pieces: list[str], reason: FinishReason = FinishReason.STOP) -> ChoiceResult:
+    async def events() -> AsyncGenerator[ChatEvent, None]:
+        for number, piece in enumerate(pieces):
+            yield ContentDelta(index=0, text=piece, token_ids=(number,), num_prompt_tokens=7)
+        yield ChatFinished(index=0, reason=reason)
+
+    numbers = itertools.count()
+
+    def new_id() -> str:
+        return f"call_{next(numbers)}"
+
+    return (await fold(read_calls(events(), lambda index: reader_of(index, new_id)), 1))[0]
+
+
+def told(result: ChoiceResult) -> tuple[Any, ...]:
+    calls = [(call.call_id, call.name, call.arguments) for call in result.calls]
+    return result.text, calls, result.reason, result.calls_complete
+
+
+@given(calls=CALLS, layout=LAYOUT, cuts=CUTS)
+async def test_an_array_of_calls_is_read_as_json_reads_it(
+    calls: list[dict[str, Any]], layout: dict[str, Any], cuts: list[int]
+) -> None:
+    text = json.dumps(calls, **layout)
+    result = await folded(ArrayCallsReader, pieces_of(text, cuts))
+    found = [{"name": call.name, "parameters": json.loads(call.arguments)} for call in result.calls]
+    assert found == calls
+    assert [call.call_id for call in result.calls] == [f"call_{number}" for number in range(len(calls))]
+    assert (result.text, result.calls_complete) == ("", True)
+
+
+@given(arguments=ARGUMENTS, layout=LAYOUT, cuts=CUTS, blank=st.sampled_from(["", " ", "\n\t"]))
+async def test_the_text_of_a_named_call_is_its_arguments(
+    arguments: dict[str, Any], layout: dict[str, Any], cuts: list[int], blank: str
+) -> None:
+    text = json.dumps(arguments, **layout)
+
+    def reader(index: int, new_id: Any) -> NamedCallReader:
+        return NamedCallReader(index, "f", new_id)
+
+    result = await folded(reader, pieces_of(blank + text, cuts))
+    assert told(result) == ("", [("call_0", "f", text)], FinishReason.STOP, True)
+
+
+@given(
+    text=st.builds(lambda calls, end, more: json.dumps(calls)[:end] + more, CALLS, st.integers(0, 80), TEXT) | TEXT,
+    cuts=CUTS,
+    one_by_one=st.booleans(),
+)
+async def test_any_text_is_read_the_same_however_it_is_cut(text: str, cuts: list[int], one_by_one: bool) -> None:
+    whole = await folded(ArrayCallsReader, [text])
+    cut = await folded(ArrayCallsReader, list(text) if one_by_one else pieces_of(text, cuts))
+    assert told(cut) == told(whole)
+
+
+@pytest.mark.parametrize(
+    ("text", "content", "calls"),
+    [
+        ("I would rather not.", "I would rather not.", []),
+        ('{"name": "f", "parameters": {}}', '{"name": "f", "parameters": {}}', []),
+        ('[{"parameters": {}, "name": "f"}]', '[{"parameters": {}, "name": "f"}]', []),
+        ('[{"name": "f", "parameters": {"a": "x', "", [("f", '{"a": "x')]),
+        ('[{"name": "f", "parameters": {}}, {"na', '{"na', [("f", "{}")]),
+        ('[{"name": "f", "parameters": {}}] and more', "and more", [("f", "{}")]),
+        ('[{"na', '[{"na', []),
+        ("", "", []),
+    ],
+    ids=[
+        "prose", "no array", "name last", "cut in arguments", "cut in second", "text behind", "cut in first", "nothing"
+    ],
+)  # fmt: skip
+async def test_what_is_no_whole_call_is_content_and_nothing_is_lost(
+    text: str, content: str, calls: list[tuple[str, str]]
+) -> None:
+    result = await folded(ArrayCallsReader, [text])
+    assert result.text == content
+    assert [(call.name, call.arguments) for call in result.calls] == calls
+    assert not result.calls_complete
+
+
+async def test_counts_stay_with_the_tokens() -> None:
+    result = await folded(ArrayCallsReader, list('[{"name": "f", "parameters": {}}'))
+    assert (len(result.token_ids), result.num_prompt_tokens) == (32, 7)
+
+
+async def test_a_blank_named_answer_is_no_call() -> None:
+    result = await folded(lambda index, new_id: NamedCallReader(index, "f", new_id), [" ", "\n"])
+    assert told(result) == ("", [], FinishReason.STOP, False)
+
+
+def test_a_name_is_told_before_its_arguments_and_arguments_as_they_come() -> None:
+    reader = array_reader(3)
+    seen = [
+        (piece, [type(event).__name__ for event in reader.feed(piece)[1]])
+        for piece in ('[{"name": "get', '_weather"', ', "parameters": {"ci', 'ty": ', '"Oslo"}', "}]")
+    ]
+    assert [kinds for _, kinds in seen] == [
+        [], ["ToolCallStart"], ["ToolCallArguments"], ["ToolCallArguments"], ["ToolCallArguments"], []
+    ]  # fmt: skip
