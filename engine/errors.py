@@ -43,6 +43,20 @@ class UnsupportedFeatureError(RequestError):
     """The request is well-formed, but asks for something this engine or model cannot do."""
 
 
+class GrammarError(RequestError):
+    """The output cannot be constrained as asked. `pointer` leads to the place in a JSON schema or structural tag.
+
+    `is_unsupported` tells a feature that is not offered from a constraint that is wrong.
+    """
+
+    def __init__(
+        self, message: str, *, pointer: str = "", is_unsupported: bool = False, param: str | None = None
+    ) -> None:
+        super().__init__(message, param=param)
+        self.pointer = pointer
+        self.is_unsupported = is_unsupported
+
+
 class UnknownModelError(RequestError):
     """No model of that name is served."""
 

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 
 from specserve.engine.errors import InvalidParameterError
+from specserve.engine.grammar_spec import GrammarSpec
 
 GREEDY_TEMPERATURE = 1e-5
 """Below this the sampler takes the most likely token (the value such servers commonly use)."""
@@ -24,6 +25,7 @@ class SamplingParams:
     prompt_logprobs      alternatives reported beside each token of the prompt; None: nothing
     bad_words_token_ids  sequences that the answer must not contain: the last token of one is forbidden when the
                          answer ends with those before it, a single one always, unless nothing else is left
+    grammar              the constraint of the whole answer, as `handlers.grammars` has passed it
 
     Raises InvalidParameterError naming the field.
     """
@@ -50,6 +52,7 @@ class SamplingParams:
     allowed_token_ids: tuple[int, ...] = ()
     skip_special_tokens: bool = True
     spaces_between_special_tokens: bool = True
+    grammar: GrammarSpec | None = None
 
     def __post_init__(self) -> None:
         def require(ok: bool, param: str, rule: str) -> None:
