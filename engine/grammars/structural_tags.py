@@ -132,7 +132,7 @@ class TagWriter:
 
     def _tag(self, value: dict[str, Any], pointer: str, depth: int, trigger: str = "") -> str:
         begin = text_of(value, "begin", pointer)[len(trigger) :]
-        ends = value["end"] if isinstance(value.get("end"), list) else [value.get("end")]
+        ends: list[Any] = value["end"] if isinstance(value.get("end"), list) else [value.get("end")]
         if not ends or not all(isinstance(end, str) for end in ends):
             raise GrammarError("a tag needs an end: a text, or a list of them", pointer=f"{pointer}/end")
         content = value.get("content", {"type": "any_text"})

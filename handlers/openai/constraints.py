@@ -128,20 +128,19 @@ def constraints(body: Request, options: Options) -> Iterator[Constraint]:
         yield constraint("json_object", "", "structured_outputs.json_object")
     if outputs.structural_tag is not None:
         yield constraint("structural_tag", outputs.structural_tag, "structured_outputs.structural_tag")
-    yield from (
-        constraint(kind, value if isinstance(value, str) else as_text(value), param)
-        for kind, value, param in (
-            ("json_schema", outputs.json_, "structured_outputs.json"),
-            ("regex", outputs.regex, "structured_outputs.regex"),
-            ("choice", outputs.choice, "structured_outputs.choice"),
-            ("grammar", outputs.grammar, "structured_outputs.grammar"),
-            ("json_schema", body.guided_json, "guided_json"),
-            ("regex", body.guided_regex, "guided_regex"),
-            ("choice", body.guided_choice, "guided_choice"),
-            ("grammar", body.guided_grammar, "guided_grammar"),
-        )
-        if value is not None
+    asked_for: tuple[tuple[GrammarKind, Any, str], ...] = (
+        ("json_schema", outputs.json_, "structured_outputs.json"),
+        ("regex", outputs.regex, "structured_outputs.regex"),
+        ("choice", outputs.choice, "structured_outputs.choice"),
+        ("grammar", outputs.grammar, "structured_outputs.grammar"),
+        ("json_schema", body.guided_json, "guided_json"),
+        ("regex", body.guided_regex, "guided_regex"),
+        ("choice", body.guided_choice, "guided_choice"),
+        ("grammar", body.guided_grammar, "guided_grammar"),
     )
+    for kind, value, param in asked_for:
+        if value is not None:
+            yield constraint(kind, value if isinstance(value, str) else as_text(value), param)
 
 
 def as_text(value: Any) -> str:
