@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -12,12 +13,14 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from safetensors.torch import load_file, save
 
 from specserve.engine.api import FinishReason, GenerationOutput, GenerationRequest
 from specserve.engine.client import CRASHED, HUNG, EngineClient
 from specserve.engine.config import CacheConfig, EngineConfig, ModelConfig, SchedulerConfig
 from specserve.engine.errors import (
     EngineDeadError,
+    InvalidParameterError,
     ModelLoadError,
     OverloadedError,
     PromptTooLongError,
@@ -27,6 +30,7 @@ from specserve.engine.errors import (
 from specserve.engine.generation import Silence
 from specserve.engine.messages import Add, Command
 from specserve.engine.params import SamplingParams
+from specserve.engine.prompt_embeds import decode_prompt_embeds, placeholder_ids
 from specserve.handlers.demo import checkpoint_path
 
 QUESTION = "<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\n"
@@ -41,6 +45,7 @@ def config(**changes: object) -> EngineConfig:
         "cache": CacheConfig(num_blocks=200),
         "scheduler": SchedulerConfig(max_num_seqs=8, max_num_queued=4),
         "num_threads": 2,
+        "enable_prompt_embeds": True,
     }
     return EngineConfig(**(sections | changes))  # type: ignore[arg-type]
 
@@ -96,6 +101,48 @@ async def test_a_stop_string_ends_the_request_in_the_engine_too(client: EngineCl
     assert "".join(output.text for output in found) == "The capital of "
     assert (found[-1].finish_reason, found[-1].stop_reason) == (FinishReason.STOP, "France is")
     await idle(client)
+
+
+async def test_prompt_logprobs_cross_the_border_for_every_sibling(client: EngineClient) -> None:
+    request = ask(client, "prompt", prompt_logprobs=2, max_tokens=3)
+    requests = [replace(request, request_id=f"p-{at}", parent_id="p", index=at) for at in range(3)]
+    streams = [client.generate(one) for one in requests]
+    found = [[output async for output in stream] for stream in streams]
+    first, *others = [answer[0].prompt_logprobs for answer in found]
+    assert first is not None
+    assert [token and token.sampled.token_id for token in first] == [None, *request.prompt_token_ids[1:]]
+    assert all(token is None or len(token.top) == 2 for token in first)
+    assert others == [first, first]
+    assert all(output.prompt_logprobs is None for answer in found for output in answer[1:])
+    await idle(client)
+
+
+async def test_a_prompt_without_an_answer_is_one_output(client: EngineClient) -> None:
+    (found,) = await outputs(client, ask(client, "only the prompt", max_tokens=0, prompt_logprobs=0))
+    assert (found.text, found.token_ids, found.finish_reason) == ("", (), FinishReason.LENGTH)
+    assert found.prompt_logprobs is not None
+    assert len(found.prompt_logprobs) == found.num_prompt_tokens
+    await idle(client)
+
+
+async def test_embeddings_of_a_question_are_answered_like_its_tokens(client: EngineClient) -> None:
+    question = ask(client, "tokens")
+    (table,) = (
+        tensor
+        for file in checkpoint_path().glob("*.safetensors")
+        for name, tensor in load_file(file).items()
+        if name.endswith("embed_tokens.weight")
+    )
+    encoded = base64.b64encode(save({"prompt": table[list(question.prompt_token_ids)]})).decode()
+    data = decode_prompt_embeds(encoded, client.model)
+    embedded = replace(question, prompt_embeds=data, prompt_token_ids=placeholder_ids(data))
+    streams = [client.generate(replace(embedded, request_id=f"rows-{at}")) for at in range(3)]
+    for stream in streams:
+        found = [output async for output in stream]
+        assert "".join(output.text for output in found) == ANSWER
+        assert found[0].num_prompt_tokens == len(question.prompt_token_ids)
+    with pytest.raises(InvalidParameterError, match="prompt_logprobs"):
+        client.generate(replace(embedded, params=SamplingParams(max_tokens=1, prompt_logprobs=1)))
 
 
 async def test_requests_in_one_batch_answer_as_they_do_alone(client: EngineClient) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,8 +18,8 @@ from specserve.engine.api import (
     TokenLogprob,
     TokenLogprobs,
 )
-from specserve.engine.batch import RequestProgress
-from specserve.engine.errors import EngineError
+from specserve.engine.batch import PackedLogprobs, RequestProgress
+from specserve.engine.errors import EngineError, InvalidParameterError
 from specserve.engine.output_processor import OutputProcessor
 from specserve.engine.params import SamplingParams
 from specserve.engine.tokenizer import load_tokenizer
@@ -62,7 +65,7 @@ def run(
     for step in steps:
         processed = processor.process(step)
         if processed is None:
-            break
+            continue
         output, must_abort = processed
         outputs.append(output)
         if output.finish_reason is not None:
@@ -208,3 +211,49 @@ def test_any_grouping_of_tokens_into_steps_gives_the_same_answer(
     assert first[-1].stop_reason == second[-1].stop_reason
     tokens = [[token_id for output in outputs for token_id in output.token_ids] for outputs in (first, second)]
     assert tokens[0] == tokens[1]
+
+
+def packed(*token_ids: int) -> PackedLogprobs:
+    ids = np.array([[token_id, 9] for token_id in token_ids], dtype=np.int32)
+    ranks = np.arange(2, 2 + len(token_ids), dtype=np.int32)
+    return PackedLogprobs(1, ids.tobytes(), np.full(ids.shape, -1.5, dtype=np.float32).tobytes(), ranks.tobytes())
+
+
+def unpacked(token_id: int, rank: int) -> TokenLogprobs:
+    return TokenLogprobs(TokenLogprob(token_id, -1.5, rank), (TokenLogprob(9, -1.5, 1),))
+
+
+def chunk(logprobs: PackedLogprobs, *siblings: str) -> RequestProgress:
+    return replace(progress([]), prompt_logprobs=logprobs, siblings=list(siblings))
+
+
+def test_prompt_logprobs_are_collected_and_come_with_the_first_output_only(tokenizer: Tokenizer) -> None:
+    last = replace(progress([70]), prompt_logprobs=packed(7))
+    outputs, _ = run(tokenizer, request(prompt_logprobs=1), [chunk(packed(6)), last, progress([71])])
+    assert [output.prompt_logprobs for output in outputs] == [(None, unpacked(6, 2), unpacked(7, 2)), None]
+
+
+def test_prompt_logprobs_come_with_the_end_when_there_is_no_answer(tokenizer: Tokenizer) -> None:
+    end = replace(progress([], FinishReason.LENGTH), prompt_logprobs=packed(6, 7))
+    (output,), _ = run(tokenizer, request(prompt_logprobs=1), [end])
+    assert output.prompt_logprobs == (None, unpacked(6, 2), unpacked(7, 3))
+    assert (output.text, output.token_ids, output.finish_reason) == ("", (), FinishReason.LENGTH)
+
+
+def test_siblings_take_the_prompts_logprobs_also_when_the_first_has_left(tokenizer: Tokenizer) -> None:
+    processor = OutputProcessor(tokenizer)
+    for request_id, asks in (("r", True), ("s", True), ("t", False)):
+        processor.add(replace(request(prompt_logprobs=1 if asks else None), request_id=request_id))
+    assert processor.process(chunk(packed(6), "s", "t", "unknown")) is None
+    processor.remove("r")
+    assert processor.process(chunk(packed(7), "s", "t", "unknown")) is None
+    for request_id, wanted in (("s", (None, unpacked(6, 2), unpacked(7, 2))), ("t", None)):
+        processed = processor.process(replace(progress([70]), request_id=request_id))
+        assert processed is not None
+        assert processed[0].prompt_logprobs == wanted
+
+
+def test_what_embeddings_break_is_their_callers_fault(tokenizer: Tokenizer) -> None:
+    with pytest.raises(InvalidParameterError, match="not finite") as caught:
+        run(tokenizer, replace(request(), prompt_embeds=b"any"), [progress([], error="not finite")])
+    assert caught.value.param == "prompt_embeds"

@@ -159,6 +159,7 @@ def load_runner(folder: Path, backend: str = "reference", dtype: str = "auto", *
             max_model_len=limits.get("max_model_len", 128),
         ),
         cache=CacheConfig(num_blocks=limits.get("num_blocks", 48)),
+        enable_prompt_embeds=bool(limits.get("enable_prompt_embeds", False)),
     )
     return ModelRunner.load(config, lambda phase, done: None)
 

@@ -6,9 +6,15 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from naive_sampling import request
 from torch import Tensor
-from transformers import MinNewTokensLengthLogitsProcessor, RepetitionPenaltyLogitsProcessor
+from transformers import (
+    MinNewTokensLengthLogitsProcessor,
+    NoBadWordsLogitsProcessor,
+    RepetitionPenaltyLogitsProcessor,
+)
 
 from specserve.engine.sampling.logits_processors import edit_logits
 
@@ -64,6 +70,45 @@ def test_only_allowed_ids_stay(logits: Tensor) -> None:
     got = edited(logits, allowed_token_ids=(2, 7, VOCAB_SIZE + 1))
     assert torch.nonzero(got > NEVER).flatten().tolist() == [2, 7]
     assert torch.equal(got[[2, 7]], logits[1, [2, 7]])
+
+
+def forbidden(logits: Tensor, **options: Any) -> list[int]:
+    got = edited(logits, **options)
+    is_kept = got > NEVER
+    assert torch.equal(got[is_kept], logits[1][is_kept])
+    return torch.nonzero(~is_kept).flatten().tolist()
+
+
+@pytest.mark.parametrize("answer", [(), (4,), (9, 4), (4, 5), (4, 4, 5), (5, 4, 5, 6), (6, 6), (30,)])
+def test_bad_words_are_those_of_transformers(logits: Tensor, answer: tuple[int, ...]) -> None:
+    words = [[7], [4, 5], [4, 5, 6], [6, 6], [8, 8, 8, 8, 8, 8], [4, 9], [30, 31]]
+    # transformers looks at prompt and answer; a prompt that is no part of any word leaves the answer.
+    history = torch.tensor([[1, 2, 3, *answer]])
+    want = NoBadWordsLogitsProcessor(words, eos_token_id=None)(history, logits[1:].clone())[0]
+    options = {"answer": answer, "bad_words_token_ids": tuple(map(tuple, words))}
+    assert forbidden(logits, **options) == torch.nonzero(want == NEVER).flatten().tolist()
+
+
+def test_a_bad_word_that_begins_in_the_prompt_is_none(logits: Tensor) -> None:
+    assert forbidden(logits, prompt=(3, 4), bad_words_token_ids=((4, 5),)) == []
+
+
+@given(
+    words=st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=4).map(tuple), min_size=1, max_size=6),
+    answer=st.lists(st.integers(0, 3), max_size=6),
+)
+def test_bad_words_forbid_exactly_what_would_complete_one(words: list[tuple[int, ...]], answer: list[int]) -> None:
+    logits = torch.zeros(2, VOCAB_SIZE)
+    got = forbidden(logits, answer=tuple(answer), bad_words_token_ids=tuple(words))
+    assert got == [token for token in range(VOCAB_SIZE) if any((*answer, token)[-len(w) :] == w for w in words)]
+
+
+def test_bad_words_never_leave_nothing(logits: Tensor) -> None:
+    everything = tuple((token,) for token in range(VOCAB_SIZE))
+    assert forbidden(logits, bad_words_token_ids=everything) == []
+    others = [token for token in range(VOCAB_SIZE) if token not in (2, 7)]
+    assert forbidden(logits, bad_words_token_ids=((2,), (7,)), allowed_token_ids=(2, 7)) == others
+    assert forbidden(logits, bad_words_token_ids=((2,),), allowed_token_ids=(2, 7)) == sorted([*others, 2])
 
 
 @pytest.mark.parametrize(("num_answer", "masked"), [(0, True), (2, True), (3, False)])
