@@ -22,11 +22,11 @@ import asyncio
 import datetime
 import gc
 import json
-import logging
 import os
 import platform
 import statistics
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr
 from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter
@@ -45,6 +45,8 @@ from specserve.generated import schemas
 from specserve.handlers.chat.template import ChatTemplate
 from specserve.handlers.demo import checkpoint_path
 from specserve.handlers.openai.messages import to_conversation
+from specserve.handlers.serve import set_up_logging
+from specserve.handlers.settings import ServerSettings
 from specserve.handlers.wire import parse_body
 
 RESULTS = Path(__file__).parent / "results"
@@ -294,7 +296,8 @@ def main() -> None:
     parser.add_argument("--out", action="store_true", help="write a result file")
     arguments = parser.parse_args()
     with open(os.devnull, "w") as log:
-        logging.basicConfig(level="INFO", stream=log, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+        with redirect_stderr(log):
+            set_up_logging(ServerSettings())
         gc.collect()
         gc.freeze()  # what was imported is no garbage to be looked for between two requests
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

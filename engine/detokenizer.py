@@ -8,10 +8,9 @@ complete stay.
 
 from __future__ import annotations
 
-from codecs import getincrementaldecoder
+from codecs import utf_8_decode
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from specserve.engine.api import Tokenizer, TokenSpelling
 
@@ -45,7 +44,10 @@ class Detokenizer:
 
     def append(self, token_id: int) -> str:
         """New text, perhaps none while a character is incomplete."""
-        return "" if token_id in self._skipped else self._strip(self._decoder.append(token_id))
+        if token_id in self._skipped:
+            return ""
+        text = self._decoder.append(token_id)
+        return self._strip(text) if self._num_spaces_to_strip else text
 
     def flush(self) -> str:
         """The rest, at the end of the sequence: incomplete characters become replacement characters."""
@@ -66,13 +68,17 @@ class _ByteDecoder:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._token_bytes = tokenizer.token_bytes
-        self._utf8 = getincrementaldecoder("utf-8")("replace")
+        self._incomplete = b""
 
     def append(self, token_id: int) -> str:
-        return self._utf8.decode(self._token_bytes(token_id))
+        data = self._incomplete + self._token_bytes(token_id)
+        text, num_used = utf_8_decode(data, "replace", False)
+        self._incomplete = data[num_used:]
+        return text
 
     def flush(self) -> str:
-        return self._utf8.decode(b"", final=True)
+        text, self._incomplete = self._incomplete.decode("utf-8", "replace"), b""
+        return text
 
 
 class _RunDecoder:
@@ -153,8 +159,7 @@ class _WindowDecoder:
         return self._tokenizer.decode(token_ids, skip_special_tokens=self._skip_special_tokens)
 
 
-@dataclass(frozen=True, slots=True)
-class CheckedText:
+class CheckedText(NamedTuple):
     """`text` may be shown; `stop` is the stop string that ended the sequence, if one did."""
 
     text: str

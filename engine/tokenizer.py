@@ -19,6 +19,7 @@ from tokenizers import Tokenizer as Backend
 from specserve.engine.api import Tokenizer, TokenSpelling
 from specserve.engine.errors import ModelLoadError
 from specserve.engine.registry import LazyRegistry
+from specserve.engine.segments import SegmentEncoder, encode_alone, special_ids_of
 
 METASPACE = "▁"
 NAMED_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
@@ -60,7 +61,7 @@ def load_tokenizer(path: str | Path, *, trust_remote_code: bool = False) -> Toke
 
 
 class HuggingFaceTokenizer:
-    """`api.Tokenizer` over the `tokenizers` library, which is thread-safe and releases the interpreter lock.
+    """`api.Tokenizer` over the `tokenizers` library; thread-safe, and encoding releases the interpreter lock.
 
     `chat_templates` has all templates by name; `chat_template` is the one called default.
     """
@@ -86,6 +87,9 @@ class HuggingFaceTokenizer:
         self.vocab_size: int = backend.get_vocab_size(with_added_tokens=True)
         self.spelling = _read_spelling(backend)
         self._anchor = _find_anchor(backend) if self.spelling is None else None
+        special_ids = special_ids_of(backend)
+        self._spelled: dict[int, bytes] = {}  # tokens met so far
+        self._segments = None if special_ids is None else SegmentEncoder(backend, special_ids)
 
     @property
     def chat_template(self) -> str | None:
@@ -96,8 +100,9 @@ class HuggingFaceTokenizer:
         return entry
 
     def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
-        ids: list[int] = self._backend.encode(text, add_special_tokens=add_special_tokens).ids
-        return ids
+        if self._segments is None or add_special_tokens:
+            return encode_alone(self._backend, text, add_special_tokens=add_special_tokens)
+        return self._segments.encode(text)
 
     def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = False) -> str:
         text: str = self._backend.decode(token_ids, skip_special_tokens=skip_special_tokens)
@@ -107,6 +112,12 @@ class HuggingFaceTokenizer:
         return self.token_bytes(token_id).decode("utf-8", "replace")
 
     def token_bytes(self, token_id: int) -> bytes:
+        spelled = self._spelled.get(token_id)
+        if spelled is None:
+            spelled = self._spelled[token_id] = self._spell(token_id)
+        return spelled
+
+    def _spell(self, token_id: int) -> bytes:
         token: str | None = self._backend.id_to_token(token_id)
         if token is None:
             return b""

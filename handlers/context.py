@@ -51,7 +51,8 @@ def request_identity(scope: Scope) -> RequestIdentity:
 
 @dataclass(slots=True)
 class RequestContext:
-    """One request. `response_headers` may be filled until the answer starts."""
+    """One request. `response_headers` may be filled until the answer starts; `num_body_bytes` is the body's length."""
 
     identity: RequestIdentity
     response_headers: dict[str, str] = field(default_factory=dict)
+    num_body_bytes: int = 0

@@ -69,4 +69,6 @@ class RequestLog:
 
 def printable(path: str) -> str:
     """A path chosen by a client, on one line of the log and without control characters."""
+    if path.isascii() and path.isprintable() and " " not in path and len(path) <= 200:
+        return path
     return "".join(c if c.isprintable() and not c.isspace() else "?" for c in path[:200])

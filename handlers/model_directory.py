@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 
 from specserve import __version__
@@ -48,11 +49,11 @@ class ModelDirectory:
         engine = self._engine()
         if engine is None:
             raise ServerLoading("the model is still loading; try again soon", headers={"Retry-After": "2"})
-        return ServedModel(self.names[0], engine, self._defaults(engine.model), fingerprint(engine))
+        return ServedModel(self.names[0], engine, self._defaults(engine.model), fingerprint(engine.model))
 
 
-def fingerprint(engine: Engine) -> str:
+@lru_cache(maxsize=4)
+def fingerprint(model: ModelInfo) -> str:
     """Changes when the numbers may change: version, model, device, type of numbers, attention backend."""
-    model = engine.model
     parts = (model.path, model.architecture, model.device, model.dtype, model.attention_backend)
     return f"specserve-{__version__}-{sha256(repr(parts).encode()).hexdigest()[:8]}"

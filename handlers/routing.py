@@ -127,18 +127,18 @@ class Endpoint:
         except Exception as error:
             await send_error(send, to_api_error(error, request_id=context.identity.id))
             return
-        # The answer runs as a task of its own, so that a client who leaves ends it wherever it is: in the template,
-        # queued, in prefill or between two tokens. Cancelling it closes every generator, which aborts in the engine.
-        answer = asyncio.create_task(self.answer(arguments, context, send))
-        gone = asyncio.create_task(until_disconnect(receive))
+        # A client who leaves ends the answer wherever it is: in the template, queued, in prefill or between two
+        # tokens. Cancelling it closes every generator, which aborts in the engine.
+        answering = current_task()
+        watch = asyncio.create_task(cancel_when_gone(receive, answering))
         try:
-            await asyncio.wait((answer, gone), return_when=asyncio.FIRST_COMPLETED)
+            await self.answer(arguments, context, send)
+        except asyncio.CancelledError:
+            if not watch.done():
+                raise  # it is the server that ends this request
+            answering.uncancel()
         finally:
-            gone.cancel()
-            answer.cancel()
-            await asyncio.wait((answer,))
-        if not answer.cancelled():
-            answer.result()
+            watch.cancel()
 
     def check_state(self) -> None:
         """Refuse while the server cannot serve this operation; operations that always work list no such refusal."""
@@ -172,6 +172,7 @@ class Endpoint:
                     f"the body was not complete within {self.limits.body_timeout_s:g} s; send it faster, or less",
                     headers={"Connection": "close"},
                 ) from None
+            context.num_body_bytes = len(raw)
             body, ignored = parse_body(raw, self.operation.body)
             if ignored:
                 context.response_headers["x-ignored-params"] = header_of_names(ignored)
@@ -212,6 +213,14 @@ class Endpoint:
         await send({"type": "http.response.body", "body": body})
 
 
-async def until_disconnect(receive: Receive) -> None:
+async def cancel_when_gone(receive: Receive, answering: asyncio.Task[Any]) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
+    answering.cancel()
+
+
+def current_task() -> asyncio.Task[Any]:
+    task = asyncio.current_task()
+    if task is None:
+        raise RuntimeError("requests are answered in tasks of an event loop")
+    return task

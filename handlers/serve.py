@@ -97,6 +97,8 @@ def set_up_logging(settings: ServerSettings) -> None:
     logging.basicConfig(
         level=settings.log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s"
     )
+    # What no line shows is not found out: which thread, process and task wrote it.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging.getLogger("uvicorn").setLevel(settings.uvicorn_log_level.upper().replace("TRACE", "DEBUG"))
     if settings.disable_uvicorn_access_log:
         logging.getLogger("specserve.access").setLevel(logging.WARNING)

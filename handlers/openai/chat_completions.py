@@ -24,7 +24,7 @@ class ChatCompletions(ChatApi[RequestContext]):
     async def create_chat_completion(
         self, body: schemas.ChatCompletionRequest, context: RequestContext
     ) -> schemas.ChatCompletion | AsyncIterator[schemas.ChatCompletionChunk]:
-        chat = await self._preparation.prepare(body)
+        chat = await self._preparation.prepare(body, context)
         engine = chat.served.engine
         identity = Identity.of("chatcmpl", body, context, chat.served)
         request = GenerationRequest(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from codecs import IncrementalDecoder, getincrementaldecoder
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
@@ -31,6 +30,7 @@ from specserve.handlers.openai.reply import (
     prompt_logprobs,
 )
 from specserve.handlers.sampling import check_vocabulary, num_alternatives, room_for_answer, sampling_params
+from specserve.handlers.text_work import text_work
 
 DEFAULT_MAX_TOKENS = 16
 
@@ -46,7 +46,7 @@ class Completions(CompletionsApi[RequestContext]):
         check_values(body)
         served = self._directory.resolve(body.model)
         engine, n = served.engine, body.n or 1
-        prompts = await asyncio.to_thread(read_prompts, body, engine.tokenizer)
+        prompts = await text_work(context, read_prompts, body, engine.tokenizer)
         check_common(body, len(prompts) * n, self._limits.max_choices)
         identity = Identity.of("cmpl", body, context, served)
         requests: list[GenerationRequest] = []
@@ -96,7 +96,7 @@ def check_values(body: schemas.CompletionRequest) -> None:
 
 
 def read_prompts(body: schemas.CompletionRequest, tokenizer: Tokenizer) -> list[list[int]]:
-    """Token ids of every prompt; runs in a worker thread. Raises InvalidPrompt."""
+    """Token ids of every prompt; may run in a worker thread. Raises InvalidPrompt."""
     prompt = body.prompt
     is_one = isinstance(prompt, str) or (prompt and isinstance(prompt[0], int))
     texts = cast(Sequence[str | list[int]], [prompt] if is_one else prompt or [])

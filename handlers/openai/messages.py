@@ -13,6 +13,9 @@ from specserve.handlers.chat.conversation import Conversation, Message, Tool
 from specserve.handlers.chat.prompts import Prompts
 from specserve.handlers.settings import RESERVED_TEMPLATE_VARIABLES
 
+COPIED = frozenset(["name", "tool_call_id", "reasoning", "reasoning_content"])
+"""Fields of messages that templates know by the same name; not every kind of message has them."""
+
 
 def to_conversation(body: schemas.ChatCompletionRequest, tools: Sequence[Tool] = ()) -> Conversation:
     """Raises UnsupportedValue naming the place of a part or variable the server cannot use.
@@ -102,8 +105,8 @@ def to_message(message: schemas.ChatMessage, where: str) -> Message:
     found: Message = {"role": message.role, "content": message.content}
     if isinstance(message.content, list):
         found["content"] = read_parts(message.content, where, found)
-    for name in ("name", "tool_call_id", "reasoning", "reasoning_content"):
-        if getattr(message, name, None) is not None:
+    for name in COPIED & message.model_fields_set:
+        if getattr(message, name) is not None:
             found[name] = getattr(message, name)
     if isinstance(message, schemas.ToolMessage) and isinstance(found["content"], list):
         found["content"] = "\n".join(part["text"] for part in found["content"])

@@ -12,12 +12,14 @@ from specserve.generated.errors import InvalidParameterCombination, InvalidPromp
 from specserve.handlers import fields
 from specserve.handlers.chat.conversation import Conversation
 from specserve.handlers.chat.prompts import Prompts
+from specserve.handlers.context import RequestContext
 from specserve.handlers.limits import Limits
 from specserve.handlers.model_directory import ModelDirectory, ServedModel
 from specserve.handlers.openai.messages import own_template, to_conversation
 from specserve.handlers.openai.reply import check_common
 from specserve.handlers.openai.tools import RequestTools, read_tools
 from specserve.handlers.sampling import num_alternatives, room_for_answer, sampling_params
+from specserve.handlers.text_work import text_work
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +51,7 @@ class ChatPreparation:
         self._directory, self._prompts, self._limits = directory, prompts, limits
         self._options = options or ChatOptions()
 
-    async def prepare(self, body: schemas.ChatCompletionRequest) -> PreparedChat:
+    async def prepare(self, body: schemas.ChatCompletionRequest, context: RequestContext) -> PreparedChat:
         """Raises what the contract lists as refusals."""
         fields.CHAT.check(body)
         check_common(body, body.n or 1, self._limits.max_choices)
@@ -63,9 +65,11 @@ class ChatPreparation:
         conversation = to_conversation(body, tools.shown)
         served = self._directory.resolve(body.model)
         engine = served.engine
-        text, prompt = await asyncio.to_thread(
-            self._prompt, engine.tokenizer, conversation, chat_template, body.add_special_tokens
-        )
+        sources = (engine.tokenizer, conversation, chat_template, body.add_special_tokens)
+        if chat_template is None:
+            text, prompt = await text_work(context, self._prompt, *sources)
+        else:  # it runs in a process of its own, which is waited for
+            text, prompt = await asyncio.to_thread(self._prompt, *sources)
         wanted = body.max_completion_tokens if body.max_completion_tokens is not None else body.max_tokens
         params = sampling_params(
             body,
@@ -93,7 +97,7 @@ class ChatPreparation:
     def _prompt(
         self, tokenizer: Tokenizer, conversation: Conversation, chat_template: str | None, add_special_tokens: bool
     ) -> tuple[str, list[int]]:
-        """Template and tokenizer; runs in a worker thread. Raises InvalidPrompt."""
+        """Template and tokenizer; may run in a worker thread. Raises InvalidPrompt."""
         text = self._prompts.text(tokenizer, conversation, chat_template)
         token_ids = tokenizer.encode(text, add_special_tokens=add_special_tokens)
         if not token_ids:

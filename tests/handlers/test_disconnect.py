@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import uvicorn
+from starlette.types import Message, Scope
 
 from specserve.engine.api import GenerationOutput, GenerationRequest, ModelInfo, Tokenizer
 from specserve.engine.stats import EngineStats
@@ -128,3 +129,29 @@ def test_leaving_closes_every_choice(
     assert engine.closed == 0
     leave(connection)  # type: ignore[operator]
     wait_for(n, lambda: engine.closed)
+
+
+async def test_a_server_that_cancels_a_request_closes_it_too(engine: SlowEngine) -> None:
+    lifecycle = Lifecycle()
+    lifecycle.become_ready(engine)
+    app = assemble(directory=ModelDirectory(["m"], lambda: engine), engine=lambda: engine, readiness=lifecycle)
+    body = json.dumps({"prompt": "hello"}).encode()
+    messages = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive() -> Message:
+        if not messages:
+            await asyncio.sleep(3600)
+        return messages.pop()
+
+    async def send(message: Message) -> None:
+        raise AssertionError("nothing can be answered")
+
+    scope: Scope = {"type": "http", "method": "POST", "path": "/v1/completions", "query_string": b""}
+    scope["headers"] = [(b"content-type", b"application/json")]
+    request = asyncio.create_task(app(scope, receive, send))
+    while not engine.started:  # noqa: ASYNC110 - it is told from within a generator
+        await asyncio.sleep(0)
+    request.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await request
+    assert engine.closed == 1

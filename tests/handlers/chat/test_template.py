@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 from jinja2 import TemplateError
+from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedEnvironment
 from transformers import AutoTokenizer
 
 from specserve.generated.errors import InvalidPrompt
 from specserve.handlers.chat.conversation import Conversation, Message
-from specserve.handlers.chat.template import ChatTemplate
+from specserve.handlers.chat.template import ChatTemplate, Environment
 from specserve.handlers.demo import checkpoint_path
 
 CHATML = (Path(checkpoint_path()) / "chat_template.jinja").read_text()
@@ -238,3 +239,27 @@ def test_arguments_that_are_no_json_do_not_break_a_template_that_wants_an_object
     call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{not json"}}
     messages: list[Message] = [QUESTION, {"role": "assistant", "content": None, "tool_calls": [call]}]
     assert rendered(source, Conversation(messages=messages)) == "{not json"
+
+
+EXPRESSIONS = """value.role value.missing value.missing.deeper value['role'] value.items()|list value.items value.keys
+value.get('role') value.__class__ value.__class__.__mro__ value.__len__() value.pop('role') value.clear()
+value.update(role=1) value|attr('role') value.tool_calls[0].name value.tool_calls.append(1) value.tool_calls.index
+value.content.upper() value.content.format(1) value.content.__add__ value.content.missing messages.0.role
+namespace(a=1).a cycler.__init__""".split()
+
+
+@pytest.mark.parametrize("expression", EXPRESSIONS)
+def test_names_mean_what_they_mean_in_jinjas_own_sandbox(expression: str) -> None:
+    source = "{% for value in messages %}{{ loop.first }}{{ " + expression + " }}{% endfor %}"
+    message = {"role": "user", "content": "{0}", "items": "an entry", "tool_calls": [{"name": "f", "get": 1}]}
+    messages = [message, dict(message)]
+
+    def outcome(environment: SandboxedEnvironment) -> str:
+        try:
+            return environment.from_string(source).render(messages=messages)
+        except TemplateError as error:
+            return f"{type(error).__name__}: {error}"
+
+    expected = outcome(ImmutableSandboxedEnvironment())
+    environment = Environment()
+    assert [outcome(environment), outcome(environment)] == [expected] * 2, "asked again it says the same"
