@@ -45,6 +45,7 @@ from specserve.generated import schemas
 from specserve.handlers.chat.template import ChatTemplate
 from specserve.handlers.demo import checkpoint_path
 from specserve.handlers.openai.messages import to_conversation
+from specserve.handlers.openai.tools import read_tools
 from specserve.handlers.serve import set_up_logging
 from specserve.handlers.settings import ServerSettings
 from specserve.handlers.wire import parse_body
@@ -112,14 +113,16 @@ def parts(tokenizer: Tokenizer, runs: int, first_seed: int) -> dict[str, Figures
     raw = [json.dumps(request_body(first_seed + number)).encode() for number in range(runs)]
     schema = schemas.ChatCompletionRequest
     bodies = [parse_body(each, schema)[0] for each in raw]
-    conversations = [to_conversation(body) for body in bodies]
+    conversations = [to_conversation(body, read_tools(body, hide_unused=False).shown) for body in bodies]
     template = ChatTemplate(tokenizer.chat_template or "", tokenizer.special_tokens)
     texts = [template.render(conversation) for conversation in conversations]
     reply = reply_like()
     backend: Any = getattr(tokenizer, "_backend", None)
     found = {
         "parse and validate": timed(lambda n: parse_body(raw[n], schema), runs),
-        "to conversation": timed(lambda n: to_conversation(bodies[n]), runs),
+        "to conversation": timed(
+            lambda n: to_conversation(bodies[n], read_tools(bodies[n], hide_unused=False).shown), runs
+        ),
         "template": timed(lambda n: template.render(conversations[n]), runs),
         "tokenize": timed(lambda n: tokenizer.encode(texts[n], add_special_tokens=False), runs),
         "serialise": timed(lambda n: reply.model_dump_json(exclude_unset=True).encode(), runs),

@@ -19,6 +19,7 @@ from specserve.engine.messages import Add, Command, Step, encode_frame
 from specserve.engine.output_processor import OutputProcessor
 from specserve.engine.stats import EngineStats
 from specserve.handlers.app import assemble
+from specserve.handlers.lifecycle import Lifecycle
 from specserve.handlers.model_directory import ModelDirectory
 
 
@@ -62,15 +63,10 @@ class ScriptedEngine(EngineClient):
         self._reader.feed_data(frame)
 
 
-@dataclass
-class Readiness:
-    state: Any = "ready"
-    phase: str = "ready"
-    progress: float | None = None
-
-
 def app_over(engine: ScriptedEngine) -> ASGIApp:
-    return assemble(directory=ModelDirectory(["bench"], lambda: engine), engine=lambda: engine, readiness=Readiness())
+    lifecycle = Lifecycle()
+    lifecycle.become_ready(engine)
+    return assemble(directory=ModelDirectory(["bench"], lambda: engine), engine=lambda: engine, readiness=lifecycle)
 
 
 def step_frame(requests: Sequence[GenerationRequest], token_ids: Sequence[int], *, is_last: bool) -> bytes:
