@@ -336,24 +336,33 @@ def mapping_gaps(doc: Json, where: str, union: Json) -> Iterator[str]:
 
 
 def rule_examples(doc: Json) -> Iterator[str]:
-    """8: examples come first in the contract tests and in the documentation; each field has one."""
+    """8: examples come first in the contract tests and in the documentation; each field has one.
+
+    Operations that take the same body may share the work: a field is shown by one of them.
+    """
     flat = flatten(doc)
+    first = dict[str, str]()
+    shown = dict[str, set[str]]()
     for _, _, operation in operations_of(flat):
         here, body = operation["operationId"], operation.get("requestBody", {})
         for media, content in body.get("content", {}).items():
             examples = content.get("examples", {})
             if not examples:
                 yield f"{here}: the {media} body needs named examples"
-            shown = {key for example in examples.values() for key in example["value"]}
-            fields = flat["components"]["schemas"].get(name_of(content["schema"]), {}).get("properties", {})
-            # No example names a model: the document does not know what will be served.
-            for key in sorted(fields.keys() - shown - {"model"}) if examples else ():
-                yield f"{here}: no example shows {key}"
+                continue
+            taken = name_of(content["schema"])
+            first.setdefault(taken, here)
+            shown.setdefault(taken, set()).update(*(example["value"] for example in examples.values()))
         for content in walk([body, operation["responses"]]):
             for name, example in content.get("examples", {}).items() if "schema" in content else ():
                 schema = {**content["schema"], "components": flat["components"]}
                 for error in jsonschema.Draft202012Validator(schema).iter_errors(example["value"]):
                     yield f"{here}: example {name}: {error.json_path}: {error.message[:200]}"
+    for taken, here in first.items():
+        fields = flat["components"]["schemas"].get(taken, {}).get("properties", {})
+        # No example names a model: the document does not know what will be served.
+        for key in sorted(fields.keys() - shown[taken] - {"model"}):
+            yield f"{here}: no example shows {key}"
 
 
 WHERE = ("any", "body", "key", "route", None)

@@ -46,6 +46,16 @@ class ModelsApi(Protocol[C]):
         """Describe one served model."""
 
 
+class RenderApi(Protocol[C]):
+    """What a handler of the tag `render` implements; C is what it is told about the request besides its body."""
+
+    @abstractmethod
+    async def render_chat_completion(
+        self, body: schemas.ChatCompletionRequest, context: C
+    ) -> schemas.RenderedPrompt:
+        """Show the prompt of a conversation."""
+
+
 class ServerApi(Protocol[C]):
     """What a handler of the tag `server` implements; C is what it is told about the request besides its body."""
 
@@ -184,6 +194,34 @@ OPERATIONS: dict[str, Operation] = {
         end_mark=False,
         empty=False,
         protocol=ModelsApi,
+    ),
+    "render_chat_completion": Operation(
+        id="render_chat_completion",
+        tag="render",
+        method="POST",
+        path="/v1/chat/completions/render",
+        body=schemas.ChatCompletionRequest,
+        path_params=(),
+        statuses=frozenset([200, 400, 401, 404, 408, 413, 415, 500, 503]),
+        refusals=frozenset(
+            [
+                "context_length_exceeded",
+                "engine_dead",
+                "invalid_parameter_combination",
+                "invalid_prompt",
+                "model_not_found",
+                "server_draining",
+                "server_loading",
+                "server_overloaded",
+                "token_out_of_vocabulary",
+                "unsupported_parameter",
+                "unsupported_value",
+            ]
+        ),
+        events=False,
+        end_mark=False,
+        empty=False,
+        protocol=RenderApi,
     ),
     "show_health": Operation(
         id="show_health",
@@ -343,6 +381,7 @@ APIS: dict[str, type] = {
     "chat": ChatApi,
     "completions": CompletionsApi,
     "models": ModelsApi,
+    "render": RenderApi,
     "server": ServerApi,
     "tokenization": TokenizationApi,
 }

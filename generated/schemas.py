@@ -1253,6 +1253,32 @@ class TokenizerInfo(ApiModel):
     eos_token: str | None
 
 
+class TemplateFindings(ApiModel):
+    """
+    What the server's chat template does with kinds of messages that a conversation can have.
+    """
+
+    content_format: Literal["string", "openai"]
+    drops: list[str]
+    refuses: list[str]
+
+
+class RenderedPrompt(ApiModel):
+    """
+    What the engine would get for one prompt.
+    """
+
+    request_id: str
+    model: str
+    prompt_text: str | None
+    token_ids: list[int]
+    sampling_params: dict[str, Any]
+    stream: bool
+    cache_salt: str | None
+    priority: int
+    chat_template: TemplateFindings | None = None
+
+
 class PromptTokensDetails(PromptTokensExtras):
     """
     Where the prompt tokens came from.

@@ -19,6 +19,7 @@ from specserve.handlers.auth import ApiKeyGuard
 from specserve.handlers.chat.prompts import Prompts, TemplateOptions
 from specserve.handlers.context import Readiness
 from specserve.handlers.errors import error_bytes, route_error
+from specserve.handlers.extras.render import Render
 from specserve.handlers.extras.tokenization import Tokenization
 from specserve.handlers.lifecycle import Lifecycle
 from specserve.handlers.limits import Limits
@@ -73,6 +74,7 @@ def assemble(
         "chat": ChatCompletions(chat),
         "completions": Completions(directory, limits),
         "models": Models(directory),
+        "render": Render(chat, prompts),
         "server": Server(engine),
         "tokenization": Tokenization(directory, prompts, shows_info=shows_tokenizer_info),
     }

@@ -118,7 +118,7 @@ class ChatTemplate:
         self._reads_text = content_format != "openai" and (self._shows(PROBE) or not self._reads_parts)
 
     @property
-    def content_format(self) -> str:
+    def content_format(self) -> Literal["string", "openai"]:
         """`openai` when it reads lists of parts, else `string`."""
         return "openai" if self._reads_parts else "string"
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from functools import partial
 
-from specserve.engine.api import GenerationRequest
 from specserve.generated import schemas
 from specserve.generated.operations import ChatApi
 from specserve.handlers.chat.json_calls import read_calls
@@ -14,7 +13,7 @@ from specserve.handlers.chat.tool_ids import new_call_id
 from specserve.handlers.context import RequestContext
 from specserve.handlers.openai.chat_reply import ChatReply
 from specserve.handlers.openai.prepare_chat import ChatPreparation
-from specserve.handlers.openai.reply import Identity, TokenNames
+from specserve.handlers.openai.reply import TokenNames
 
 
 class ChatCompletions(ChatApi[RequestContext]):
@@ -26,18 +25,9 @@ class ChatCompletions(ChatApi[RequestContext]):
     ) -> schemas.ChatCompletion | AsyncIterator[schemas.ChatCompletionChunk]:
         chat = await self._preparation.prepare(body, context)
         engine = chat.served.engine
-        identity = Identity.of("chatcmpl", body, context, chat.served)
-        request = GenerationRequest(
-            request_id=identity.engine_id,
-            prompt_token_ids=chat.prompt,
-            params=chat.params,
-            cache_salt=body.cache_salt or "",
-            priority=body.priority,
-        )
-        events = stream_chat(engine, siblings(request, body.n or 1))
+        events = stream_chat(engine, siblings(chat.request, body.n or 1))
         if chat.tools.use.is_forced:
             new_id = partial(new_call_id, short=chat.short_ids)
             events = read_calls(events, lambda index: chat.tools.use.reader(index, new_id))
-        names = TokenNames(engine.tokenizer, bool(body.return_tokens_as_token_ids))
-        reply = ChatReply(identity, names, body, chat)
+        reply = ChatReply(TokenNames(engine.tokenizer, bool(body.return_tokens_as_token_ids)), body, chat)
         return reply.chunks(events) if body.stream else await reply.whole(events)

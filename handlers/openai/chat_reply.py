@@ -13,7 +13,6 @@ from specserve.handlers.chat.fold import ChoiceResult, fold
 from specserve.handlers.openai.prepare_chat import PreparedChat
 from specserve.handlers.openai.reply import (
     WIRE_REASONS,
-    Identity,
     TokenNames,
     UsageCount,
     include_usage,
@@ -25,7 +24,6 @@ from specserve.handlers.openai.reply import (
 class ChatReply:
     """Writes one answer, as pieces or whole."""
 
-    identity: Identity
     names: TokenNames
     body: schemas.ChatCompletionRequest
     chat: PreparedChat
@@ -47,13 +45,13 @@ class ChatReply:
                 choice.token_ids = result.token_ids
             choices.append(choice)
         reply = schemas.ChatCompletion(
-            id=self.identity.id,
+            id=self.chat.identity.id,
             object="chat.completion",
-            created=self.identity.created,
-            model=self.identity.model,
+            created=self.chat.identity.created,
+            model=self.chat.identity.model,
             choices=choices,
             usage=count.usage(),
-            system_fingerprint=self.identity.fingerprint,
+            system_fingerprint=self.chat.identity.fingerprint,
         )
         self._add_prompt(reply, results[0].prompt_logprobs)
         return reply
@@ -178,12 +176,12 @@ class ChatReply:
 
     def _chunk(self, choices: list[schemas.ChunkChoice]) -> schemas.ChatCompletionChunk:
         return schemas.ChatCompletionChunk(
-            id=self.identity.id,
+            id=self.chat.identity.id,
             object="chat.completion.chunk",
-            created=self.identity.created,
-            model=self.identity.model,
+            created=self.chat.identity.created,
+            model=self.chat.identity.model,
             choices=choices,
-            system_fingerprint=self.identity.fingerprint,
+            system_fingerprint=self.chat.identity.fingerprint,
         )
 
     def _logprobs(self, tokens: list[TokenLogprobs] | None) -> schemas.ChoiceLogprobs | None:

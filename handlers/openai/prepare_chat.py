@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from specserve.engine.api import ModelInfo, Tokenizer
-from specserve.engine.params import SamplingParams
+from specserve.engine.api import GenerationRequest, ModelInfo, Tokenizer
 from specserve.generated import schemas
 from specserve.generated.errors import InvalidParameterCombination, InvalidPrompt, UnsupportedValue
 from specserve.handlers import fields
@@ -16,7 +15,7 @@ from specserve.handlers.context import RequestContext
 from specserve.handlers.limits import Limits
 from specserve.handlers.model_directory import ModelDirectory, ServedModel
 from specserve.handlers.openai.messages import own_template, to_conversation
-from specserve.handlers.openai.reply import check_common
+from specserve.handlers.openai.reply import Identity, check_common
 from specserve.handlers.openai.tools import RequestTools, read_tools
 from specserve.handlers.sampling import num_alternatives, room_for_answer, sampling_params
 from specserve.handlers.text_work import text_work
@@ -35,13 +34,15 @@ class PreparedChat:
     """A request that has passed every check. `echo` is what answers begin with."""
 
     served: ServedModel
+    identity: Identity
+    request: GenerationRequest
     tools: RequestTools
     prompt_text: str
     prompt: list[int]
-    params: SamplingParams
     role: str
     echo: str
     short_ids: bool
+    has_own_template: bool
 
 
 class ChatPreparation:
@@ -81,16 +82,26 @@ class ChatPreparation:
             tokenizer=engine.tokenizer,
             max_logprobs=self._limits.max_logprobs,
         )
+        identity = Identity.of("chatcmpl", body, context, served)
+        request = GenerationRequest(
+            request_id=identity.engine_id,
+            prompt_token_ids=prompt,
+            params=params,
+            cache_salt=body.cache_salt or "",
+            priority=body.priority,
+        )
         last = conversation.messages[-1]
         role = self._options.response_role if conversation.add_generation_prompt else last["role"]
         return PreparedChat(
             served=served,
+            identity=identity,
+            request=request,
             tools=tools,
             prompt_text=text,
             prompt=prompt,
-            params=params,
             role=role,
             echo=text_of(last["content"]) if body.echo and last["role"] == role else "",
+            has_own_template=chat_template is not None,
             short_ids=tools.use.mode != "none" and self._prompts.wants_short_ids(engine.tokenizer, chat_template),
         )
 
