@@ -56,12 +56,14 @@ class PackedLogprobs:
     token_ids  [P, 1 + k] int32    the prompt's token, then the most likely ones, best first
     logprobs   [P, 1 + k] float32
     ranks      [P] int32           of the prompt's token
+    siblings   ids of requests with the same prompt, which take them too
     """
 
     num_top: int
     token_ids: bytes
     logprobs: bytes
     ranks: bytes
+    siblings: tuple[str, ...] = ()
 
     def unpack(self) -> list[TokenLogprobs]:
         width = self.num_top + 1
@@ -91,10 +93,7 @@ class StepOutput:
 
 @dataclass(slots=True)
 class RequestProgress:
-    """What one request gained in a step, on its way to the API process.
-
-    `prompt_logprobs` follow those sent before; `siblings` have the same prompt and take them too.
-    """
+    """What one request gained in a step, on its way to the API process. `prompt_logprobs` follow those sent before."""
 
     request_id: str
     token_ids: list[int]
@@ -104,7 +103,6 @@ class RequestProgress:
     num_cached_tokens: int
     error: str | None = None
     prompt_logprobs: PackedLogprobs | None = None
-    siblings: list[str] = field(default_factory=list)
 
     @classmethod
     def failed(cls, request_id: str, reason: str, num_cached_tokens: int = 0) -> RequestProgress:

@@ -5,7 +5,7 @@ tensors.
 from __future__ import annotations
 
 from specserve.engine.api import FinishReason, GenerationOutput, GenerationRequest, Tokenizer, TokenLogprobs
-from specserve.engine.batch import RequestProgress
+from specserve.engine.batch import PackedLogprobs, RequestProgress
 from specserve.engine.detokenizer import Detokenizer, StopChecker
 from specserve.engine.errors import EngineError, InvalidParameterError
 
@@ -62,7 +62,7 @@ class OutputProcessor:
         due to embeddings that the caller made.
         """
         if progress.prompt_logprobs is not None:
-            self._keep_prompt_logprobs(progress)
+            self._keep_prompt_logprobs(progress.request_id, progress.prompt_logprobs)
         state = self._states.get(progress.request_id)
         if state is None:
             return None
@@ -91,12 +91,11 @@ class OutputProcessor:
         )
         return output, stop is not None and progress.finish_reason is None
 
-    def _keep_prompt_logprobs(self, progress: RequestProgress) -> None:
+    def _keep_prompt_logprobs(self, request_id: str, packed: PackedLogprobs) -> None:
         """Siblings take them too, also when the one that computed them has left."""
-        assert progress.prompt_logprobs is not None
-        states = [self._states.get(request_id) for request_id in (progress.request_id, *progress.siblings)]
+        states = [self._states.get(taker) for taker in (request_id, *packed.siblings)]
         if any(states):
-            unpacked = progress.prompt_logprobs.unpack()
+            unpacked = packed.unpack()
             for state in states:
                 if state is not None and state.prompt_logprobs is not None:
                     state.prompt_logprobs += unpacked

@@ -11,6 +11,7 @@ from __future__ import annotations
 from bisect import insort
 from collections import deque
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from specserve.engine.admission import ORDERS, admit, fits_without, num_shareable_tokens, refusal, shares_prompt
 from specserve.engine.api import FinishReason
@@ -196,6 +197,7 @@ class Scheduler:
         self._num_steps += 1
         self._in_flight.clear()
         progress: list[RequestProgress] = []
+        reports_prompt = batch.reports_prompt
         for item in batch.requests:
             request = item.request
             if request.request_id in self._aborted_in_flight:
@@ -208,7 +210,7 @@ class Scheduler:
             else:
                 request.num_computed_tokens += item.num_new_tokens
                 self._cache.cache_full_blocks(request)
-                gained = self._report(item, output) if item.reported else None
+                gained = self._report(item, output) if reports_prompt and item.reported else None
                 if self._siblings:
                     self._release_siblings(request)
                 if item.samples:
@@ -241,14 +243,14 @@ class Scheduler:
         index = 0
         while index < len(running):
             request = running[index]
-            start = request.num_computed_tokens
-            if request.num_tokens - start == 1:
+            start, num_tokens = request.num_computed_tokens, len(request.token_ids)
+            if num_tokens - start == 1:
                 while not self._cache.allocate_slots(request, 1):
                     victim = running.pop()  # never one that is scheduled already: those come earlier in order
                     self._preempt(victim)
                     if victim is request:
                         return
-                single.append(ScheduledRequest(request, start, 1, request.num_tokens < request.max_num_tokens))
+                single.append(ScheduledRequest(request, start, 1, num_tokens < request.max_num_tokens))
             index += 1
 
     def _make_room(self) -> None:
@@ -305,8 +307,8 @@ class Scheduler:
         for taker in (request, *takers):
             taker.num_prompt_logprobs = item.reported[-1]
         gained = _nothing_gained(request)
-        gained.prompt_logprobs = output.prompt_logprobs[request.request_id]
-        gained.siblings = [taker.request_id for taker in takers]
+        packed = output.prompt_logprobs[request.request_id]
+        gained.prompt_logprobs = replace(packed, siblings=tuple(taker.request_id for taker in takers))
         return gained
 
     def _append(self, request: Request, output: StepOutput, gained: RequestProgress | None) -> RequestProgress:
@@ -316,16 +318,17 @@ class Scheduler:
         reason = self._finish_reason(request, sampled.token_id)
         if reason is not None:
             self._end(request, reason)
-        return RequestProgress(
-            request_id=request.request_id,
-            token_ids=[sampled.token_id],
-            logprobs=None if sampled.logprobs is None else [sampled.logprobs],
-            finish_reason=reason,
-            stop_reason=request.stop_reason,
-            num_cached_tokens=request.num_cached_tokens,
-            prompt_logprobs=None if gained is None else gained.prompt_logprobs,
-            siblings=[] if gained is None else gained.siblings,
+        appended = RequestProgress(
+            request.request_id,
+            [sampled.token_id],
+            None if sampled.logprobs is None else [sampled.logprobs],
+            reason,
+            request.stop_reason,
+            request.num_cached_tokens,
         )
+        if gained is not None:
+            appended.prompt_logprobs = gained.prompt_logprobs
+        return appended
 
     def _finish_reason(self, request: Request, token_id: int) -> FinishReason | None:
         params = request.params

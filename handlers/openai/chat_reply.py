@@ -53,17 +53,17 @@ class ChatReply:
             usage=count.usage(),
             system_fingerprint=self.chat.identity.fingerprint,
         )
-        self._add_prompt(reply, results[0].prompt_logprobs)
+        await self._add_prompt(reply, results[0].prompt_logprobs)
         return reply
 
-    def _add_prompt(
+    async def _add_prompt(
         self,
         reply: schemas.ChatCompletion | schemas.ChatCompletionChunk,
         logprobs: Sequence[TokenLogprobs | None] | None,
     ) -> None:
         """What was asked for of it."""
         if logprobs is not None:
-            reply.prompt_logprobs = prompt_logprobs(self.names, logprobs)
+            reply.prompt_logprobs = await prompt_logprobs(self.names, logprobs)
         if self.body.return_token_ids:
             reply.prompt_token_ids = self.chat.prompt
         if self.body.return_prompt_text:
@@ -117,7 +117,7 @@ class ChatReply:
                         for number, choice in enumerate(self._opening(event.index)):
                             made = chunk(choice)
                             if number == 0:
-                                self._add_prompt(made, event.prompt_logprobs)
+                                await self._add_prompt(made, event.prompt_logprobs)
                             yield made
                     count.add(event)
                     piece = self._piece(event)

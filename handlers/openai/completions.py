@@ -183,7 +183,7 @@ class CompletionReply:
             if self.body.return_token_ids:
                 choice.prompt_token_ids, choice.token_ids = self.prompts[index // self.n], result.token_ids
             if result.prompt_logprobs is not None:
-                choice.prompt_logprobs = prompt_logprobs(self.names, result.prompt_logprobs)
+                choice.prompt_logprobs = await prompt_logprobs(self.names, result.prompt_logprobs)
             choices.append(choice)
         reply = self._reply(choices)
         reply.usage = count.usage()
@@ -223,7 +223,7 @@ class CompletionReply:
                         if is_first:
                             choice.prompt_token_ids = self.prompts[event.index // self.n]
                     if event.prompt_logprobs is not None:
-                        choice.prompt_logprobs = prompt_logprobs(self.names, event.prompt_logprobs)
+                        choice.prompt_logprobs = await prompt_logprobs(self.names, event.prompt_logprobs)
                     yield piece(choice)
                 elif isinstance(event, ChatFinished):
                     yield piece(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ from specserve.handlers.context import RequestContext
 from specserve.handlers.model_directory import ServedModel
 from specserve.handlers.sampling import Request
 
+ENTRIES_IN_ONE_GO = 1000
+"""Log probabilities that are written before others get their turn."""
 LOWEST_LOGPROB = -9999.0
 """Stands for minus infinity, which JSON cannot say."""
 WIRE_REASONS = {FinishReason.STOP: "stop", FinishReason.LENGTH: "length"}
@@ -86,20 +89,33 @@ class TokenNames:
         )
 
 
-def prompt_logprobs(
+async def prompt_logprobs(
     names: TokenNames, tokens: Sequence[TokenLogprobs | None]
 ) -> list[schemas.PromptLogprobCandidates | None]:
-    """One entry per token of the prompt, null where nothing precedes it: candidates by token id, its own first."""
+    """One entry per token of the prompt, null where nothing precedes it: candidates by token id, its own first.
 
-    def candidates(token: TokenLogprobs) -> schemas.PromptLogprobCandidates:
-        return {
-            str(one.token_id): schemas.PromptLogprob(
-                logprob=finite(one.logprob), rank=one.rank, decoded_token=names.tokenizer.token_text(one.token_id)
+    A long prompt takes seconds, in pieces of milliseconds: others are served between them.
+    """
+    texts: dict[int, str] = {}
+    found: list[schemas.PromptLogprobCandidates | None] = []
+    num_unyielded = 0
+    for token in tokens:
+        if token is None:
+            found.append(None)
+            continue
+        candidates: schemas.PromptLogprobCandidates = {}
+        for one in (token.sampled, *token.top):
+            if (text := texts.get(one.token_id)) is None:
+                text = texts[one.token_id] = names.tokenizer.token_text(one.token_id)
+            candidates[str(one.token_id)] = schemas.PromptLogprob(
+                logprob=finite(one.logprob), rank=one.rank, decoded_token=text
             )
-            for one in (token.sampled, *token.top)
-        }
-
-    return [None if token is None else candidates(token) for token in tokens]
+        found.append(candidates)
+        num_unyielded += len(candidates)
+        if num_unyielded >= ENTRIES_IN_ONE_GO:
+            num_unyielded = 0
+            await asyncio.sleep(0)
+    return found
 
 
 def finite(logprob: float) -> float:

@@ -191,7 +191,7 @@ class Served:
                 rows = [
                     (logprobs.sampled.token_id, logprobs.sampled.rank) for logprobs in item.prompt_logprobs.unpack()
                 ]
-                for request_id in (item.request_id, *item.siblings):
+                for request_id in (item.request_id, *item.prompt_logprobs.siblings):
                     self.reported[request_id] += rows
             if item.finish_reason is not None or item.error is not None:
                 self.ended[item.request_id] = item

@@ -224,7 +224,7 @@ def unpacked(token_id: int, rank: int) -> TokenLogprobs:
 
 
 def chunk(logprobs: PackedLogprobs, *siblings: str) -> RequestProgress:
-    return replace(progress([]), prompt_logprobs=logprobs, siblings=list(siblings))
+    return replace(progress([]), prompt_logprobs=replace(logprobs, siblings=siblings))
 
 
 def test_prompt_logprobs_are_collected_and_come_with_the_first_output_only(tokenizer: Tokenizer) -> None:
