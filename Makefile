@@ -22,7 +22,7 @@ $(BIN)/serve: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
 	$(PIP) $(TORCH_INDEX) torch
 	$(PIP) --editable .
-	-$(BIN)/python -m specserve.engine.attention.cpu_build
+	-$(BIN)/python -m specserve.engine.native.build
 	@touch $@
 
 $(VENV)/.dev: $(BIN)/serve

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from specserve.engine.attention.backend import AttentionMetadata, LayerCache, LayerSpec
 from specserve.engine.attention.cpu_gather import GatherLayer, GatherStep
-from specserve.engine.attention.cpu_kernel import Kernel, KernelLayer, KernelStep, KernelUnavailableError
+from specserve.engine.attention.cpu_kernel import Kernel, KernelLayer, KernelStep
+from specserve.engine.native.library import KernelUnavailableError
 
 DEFAULT_BLOCK_SIZE = 16
 ISA_VARIABLE = "SPECSERVE_CPU_ISA"
@@ -71,6 +72,17 @@ class CpuBackend:
         """One line per path taken, with the reason of every fallback."""
         return [f"CPU attention: {note}" for note in self._notes]
 
+    def is_all_kernel(self, isa: str) -> bool:
+        """Whether the kernel serves every layer, with this instruction set."""
+        served = all(isinstance(layer, KernelLayer) for layer in self._layers)
+        return self.kernel is not None and self.kernel.isa == isa and served
+
+    @property
+    def kernel_step(self) -> KernelStep:
+        """The planned step as the kernel reads it."""
+        assert self._kernel_step is not None, "plan was not called"
+        return self._kernel_step
+
     def bytes_per_block(self) -> int:
         return sum(layer.bytes_per_block() for layer in self._layers)
 
@@ -95,8 +107,7 @@ class CpuBackend:
     def write_kv(self, layer: int, key: Tensor, value: Tensor, cache: LayerCache) -> None:
         served = self._layers[layer]
         if isinstance(served, KernelLayer):
-            assert self._kernel_step is not None, "plan was not called"
-            served.write_kv(self._kernel_step, key, value, cache)
+            served.write_kv(self.kernel_step, key, value, cache)
         else:
             assert self._gather_step is not None, "plan was not called"
             served.write_kv(self._gather_step, key, value, cache)
@@ -104,7 +115,6 @@ class CpuBackend:
     def attend(self, layer: int, query: Tensor, cache: LayerCache, sinks: Tensor | None = None) -> Tensor:
         served = self._layers[layer]
         if isinstance(served, KernelLayer):
-            assert self._kernel_step is not None, "plan was not called"
-            return served.attend(self._kernel_step, query, cache, sinks)
+            return served.attend(self.kernel_step, query, cache, sinks)
         assert self._gather_step is not None, "plan was not called"
         return served.attend(self._gather_step, query, cache, sinks)

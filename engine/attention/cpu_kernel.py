@@ -1,4 +1,4 @@
-"""Calls cpu_kernel.cpp: loads the built library, picks the instruction set, checks its numbers at load."""
+"""Calls native/attention.cpp: picks the instruction set, checks its numbers before anybody relies on them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from specserve.engine.attention import cpu_build
 from specserve.engine.attention.backend import AttentionMetadata, LayerCache, LayerSpec
 from specserve.engine.attention.cache_memory import lazy_zeros
 from specserve.engine.attention.reference import attend_one_sequence
+from specserve.engine.native.library import KernelUnavailableError, Library, load_library
 
 PAGE = 16
 """Tokens per page of the kernel; a block is one or more pages."""
@@ -20,7 +20,7 @@ _POINTER, _INT64, _INT32, _FLOAT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
 
 
 class AttendArgs(ctypes.Structure):
-    """Mirrors the struct of the same name in cpu_kernel.h."""
+    """Mirrors the struct of the same name in native/attention.h."""
 
     _fields_ = (
         *((name, _POINTER) for name in ("query", "keys", "values", "out", "sinks")),
@@ -33,7 +33,7 @@ class AttendArgs(ctypes.Structure):
 
 
 class WriteArgs(ctypes.Structure):
-    """Mirrors the struct of the same name in cpu_kernel.h."""
+    """Mirrors the struct of the same name in native/attention.h."""
 
     _fields_ = (
         *((name, _POINTER) for name in ("key", "value", "keys", "values", "slots")),
@@ -44,42 +44,17 @@ class WriteArgs(ctypes.Structure):
     )
 
 
-class KernelUnavailableError(Exception):
-    """The kernel cannot be used here; the message says why."""
-
-
 class Kernel:
-    """The loaded library, bound to one instruction set of this processor."""
+    """Attention bound to one instruction set of this processor."""
 
     def __init__(self, isa: str | None = None) -> None:
         """`isa` None takes the best this processor has. Raises KernelUnavailableError."""
-        try:
-            self.path = cpu_build.find_or_build()
-            self._library = ctypes.CDLL(str(self.path))
-        except (cpu_build.BuildError, OSError) as error:
-            raise KernelUnavailableError(str(error)) from error
-        self.isa = self._choose(isa)
-        self._attend = self._library[f"specserve_attend_{self.isa}"]
-        self._attend.argtypes = (_POINTER,)
-        self._write = self._library.specserve_write_kv
-        self._write.argtypes = (_POINTER,)
-        self._write.restype = None
-        if self.max_threads() != torch.get_num_threads():
-            raise KernelUnavailableError("the kernel would run on another OpenMP runtime than torch's")
+        self.library = load_library()
+        self.isa = choose_isa(self.library, isa)
+        self._attend = self.library.function(f"specserve_attend_{self.isa}")
+        self._write = self.library.function("specserve_write_kv")
         for dtype in DTYPES:
             self._test(dtype)
-
-    def _choose(self, isa: str | None) -> str:
-        present = [name for name in cpu_build.ISA_FLAGS if self._library[f"specserve_supports_{name}"]()]
-        if not present:
-            raise KernelUnavailableError("this processor has neither AVX2 nor AVX-512")
-        if isa is not None and isa not in present:
-            raise KernelUnavailableError(f"{isa!r} was asked for; this processor has {', '.join(present)}")
-        return isa or present[0]
-
-    def max_threads(self) -> int:
-        """Threads of the OpenMP runtime the library runs on."""
-        return int(self._library.specserve_max_threads())
 
     def attend(self, args: AttendArgs) -> None:
         if self._attend(ctypes.byref(args)):
@@ -116,6 +91,12 @@ class Kernel:
         if not error <= limit:
             where = f"{self.isa}, {dtype}, limit {limit:.0e}"
             raise KernelUnavailableError(f"the kernel's self-test is off by {error:.1e} ({where})")
+
+
+def choose_isa(library: Library, isa: str | None) -> str:
+    if isa is not None and isa not in library.isas:
+        raise KernelUnavailableError(f"{isa!r} was asked for; this processor has {', '.join(library.isas)}")
+    return isa or library.isas[0]
 
 
 def _slots(table: Tensor, length: int) -> Tensor:
@@ -156,7 +137,7 @@ class KernelStep:
 
 
 class KernelLayer:
-    """One layer in the kernel's packed pages; cpu_kernel.h draws their layout."""
+    """One layer in the kernel's packed pages; native/attention.h draws their layout."""
 
     def __init__(self, kernel: Kernel, spec: LayerSpec, block_size: int) -> None:
         self.spec = spec

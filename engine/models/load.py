@@ -1,4 +1,4 @@
-"""A model folder becomes a transformers module that calls our attention and whose linears are ours.
+"""A model folder becomes a transformers module that calls our attention.
 
 transformers' own loader reads the checkpoint, because it knows the old names and layouts of weights; this
 file looks at the folder first, so that whatever is wrong with it is said in two plain lines.
@@ -23,15 +23,12 @@ from specserve.engine.config import ModelConfig
 from specserve.engine.errors import ModelLoadError, UnsupportedModelError
 from specserve.engine.generation_config import read_eos_token_ids
 from specserve.engine.model_folder import read_json, resolve_model_folder
-from specserve.engine.models.linear import replace_linears
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 DTYPE_ALIASES = {"float": "float32", "half": "float16"}
 REACH_OUR_ATTENTION_UNDECLARED = ("StableLmForCausalLM",)
 """Classes that use the attention interface without saying so; the architecture tests prove them."""
 SAFETENSORS_DTYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
-LOAD_SHARE = 0.4
-"""Part of the loading progress that reading takes; packing takes the rest (measured on a 1 GB checkpoint)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +64,6 @@ def load_model(config: ModelConfig, progress: Callable[[str, float], None]) -> L
     model = _read_weights(folder, config, hf_config, dtype, progress)
     num_parameters = sum(parameter.numel() for parameter in model.parameters())
     model.to(device)
-    packing = _Percents(lambda done: progress("packing weights", LOAD_SHARE + (1 - LOAD_SHARE) * done))
-    refusal = replace_linears(model, packing)
-    if refusal is not None and device.type == "cpu":
-        notes.append(f"linear layers run unpacked, more slowly: {refusal}")
     return LoadedModel(
         model=model,
         config=model.config.get_text_config(),
@@ -228,7 +221,7 @@ def _read_weights(
     progress: Callable[[str, float], None],
 ) -> PreTrainedModel:
     try:
-        with _loading_progress(_Percents(lambda done: progress("reading weights", LOAD_SHARE * done))):
+        with _loading_progress(Percents(lambda done: progress("reading weights", done))):
             model, report = AutoModelForCausalLM.from_pretrained(
                 folder,
                 config=hf_config,
@@ -254,7 +247,7 @@ def _read_weights(
     return cast(PreTrainedModel, model)
 
 
-class _Percents:
+class Percents:
     """Passes a growing fraction on when it has grown by at least a hundredth, or is complete."""
 
     def __init__(self, report: Callable[[float], None]) -> None:

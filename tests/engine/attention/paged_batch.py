@@ -14,8 +14,8 @@ from torch import Tensor
 
 from specserve.engine.attention.backend import AttentionBackend, AttentionMetadata, LayerCache, LayerSpec
 from specserve.engine.attention.cpu import CpuBackend
-from specserve.engine.attention.cpu_build import ISA_FLAGS
 from specserve.engine.attention.reference import ReferenceBackend
+from specserve.engine.native.build import ISA_FLAGS
 
 CPU = torch.device("cpu")
 Make = Callable[[list[LayerSpec], int], AttentionBackend]

@@ -11,6 +11,7 @@ from tiny_checkpoints import batch_of, generate, load_runner, oracle, request_of
 from transformers import BertConfig, BertLMHeadModel
 
 from specserve.engine.batch import ScheduledBatch
+from specserve.engine.config import EngineConfig, ModelConfig
 from specserve.engine.errors import UnsupportedModelError
 from specserve.engine.params import SamplingParams
 from specserve.engine.runner.model_runner import ModelRunner
@@ -94,6 +95,22 @@ def test_info_describes_what_runs(runner: ModelRunner, checkpoint: Folder) -> No
     assert info.eos_token_ids == (1,)
     assert info.num_parameters == sum(p.numel() for p in oracle(checkpoint("llama")).parameters())
     assert info.path == str(checkpoint("llama"))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_progress_is_told_in_phases_and_never_falls(dtype: str, checkpoint: Folder) -> None:
+    told: list[tuple[str, float]] = []
+    config = EngineConfig(model=ModelConfig(path=str(checkpoint("llama")), dtype=dtype, device="cpu"))
+    ModelRunner.load(config, lambda *update: told.append(update))
+    phases = [phase for phase, _ in told]
+    assert list(dict.fromkeys(phases)) == [
+        "looking for the model",
+        "reading weights",
+        "packing weights",
+        "allocating the KV cache",
+    ]
+    assert [done for _, done in told] == sorted(done for _, done in told)
+    assert told[-1][1] <= 1.0
 
 
 def test_an_encoder_with_a_language_head_is_refused(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
-"""Builds the CPU attention kernel with the user's C++ compiler, once, into a cache directory.
+"""Builds the CPU kernels with the user's C++ compiler, once, into a cache directory.
 
-`python -m specserve.engine.attention.cpu_build` does it at install; the first start does it otherwise (two or
+`python -m specserve.engine.native.build` does it at install; the first start does it otherwise (two or
 three seconds). A library is found again by its sources' hash, so a machine that lost its compiler keeps it.
 
 Reads three variables: CXX (compiler), SPECSERVE_CACHE (cache directory) and XDG_CACHE_HOME.
@@ -22,8 +22,7 @@ from pathlib import Path
 import torch
 
 FOLDER = Path(__file__).parent
-KERNEL, PAGES = FOLDER / "cpu_kernel.cpp", FOLDER / "cpu_pages.cpp"
-SOURCES = (KERNEL, PAGES, FOLDER / "cpu_kernel.h", FOLDER / "cpu_vectors.h")
+SOURCES = (*sorted(FOLDER.glob("*.cpp")), *sorted(FOLDER.glob("*.h")))
 
 FLAGS = ("-O3", "-std=c++17", "-fPIC", "-fno-exceptions", "-fno-rtti", "-fno-math-errno")
 _AVX2 = ("-mavx2", "-mfma")
@@ -33,13 +32,20 @@ ISA_FLAGS: dict[str, tuple[str, ...]] = {
     "avx512": _AVX512,
     "avx2": _AVX2,
 }
-"""Instruction sets the kernel is compiled for, best first; each is a separate object file of one library."""
+"""Instruction sets the attention kernel is compiled for, best first."""
+UNITS: tuple[tuple[str, str | None], ...] = (
+    ("pages", None),
+    *(("attention", isa) for isa in ISA_FLAGS),
+    ("linear", "avx512_bf16"),
+    ("decoder", "avx512_bf16"),
+)
+"""Source and instruction set of each object file of the one library; None is what every x86-64 runs."""
 
 COMPILE_TIMEOUT_S = 120
 
 
 class BuildError(Exception):
-    """The kernel cannot be built here; the message says why and, where there is one, the way out."""
+    """The kernels cannot be built here; the message says why and, where there is one, the way out."""
 
 
 class NoCompilerError(BuildError):
@@ -47,19 +53,19 @@ class NoCompilerError(BuildError):
 
 
 def find_or_build() -> Path:
-    """The kernel's library: from the cache, else built now. Raises BuildError."""
+    """The library: from the cache, else built now. Raises BuildError."""
     if platform.system() != "Linux" or platform.machine().lower() not in ("x86_64", "amd64"):
-        raise BuildError(f"the kernel is for Linux on x86-64, not for {platform.system()} on {platform.machine()}")
+        raise BuildError(f"the kernels are for Linux on x86-64, not for {platform.system()} on {platform.machine()}")
     folder, sources = cache_folder(), _hash_of(*(source.read_bytes() for source in SOURCES))
     try:
         compiler = find_compiler()
     except NoCompilerError:
-        built = sorted(folder.glob(f"cpu_kernel-{sources}-*.so"), key=lambda path: path.stat().st_mtime)
+        built = sorted(folder.glob(f"kernels-{sources}-*.so"), key=lambda path: path.stat().st_mtime)
         if built:
             return built[-1]
         raise
-    command = [repr((FLAGS, ISA_FLAGS, _link_flags(), compiler)), compiler_version(compiler)]
-    library = folder / f"cpu_kernel-{sources}-{_hash_of(*(part.encode() for part in command))}.so"
+    command = [repr((FLAGS, ISA_FLAGS, UNITS, _link_flags(), compiler)), compiler_version(compiler)]
+    library = folder / f"kernels-{sources}-{_hash_of(*(part.encode() for part in command))}.so"
     if not library.exists():
         _build(compiler, library)
     return library
@@ -97,11 +103,12 @@ def _build(compiler: list[str], library: Path) -> None:
         message = f"the cache {library.parent} cannot be written ({error}); set SPECSERVE_CACHE"
         raise BuildError(message) from error
     with workplace as folder:
-        objects = [str(Path(folder) / f"{part}.o") for part in ("pages", *ISA_FLAGS)]
-        running = [_start([*compiler, *FLAGS, "-c", str(PAGES), "-o", objects[0]])]
-        for (isa, flags), target in zip(ISA_FLAGS.items(), objects[1:], strict=True):
-            variant = (*flags, f"-DSPECSERVE_ISA={isa}")
-            running.append(_start([*compiler, *FLAGS, *variant, "-c", str(KERNEL), "-o", target]))
+        objects, running = [], []
+        for name, isa in UNITS:
+            objects.append(str(Path(folder) / f"{name}-{isa}.o"))
+            variant = () if isa is None else (*ISA_FLAGS[isa], f"-DSPECSERVE_ISA={isa}")
+            source = str(FOLDER / f"{name}.cpp")
+            running.append(_start([*compiler, *FLAGS, *variant, "-c", source, "-o", objects[-1]]))
         _finish(*running)
         unfinished = Path(folder) / library.name
         _run([*compiler, "-shared", *objects, "-o", str(unfinished), *_link_flags()])
@@ -158,10 +165,10 @@ def main() -> int:
     try:
         library = find_or_build()
     except BuildError as error:
-        print(f"CPU attention kernel not built: {error}", file=sys.stderr)
-        print("Attention on the CPU will run in pure torch, which is slower.", file=sys.stderr)
+        print(f"CPU kernels not built: {error}", file=sys.stderr)
+        print("The CPU will compute in pure torch, which is slower.", file=sys.stderr)
         return 0 if isinstance(error, NoCompilerError) else 1
-    print(f"CPU attention kernel: {library} ({time.perf_counter() - start:.1f} s)")
+    print(f"CPU kernels: {library} ({time.perf_counter() - start:.1f} s)")
     return 0
 
 

@@ -1,17 +1,16 @@
-// What Python and the two sources of the CPU kernel agree on: the arguments, mirrored by cpu_kernel.py, and pages.
+// What Python and the sources agree on for attention: the arguments, mirrored by attention/cpu_kernel.py, and pages.
 //
 // A page holds 16 tokens of one key-value head, stored as the instructions want it (words of 4 bytes):
 //   float32   keys [D][16]         values [16][Dv]
 //   bfloat16  keys [D/2][16][2]    values [8][Dv][2]      pairs, as VDPBF16PS takes them
 // Keys have tokens innermost, so a vector of 16 scores needs no horizontal sums. D is padded to even for bfloat16
 // and Dv to 16; the padding stays zero. A block of the cache is one or more pages: page = slot / 16.
-//
-// Threads come from GOMP_parallel, the entry every OpenMP runtime has, so that any compiler can build this and
-// the one pool is torch's.
 #pragma once
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "threads.h"
 
 constexpr int kPage = 16;
 
@@ -33,7 +32,4 @@ struct WriteArgs {
   int64_t key_token_stride, key_head_stride, value_token_stride, value_head_stride;
   int32_t num_tokens, num_kv_heads, head_size, value_head_size, is_bf16, num_threads;
 };
-void GOMP_parallel(void (*)(void *), void *, unsigned, unsigned);
-int omp_get_max_threads(void);
-int omp_get_thread_num(void);
 }

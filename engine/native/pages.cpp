@@ -1,6 +1,6 @@
-// What of the CPU kernel needs no special instructions: writing keys and values into pages, and asking the
-// processor which variants of cpu_kernel.cpp it can run.
-#include "cpu_kernel.h"
+// What of the CPU kernels needs no special instructions: writing keys and values into pages, and asking the
+// processor which variants of the others it can run.
+#include "attention.h"
 
 namespace {
 template <class T, int kPair> void write_token(const WriteArgs &a, int64_t token) {
@@ -25,9 +25,12 @@ void write_share(void *data) {
 }
 }  // namespace
 
-extern "C" void specserve_write_kv(const WriteArgs *a) {
-  if (a->num_tokens < 64 || a->num_threads == 1) return write_share((void *)a);
-  GOMP_parallel(write_share, (void *)a, a->num_threads, 0);
+extern "C" int specserve_write_kv(const WriteArgs *a) {
+  if (a->num_tokens < 64 || a->num_threads == 1)
+    write_share((void *)a);
+  else
+    GOMP_parallel(write_share, (void *)a, a->num_threads, 0);
+  return 0;
 }
 
 extern "C" int specserve_max_threads() { return omp_get_max_threads(); }

@@ -2,12 +2,12 @@
 //
 // Compiled once per instruction set (SPECSERVE_ISA names it: avx2, avx512, avx512_bf16) and linked into one
 // library; the caller chooses at run time. So nothing here may be an inline function that variants share by name:
-// everything lives in an anonymous namespace and the C++ library is not used. Pages: see cpu_kernel.h.
+// everything lives in an anonymous namespace and the C++ library is not used. Pages: see attention.h.
 //
 // Sources: online softmax, Milakov and Gimelshein 2018; paged layout, Kwon et al. 2023.
-#include "cpu_kernel.h"
+#include "attention.h"
 
-#include "cpu_vectors.h"
+#include "vectors.h"
 namespace {
 constexpr int kTile = 64;                  // tokens per pass of the online softmax
 constexpr int kRows = 112, kQueries = 64;  // of one work item: query rows (tokens times heads of the group); tokens

@@ -1,5 +1,5 @@
 // Sixteen floats as one AVX-512 register or two AVX2 registers, and the few functions attention needs on them.
-// Included by cpu_kernel.cpp only; in an anonymous namespace, so that each instruction set has its own copy.
+// In an anonymous namespace, so that each instruction set has its own copy.
 #pragma once
 #include <immintrin.h>
 #include <stdint.h>

@@ -1,0 +1,183 @@
+"""Llama-shaped decoders on CPUs: one call of native/decoder.cpp computes a step.
+
+Built from the loaded transformers module, whose layers are given up as they are packed; the module stays the
+truth of the tests. Activations are bfloat16, the residual stream and the norms float32.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from specserve.engine.attention.backend import LayerCache, LayerSpec
+from specserve.engine.attention.cpu_kernel import KernelStep
+from specserve.engine.models.cpu_linear import ISA, TURN, LinearWeight, PackedWeight, in_turns, self_test
+from specserve.engine.native.library import KernelUnavailableError, load_library
+
+ARCHITECTURES = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
+"""Classes whose layers are computed exactly as native/decoder.cpp does; the tests compare each."""
+MAX_HEAD_SIZE = 512
+_POINTER, _INT32, _FLOAT = ctypes.c_void_p, ctypes.c_int32, ctypes.c_float
+
+
+class DecoderLayer(ctypes.Structure):
+    """Mirrors the struct of the same name in native/decoder.h."""
+
+    _fields_ = (
+        *((name, _POINTER) for name in ("attention_norm", "mlp_norm", "query_norm", "key_norm")),
+        *((name, LinearWeight) for name in ("qkv", "out", "gate_up", "down")),
+        *((name, _POINTER) for name in ("keys", "values")),
+        ("window", _INT32),
+    )
+
+
+class DecoderArgs(ctypes.Structure):
+    """Mirrors the struct of the same name in native/decoder.h."""
+
+    _fields_ = (
+        *((name, _POINTER) for name in ("layers", "final_norm")),
+        ("head", LinearWeight),
+        *((name, _POINTER) for name in ("frequencies", "positions", "slots")),
+        *((name, _POINTER) for name in ("block_tables", "seq_lens", "query_start", "rows", "hidden", "logits")),
+        *((name, _POINTER) for name in ("normed", "projected", "attended", "inner", "turns")),
+        *((name, _INT32) for name in ("num_layers", "num_tokens", "num_rows", "num_seqs", "hidden_size")),
+        *((name, _INT32) for name in ("num_heads", "num_kv_heads", "head_size")),
+        *((name, _INT32) for name in ("block_size", "table_stride", "num_threads")),
+        *((name, _FLOAT) for name in ("epsilon", "scale", "rotary_scale")),
+    )
+
+
+def misfit(model: PreTrainedModel, specs: Sequence[LayerSpec]) -> str | None:
+    """Why the decoder cannot compute this model, or None. Runs the self-test of the products."""
+    if type(model).__name__ not in ARCHITECTURES:
+        return f"{type(model).__name__} has no lean decoder"
+    config: Any = model.config
+    if config.hidden_act != "silu":
+        return f"its activation is {config.hidden_act}, the lean decoder computes silu"
+    sizes = (config.hidden_size, config.intermediate_size, specs[0].head_size)
+    if any(size % TURN for size in sizes) or specs[0].head_size > MAX_HEAD_SIZE:
+        return f"its sizes {sizes} are not multiples of {TURN}, or a head is larger than {MAX_HEAD_SIZE}"
+    if {spec.dtype for spec in specs} != {torch.bfloat16}:
+        return "the lean decoder computes in bfloat16"
+    if any(spec.softcap or spec.has_sinks or spec.value_head_size != spec.head_size for spec in specs):
+        return "its attention is not that of the lean decoder"
+    try:
+        self_test()
+    except KernelUnavailableError as error:
+        return str(error)
+    return None
+
+
+class CpuDecoder:
+    """Call it with a step's tokens; `bind` has to be called once before, with the KV cache."""
+
+    def __init__(
+        self, model: PreTrainedModel, specs: Sequence[LayerSpec], block_size: int, progress: Callable[[float], None]
+    ) -> None:
+        """Takes over `model`, which fits (see `misfit`): its layers are freed one by one."""
+        body: Any = model.model
+        config: Any = model.config
+        spec = specs[0]
+        self._run = load_library().function(f"specserve_decode_{ISA}")
+        self._kept: list[Tensor | PackedWeight] = []
+        self._layers = (DecoderLayer * len(specs))()
+        total = len(specs) + 1
+        for index, one in enumerate(specs):
+            self._layers[index] = self._pack_layer(body.layers[index], one)
+            body.layers[index] = nn.Identity()
+            progress((index + 1) / total)
+        head = PackedWeight(model.lm_head.weight.detach(), model.lm_head.bias)
+        model.lm_head = nn.Identity()
+        progress(1.0)
+        self._kept.append(head)
+        self._rotary = body.rotary_emb
+        self._inner_size = int(config.intermediate_size)
+        self._vocab_size = head.struct.n
+        self._args = DecoderArgs(
+            layers=ctypes.addressof(self._layers),
+            final_norm=self._floats(body.norm.weight),
+            head=head.struct,
+            frequencies=self._floats(self._rotary.inv_freq),
+            num_layers=len(specs),
+            hidden_size=config.hidden_size,
+            num_heads=spec.num_heads,
+            num_kv_heads=spec.num_kv_heads,
+            head_size=spec.head_size,
+            block_size=block_size,
+            epsilon=config.rms_norm_eps,
+            scale=spec.scale,
+            rotary_scale=self._rotary.attention_scaling,
+        )
+        self._caches: Sequence[LayerCache] = ()
+
+    def bind(self, caches: Sequence[LayerCache]) -> None:
+        """`caches` in the order of the layers; their addresses must not change."""
+        self._caches = caches
+        for layer, cache in zip(self._layers, caches, strict=True):
+            layer.keys, layer.values = cache.keys.data_ptr(), cache.values.data_ptr()
+
+    def __call__(self, hidden: Tensor, positions: Tensor, step: KernelStep, rows: Tensor) -> Tensor:
+        """hidden [T, H] float32, overwritten; positions [T] and rows [R] int64 → logits [R, V] float32.
+
+        Raises MemoryError.
+        """
+        num_tokens, args = hidden.shape[0], self._args
+        heads = args.num_heads + 2 * args.num_kv_heads
+        most = max(num_tokens, rows.shape[0])
+
+        def scratch(width: int) -> Tensor:
+            return torch.empty(most, width, dtype=torch.bfloat16)
+
+        normed, projected = scratch(args.hidden_size), scratch(heads * args.head_size)
+        attended, inner = scratch(args.num_heads * args.head_size), scratch(self._inner_size)
+        turns = torch.empty(num_tokens, args.head_size)
+        logits = torch.empty(rows.shape[0], self._vocab_size)
+        args.positions, args.slots = positions.data_ptr(), step.slots.data_ptr()
+        args.block_tables, args.table_stride = step.block_tables.data_ptr(), step.block_tables.shape[1]
+        args.seq_lens, args.query_start = step.seq_lens.data_ptr(), step.query_start.data_ptr()
+        args.rows, args.num_rows = rows.data_ptr(), rows.shape[0]
+        args.hidden, args.logits = hidden.data_ptr(), logits.data_ptr()
+        args.normed, args.projected = normed.data_ptr(), projected.data_ptr()
+        args.attended, args.inner, args.turns = attended.data_ptr(), inner.data_ptr(), turns.data_ptr()
+        args.num_tokens, args.num_seqs, args.num_threads = num_tokens, step.seq_lens.shape[0], step.num_threads
+        if self._run(ctypes.byref(args)):
+            raise MemoryError("no memory for the attention kernel's scratch space")
+        return logits
+
+    def _pack_layer(self, layer: Any, spec: LayerSpec) -> DecoderLayer:
+        attention, mlp = layer.self_attn, layer.mlp
+        projections = (attention.q_proj, attention.k_proj, attention.v_proj)
+        qkv = torch.cat([projection.weight for projection in projections])
+        qkv_bias = (
+            torch.cat([projection.bias for projection in projections]) if attention.q_proj.bias is not None else None
+        )
+        gate_up_bias = in_turns(mlp.gate_proj.bias, mlp.up_proj.bias) if mlp.gate_proj.bias is not None else None
+        packed = {
+            "qkv": PackedWeight(qkv, qkv_bias),
+            "out": PackedWeight(attention.o_proj.weight, attention.o_proj.bias),
+            "gate_up": PackedWeight(in_turns(mlp.gate_proj.weight, mlp.up_proj.weight), gate_up_bias),
+            "down": PackedWeight(mlp.down_proj.weight, mlp.down_proj.bias),
+        }
+        self._kept += packed.values()
+        norms = {
+            "attention_norm": layer.input_layernorm,
+            "mlp_norm": layer.post_attention_layernorm,
+            "query_norm": getattr(attention, "q_norm", None),
+            "key_norm": getattr(attention, "k_norm", None),
+        }
+        return DecoderLayer(
+            **{name: weight.struct for name, weight in packed.items()},
+            **{name: None if norm is None else self._floats(norm.weight) for name, norm in norms.items()},
+            window=spec.window or 0,
+        )
+
+    def _floats(self, values: Tensor) -> int:
+        """Their address as float32; they are kept as long as the decoder."""
+        kept = values.detach().float().contiguous()
+        self._kept.append(kept)
+        return kept.data_ptr()

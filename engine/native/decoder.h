@@ -1,0 +1,36 @@
+// A Llama-shaped decoder: everything between the embeddings and the logits of one step, in one call.
+// Mirrored by models/cpu_decoder.py. Sizes are counts of elements; T tokens, hidden size H, head size D.
+#pragma once
+#include <stdint.h>
+
+#include "attention.h"
+#include "linear.h"
+
+extern "C" {
+struct DecoderLayer {
+  const float *attention_norm, *mlp_norm;    // [H]
+  const float *query_norm, *key_norm;        // [D] or null
+  LinearWeight qkv, out, gate_up, down;      // rows of qkv: all queries, all keys, all values
+  void *keys, *values;                       // pages, see attention.h
+  int32_t window;                            // 0: none
+};
+struct DecoderArgs {
+  const DecoderLayer *layers;
+  const float *final_norm;                   // [H]
+  LinearWeight head;
+  const float *frequencies;                  // [D / 2] radians per position
+  const int64_t *positions, *slots;          // [T]; slot -1: the token's keys are not kept
+  const int32_t *block_tables, *seq_lens, *query_start;
+  const int64_t *rows;                       // [R] tokens whose logits are wanted
+  float *hidden;                             // [T, H] in: embeddings, out: overwritten
+  float *logits;                             // [R, V]
+  uint16_t *normed, *projected, *attended, *inner;  // scratch: [T, H], [T, (heads + 2 kv heads) D], [T, heads D], [T, I]
+  float *turns;                              // scratch: [T, D], cosines then sines
+  int32_t num_layers, num_tokens, num_rows, num_seqs, hidden_size, num_heads, num_kv_heads, head_size;
+  int32_t block_size, table_stride, num_threads;
+  float epsilon, scale, rotary_scale;        // of the norms, of attention scores, of cosines and sines
+};
+int specserve_decode_avx512_bf16(const DecoderArgs *);
+int specserve_attend_avx512_bf16(const AttendArgs *);
+int specserve_write_kv(const WriteArgs *);
+}

@@ -1,0 +1,99 @@
+"""From a step's tokens to logits: through the transformers module, or through the lean decoder where it fits."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from specserve.engine.attention.backend import AttentionBackend, LayerCache, LayerSpec
+from specserve.engine.attention.cpu import CpuBackend
+from specserve.engine.attention.interface import PagedContext, attention_context
+from specserve.engine.models.cpu_decoder import CpuDecoder, misfit
+from specserve.engine.models.cpu_linear import ISA
+from specserve.engine.models.linear import replace_linears
+from specserve.engine.models.load import LoadedModel
+from specserve.engine.runner.inputs import StepInputs
+
+
+class Forward(Protocol):
+    """`bind` is called once with the KV cache, before the first step; `notes` are for the start banner."""
+
+    notes: list[str]
+
+    def bind(self, caches: list[LayerCache]) -> None: ...
+
+    def __call__(self, inputs: StepInputs, embeddings: Tensor | None, rows: Tensor) -> Tensor:
+        """Logits [R, V] of the rows [R] of T, after the backend has planned the step.
+
+        `embeddings` [1, T, H] stand for the token ids of `inputs` where they are given.
+        """
+
+
+def prepare_forward(
+    loaded: LoadedModel, specs: dict[int, LayerSpec], backend: AttentionBackend, progress: Callable[[float], None]
+) -> Forward:
+    """Packs the weights for the fastest form that fits; `progress` gets fractions from 0 to 1."""
+    layers = list(specs.values())
+    if isinstance(backend, CpuBackend) and backend.is_all_kernel(ISA) and misfit(loaded.model, layers) is None:
+        return DecoderForward(loaded, layers, backend, progress)
+    return ModuleForward(loaded, backend, list(specs), progress)
+
+
+class ModuleForward:
+    """Any architecture, as transformers computes it, with our attention and our linears."""
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        backend: AttentionBackend,
+        layer_indices: Sequence[int],
+        progress: Callable[[float], None],
+    ) -> None:
+        """`layer_indices` are those of the attention layers in the model, in the backend's order."""
+        refusal = replace_linears(loaded.model, progress)
+        is_slow = refusal is not None and loaded.device.type == "cpu"
+        self.notes = [f"linear layers run unpacked, more slowly: {refusal}"] if is_slow else []
+        self._model: nn.Module = loaded.model
+        self._backend = backend
+        self._slot_of = {index: slot for slot, index in enumerate(layer_indices)}
+        self._keeps_rows = "logits_to_keep" in inspect.signature(loaded.model.forward).parameters
+        self._context = PagedContext(backend, [], self._slot_of)
+
+    def bind(self, caches: list[LayerCache]) -> None:
+        self._context = PagedContext(self._backend, caches, self._slot_of)
+
+    def __call__(self, inputs: StepInputs, embeddings: Tensor | None, rows: Tensor) -> Tensor:
+        arguments: dict[str, Any] = {"logits_to_keep": rows} if self._keeps_rows else {}
+        if embeddings is None:
+            arguments["input_ids"] = inputs.token_ids
+        else:
+            arguments["inputs_embeds"] = embeddings
+        with attention_context(self._context):
+            logits: Tensor = self._model(position_ids=inputs.positions, use_cache=False, **arguments).logits[0]
+        return logits if self._keeps_rows else logits[rows]
+
+
+class DecoderForward:
+    """Llama-shaped models on CPUs with AVX512_BF16."""
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        specs: Sequence[LayerSpec],
+        backend: CpuBackend,
+        progress: Callable[[float], None],
+    ) -> None:
+        self._embed = loaded.model.get_input_embeddings()
+        self._decoder = CpuDecoder(loaded.model, specs, backend.block_size, progress)
+        self._backend = backend
+        self.notes = ["CPU decoder: whole steps in one kernel"]
+
+    def bind(self, caches: list[LayerCache]) -> None:
+        self._decoder.bind(caches)
+
+    def __call__(self, inputs: StepInputs, embeddings: Tensor | None, rows: Tensor) -> Tensor:
+        hidden = self._embed(inputs.token_ids) if embeddings is None else embeddings
+        return self._decoder(hidden[0].float(), inputs.positions[0], self._backend.kernel_step, rows)
