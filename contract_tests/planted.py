@@ -52,6 +52,30 @@ def wrong_enum(status: int, body: bytes) -> tuple[int, bytes]:
     return status, re.sub(rb'"finish_reason":\s*"\w+"', b'"finish_reason":"done"', body)
 
 
+FINISHING = re.compile(rb'"finish_reason":\s*"\w+"')
+
+
+def is_finishing(body: bytes) -> bool:
+    return body.startswith(b"data: {") and FINISHING.search(body) is not None
+
+
+def drop_finishing_chunk(status: int, body: bytes) -> tuple[int, bytes]:
+    return status, b"" if is_finishing(body) else body
+
+
+def send_usage_twice(status: int, body: bytes) -> tuple[int, bytes]:
+    return status, body * 2 if body.startswith(b"data: {") and b'"choices":[],' in body else body
+
+
+def go_on_after_the_finish(status: int, body: bytes) -> tuple[int, bytes]:
+    return status, body + FINISHING.sub(b'"finish_reason":null', body) if is_finishing(body) else body
+
+
+def break_off_without_end_mark(status: int, body: bytes) -> tuple[int, bytes]:
+    error = b'data: {"error":{"message":"It broke.","type":"server_error","param":null,"code":"engine_dead"}}\n\n'
+    return status, error if is_finishing(body) else drop_end_mark(status, body)[1]
+
+
 def crash_on_nested_tokens(body: Any) -> int | None:
     prompt = body.get("prompt") if isinstance(body, dict) else None
     nested = isinstance(prompt, list) and bool(prompt) and isinstance(prompt[0], list)
@@ -68,8 +92,18 @@ BUGS = {
     bug.name: bug
     for bug in (
         Bug("chunk without a required field", "/v1/chat/completions", "created", change=drop_created),
-        Bug("no end mark", "/v1/chat/completions", "end mark", change=drop_end_mark, passes=("streaming",)),
-        Bug("undocumented refusal", "/v1/chat/completions", "x-refusals", change=undocumented_code),
+        Bug("no end mark", "/v1/chat/completions", "0 end marks", change=drop_end_mark, passes=("streaming",)),
+        Bug("no finishing chunk", "/v1/chat/completions", "finish: ", drop_finishing_chunk, passes=("streaming",)),
+        Bug("usage twice", "/v1/completions", "usage: ", send_usage_twice, passes=("streaming",)),
+        Bug("content after the finish", "/v1/completions", "finish: ", go_on_after_the_finish, passes=("streaming",)),
+        Bug(
+            "error without end mark",
+            "/v1/chat/completions",
+            "0 end marks",
+            break_off_without_end_mark,
+            passes=("streaming",),
+        ),
+        Bug("undocumented refusal", "/v1/chat/completions", "catalogue", change=undocumented_code),
         Bug("wrong enum in a response", "/v1/completions", "done", change=wrong_enum),
         Bug("crash on nested token prompts", "/v1/completions", "500", request=crash_on_nested_tokens),
         Bug("range not enforced", "/v1/completions", "temperature", request=ignore_temperature_range),

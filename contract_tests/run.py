@@ -9,28 +9,47 @@ Ends with 1 if a pass fails, if a request field never took part in a success, or
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
 import os
+import signal
 import string
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from benchmarks.server import free_port, wait_ready
 from contract_tests.planted import BUGS
-from specserve.handlers.fields import CHAT, COMPLETION
+from specserve.generated.operations import OPERATIONS
+from specserve.handlers.fields import POLICIES
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 KEY = os.environ.get("CONTRACT_KEY", "contract-key")
 MODEL = os.environ.get("CONTRACT_MODEL", "specserve-demo")
-FLAGS = ["--api-key", KEY, "--max-model-len", "512", "--served-model-name", MODEL, "--log-level", "warning"]
-POLICIES = {"/v1/chat/completions": CHAT, "/v1/completions": COMPLETION}
+FLAGS = [
+    "--api-key",
+    KEY,
+    "--max-model-len",
+    "512",
+    "--served-model-name",
+    MODEL,
+    "--log-level",
+    "warning",
+    "--enable-tokenizer-info-endpoint",
+]
+PR_SET_PDEATHSIG = 1
 PASSES = {"as drawn": "", "streaming": '"body.stream" = true'}
+
+
+def die_with_parent() -> None:
+    """Runs in a child before its program: whoever kills this run, by whatever signal, leaves no server behind."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def fuzz(url: str, pins: str, report: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -46,7 +65,8 @@ def fuzz(url: str, pins: str, report: Path, *options: str) -> subprocess.Complet
             cwd=ROOT,
             capture_output=True,
             text=True,
-            env=os.environ | {"CONTRACT_MODEL": MODEL, "PYTHONPATH": str(ROOT)},
+            env=os.environ | {"CONTRACT_MODEL": MODEL, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
+            preexec_fn=die_with_parent,
         )
 
 
@@ -54,7 +74,8 @@ def fuzz(url: str, pins: str, report: Path, *options: str) -> subprocess.Complet
 def started(*command: str) -> Iterator[str]:
     """A server of ours on a free port."""
     port = free_port()
-    process = subprocess.Popen([sys.executable, *command, "--port", str(port)], cwd=ROOT)
+    command = (sys.executable, *command, "--port", str(port))
+    process = subprocess.Popen(command, cwd=ROOT, preexec_fn=die_with_parent)
     url = f"http://127.0.0.1:{port}"
     try:
         wait_ready(url, process, 120)
@@ -82,36 +103,35 @@ def fields_in_successes(report: Path) -> dict[str, set[str]]:
 
 def offered_fields() -> dict[str, set[str]]:
     """Per path, the fields of its request schema that the server does not refuse by name."""
-    document: dict[str, Any] = json.loads((ROOT / "generated" / "openapi.json").read_text())
-    found = {}
-    for path, item in document["paths"].items():
-        for operation in item.values():
-            content = operation.get("requestBody", {}).get("content", {}).get("application/json")
-            if content:
-                name = content["schema"]["$ref"].rsplit("/", 1)[1]
-                found[path] = set(document["components"]["schemas"][name]["properties"]) - POLICIES[path].refused
-    return found
+    bodies = {operation.path: operation.body for operation in OPERATIONS.values()}
+    return {path: set(body.model_fields) - POLICIES[body].refused for path, body in bodies.items() if body is not None}
+
+
+def run_pass(url: str, name: str) -> tuple[subprocess.CompletedProcess[str], dict[str, set[str]]]:
+    """One pass, and the fields that took part in its successes. Only operations that stream are asked to stream."""
+    paths = [operation.path for operation in OPERATIONS.values() if operation.events] if PASSES[name] else []
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "pass.har"
+        result = fuzz(url, PASSES[name], report, *(option for path in paths for option in ("--include-path", path)))
+        return result, fields_in_successes(report) if report.exists() else {}
 
 
 def gate(url: str) -> bool:
-    """Both passes and the field coverage over them."""
+    """Both passes, side by side, and the field coverage over them."""
     good = True
     covered: dict[str, set[str]] = {}
-    for name, pins in PASSES.items():
-        with tempfile.TemporaryDirectory() as folder:
-            report = Path(folder) / "pass.har"
-            result = fuzz(url, pins, report)
+    with ThreadPoolExecutor(len(PASSES)) as pool:
+        for name, (result, successes) in zip(PASSES, pool.map(lambda name: run_pass(url, name), PASSES), strict=True):
             tail = result.stdout[-6000:] if result.returncode else result.stdout[-1500:]
             print(f"--- pass: {name} ---\n{tail}{result.stderr[-2000:]}", flush=True)
             good &= result.returncode == 0
-            if report.exists():
-                for path, fields in fields_in_successes(report).items():
-                    covered.setdefault(path, set()).update(fields)
+            for path, fields in successes.items():
+                covered.setdefault(path, set()).update(fields)
     for path, fields in offered_fields().items():
         missing = sorted(fields - covered.get(path, set()))
         print(f"{path}: {len(fields) - len(missing)} of {len(fields)} offered request fields took part in a success")
         if missing:
-            print(f"  never in a success: {', '.join(missing)}")
+            print(f"  never in a success, give it an example in openapi/: {', '.join(missing)}")
             good = False
     return good
 
@@ -137,6 +157,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--base-url", help="a running server; planted bugs are then left out")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that servers are ended on the way
     if arguments.base_url:
         return 0 if gate(arguments.base_url) else 1
     with started("-m", "specserve.handlers.serve", *FLAGS) as url:

@@ -129,15 +129,6 @@ class StringAboveMaxLength(BadRequest):
     retryable = False
 
 
-class ArrayBelowMinLength(BadRequest):
-    """An array or object has fewer entries than its field needs, but some."""
-
-    code = "array_below_min_length"
-    summary = "An array or object has fewer entries than its field needs, but some."
-    names_field = "always"
-    retryable = False
-
-
 class ArrayAboveMaxLength(BadRequest):
     """An array or object has more entries than its field allows."""
 
@@ -410,7 +401,6 @@ ERRORS: dict[str, type[ApiError]] = {
     "decimal_above_max_value": DecimalAboveMaxValue,
     "string_below_min_length": StringBelowMinLength,
     "string_above_max_length": StringAboveMaxLength,
-    "array_below_min_length": ArrayBelowMinLength,
     "array_above_max_length": ArrayAboveMaxLength,
     "empty_array": EmptyArray,
     "context_length_exceeded": ContextLengthExceeded,

@@ -45,7 +45,7 @@ def create_app(lifecycle: Lifecycle, settings: ServerSettings) -> FastAPI:
         engine=lambda: lifecycle.engine,
         readiness=lifecycle,
         api_keys=settings.api_key,
-        limits=Limits(max_logprobs=settings.max_logprobs),
+        limits=Limits(max_logprobs=settings.max_logprobs, max_open_per_client=settings.max_requests_per_client),
         shows_tokenizer_info=settings.enable_tokenizer_info_endpoint,
         prompts=Prompts(TemplateOptions.of(settings)),
         chat_options=ChatOptions(

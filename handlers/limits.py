@@ -13,6 +13,8 @@ class Limits:
     """A larger body is refused before it is parsed, and before it is read when its length is announced."""
     body_timeout_s: float = 120.0
     """A body that is not complete by then is refused, so that slow senders cannot hold connections for ever."""
+    max_open_per_client: int | None = None
+    """Answers that one client may have open at once; None for as many as it likes."""
     max_choices: int = 1024
     """Prompts times n: each becomes a sequence in the engine."""
     max_logprobs: int = 20

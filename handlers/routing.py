@@ -18,6 +18,7 @@ from specserve.generated.errors import (
     ApiError,
     BodyTimeout,
     EngineDead,
+    RateLimitExceeded,
     RouteNotFound,
     ServerDraining,
     ServerLoading,
@@ -25,6 +26,7 @@ from specserve.generated.errors import (
 from specserve.generated.operations import Operation
 from specserve.handlers.context import Readiness, RequestContext, request_identity
 from specserve.handlers.errors import bounded, cleaned, send_error, to_api_error
+from specserve.handlers.fair_share import FairShare
 from specserve.handlers.limits import Limits
 from specserve.handlers.sse import EventStream
 from specserve.handlers.wire import ClientGone, OpenBodies, header_of_names, parse_body
@@ -47,11 +49,12 @@ def mount(
     """Add a route for every operation. `handlers` has one object per tag. Raises ContractError."""
     by_path: dict[str, dict[str, Endpoint]] = {}
     bodies = OpenBodies(max_bytes=limits.max_body_bytes, timeout_s=limits.body_timeout_s)
+    shares = FairShare(limits.max_open_per_client)
     readiness.when_draining(bodies.give_up)
     for operation in operations.values():
         method = checked_method(operation, handlers)
         by_path.setdefault(operation.path, {})[operation.method] = Endpoint(
-            operation, method, readiness, limits, bodies
+            operation, method, readiness, limits, bodies, shares
         )
     for path, endpoints in by_path.items():
         route = Route(routable(path), ByMethod(endpoints), methods=list(endpoints))
@@ -116,9 +119,25 @@ class Endpoint:
     readiness: Readiness
     limits: Limits
     bodies: OpenBodies
+    shares: FairShare
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         context = RequestContext(request_identity(scope))
+        if RateLimitExceeded.code not in self.operation.refusals:
+            await self.serve(scope, receive, send, context)
+            return
+        try:
+            client = self.shares.take(scope)
+        except RateLimitExceeded as refusal:
+            await send_error(send, refusal)
+            return
+        try:
+            await self.serve(scope, receive, send, context)
+        finally:
+            self.shares.give_back(client)
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send, context: RequestContext) -> None:
+        """One request, from its body to the end of its answer."""
         try:
             self.check_state()
             arguments = await self.read_arguments(scope, receive, context)

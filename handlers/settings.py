@@ -77,6 +77,7 @@ class ServerSettings:
     host: str = "127.0.0.1"
     port: int = 8000
     api_key: tuple[str, ...] = ()
+    max_requests_per_client: int | None = None
     enable_tokenizer_info_endpoint: bool = False
     shutdown_timeout: float = 30.0
     log_level: str = "info"
@@ -284,6 +285,13 @@ FLAGS = (
         "api_key", SERVER, "bearer tokens that open /v1; also VLLM_API_KEY", one_key, "KEY", many=True, is_secret=True
     ),
     flag("enable_tokenizer_info_endpoint", SERVER, "show tokenizer and chat template at /tokenizer_info", switch),
+    flag(
+        "max_requests_per_client",
+        SERVER,
+        "open answers per API key, or per address without keys; more are refused with 429",
+        integer(1),
+        "N",
+    ),
     flag("shutdown_timeout", SERVER, "seconds that running answers get to finish after SIGTERM", seconds, "S"),
     flag("log_level", SERVER, "how much is logged", one_of(*LEVELS), "LEVEL"),
     flag("uvicorn_log_level", SERVER, "how much the HTTP server itself logs", one_of(*LEVELS, "trace"), "LEVEL"),

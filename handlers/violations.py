@@ -12,7 +12,6 @@ from pydantic_core import ErrorDetails, to_json
 from specserve.generated.errors import (
     ApiError,
     ArrayAboveMaxLength,
-    ArrayBelowMinLength,
     DecimalAboveMaxValue,
     DecimalBelowMinValue,
     EmptyArray,
@@ -82,6 +81,7 @@ KINDS: Mapping[str, type[ApiError]] = {
     "none_required": InvalidType,
     "string_too_short": StringBelowMinLength,
     "string_too_long": StringAboveMaxLength,
+    "too_short": EmptyArray,  # no field needs more than one entry
     "too_long": ArrayAboveMaxLength,
 }
 
@@ -94,8 +94,6 @@ def kind_of(detail: ErrorDetails) -> type[ApiError]:
             return IntegerBelowMinValue if isinstance(next(iter(context.values())), int) else DecimalBelowMinValue
         case "less_than" | "less_than_equal":
             return IntegerAboveMaxValue if isinstance(next(iter(context.values())), int) else DecimalAboveMaxValue
-        case "too_short":
-            return ArrayBelowMinLength if context["actual_length"] else EmptyArray
         case "literal_error":
             return InvalidValue if isinstance(detail["input"], str) else InvalidType
     return KINDS.get(rule) or (InvalidType if rule.endswith("_type") else InvalidValue)

@@ -1,0 +1,255 @@
+"""Every code of the catalogue is provoked, by every operation that lists it, streamed and not: one table."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import jsonschema
+import pytest
+from fake_engine import Condition, FakeEngine, app_over, client_of
+
+from specserve.engine.api import GenerationRequest
+from specserve.engine.errors import EngineDeadError, OverloadedError
+from specserve.generated import document
+from specserve.generated.errors import ERRORS
+from specserve.generated.operations import OPERATIONS, Operation
+from specserve.handlers.fields import POLICIES
+from specserve.handlers.limits import Limits
+
+DOCUMENT = json.loads(document())
+ENVELOPE = jsonschema.Draft202012Validator(
+    {"$ref": "#/components/schemas/ErrorResponse", "components": DOCUMENT["components"]}
+)
+HELLO: dict[str, Any] = {"messages": [{"role": "user", "content": "hello"}]}
+PROMPT: dict[str, Any] = {"prompt": "hello"}
+SOUND: dict[str, dict[str, Any]] = {
+    "create_chat_completion": HELLO,
+    "create_completion": PROMPT,
+    "tokenize": PROMPT,
+    "tokenize_v1": PROMPT,
+    "detokenize": {"tokens": [5]},
+    "detokenize_v1": {"tokens": [5]},
+}
+GENERATE = ("create_chat_completion", "create_completion")
+TOKENIZE = ("tokenize", "tokenize_v1")
+DETOKENIZE = ("detokenize", "detokenize_v1")
+INFO = ("show_tokenizer_info", "show_tokenizer_info_v1")
+IMAGE = {"type": "image_url", "image_url": {"url": "data:image/gif;base64,R0lGODlhAQABAAAAACw="}}
+
+
+def break_down(request: GenerationRequest) -> str:
+    raise ZeroDivisionError("nobody foresaw this")
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """How to provoke `code`: `fields` into a sound body, or `content` instead of it; `server` and `engine` options."""
+
+    code: str
+    operations: tuple[str, ...]
+    fields: dict[str, Any] = field(default_factory=dict)
+    content: bytes | None = None
+    content_type: str | None = "application/json"
+    path: str | None = None
+    method: str | None = None
+    server: dict[str, Any] = field(default_factory=dict)
+    engine: dict[str, Any] = field(default_factory=dict)
+    param: str | None = None
+
+
+def listing(code: str) -> tuple[str, ...]:
+    return tuple(operation.id for operation in OPERATIONS.values() if code in operation.refusals)
+
+
+STATES = {
+    "server_loading": Condition("loading", "reading weights", 0.4),
+    "server_draining": Condition("draining", "shutting down"),
+    "engine_dead": Condition("failed", "exit code 9"),
+}
+BODIES = tuple(SOUND)
+REFUSALS = [
+    *(Refusal(code, listing(code), server={"readiness": state}) for code, state in STATES.items()),
+    Refusal("engine_dead", (*GENERATE, "show_health"), engine={"refusal": EngineDeadError("the engine has ended")}),
+    Refusal("engine_dead", GENERATE, engine={"dies_after": 0}),
+    Refusal("server_overloaded", GENERATE, engine={"refusal": OverloadedError("1024 requests wait", retry_after_s=2)}),
+    Refusal("rate_limit_exceeded", GENERATE, server={"limits": Limits(max_open_per_client=0)}),
+    Refusal("internal_error", GENERATE, engine={"answer": break_down}),
+    Refusal("invalid_api_key", ("list_models", *GENERATE, "tokenize_v1"), server={"api_keys": ("key",)}),
+    Refusal("unknown_url", GENERATE, path="/v1/complete"),
+    Refusal("unknown_url", ("retrieve_model",), path="/v1/models/"),
+    Refusal("method_not_allowed", BODIES, method="GET"),
+    Refusal("endpoint_disabled", INFO),
+    Refusal("invalid_request", BODIES, content=b""),
+    Refusal("invalid_request", BODIES, content=b"{"),
+    Refusal("invalid_request", BODIES, content=b"[]"),
+    Refusal("unsupported_media_type", BODIES, content_type="text/plain"),
+    Refusal("unsupported_media_type", BODIES, content_type=None),
+    Refusal("request_too_large", BODIES, content=b"[" * 5000),
+    Refusal("request_too_large", BODIES, server={"limits": Limits(max_body_bytes=10)}),
+    Refusal("missing_required_parameter", ("create_chat_completion", *DETOKENIZE), content=b'{"model": null}'),
+    Refusal("invalid_type", BODIES, {"model": 5}, param="model"),
+    Refusal("invalid_type", GENERATE, {"n": 1.5}, param="n"),
+    Refusal("invalid_value", GENERATE, {"truncation_side": "up"}, param="truncation_side"),
+    Refusal("integer_below_min_value", GENERATE, {"n": 0}, param="n"),
+    Refusal("integer_above_max_value", GENERATE, {"seed": 2**63}, param="seed"),
+    Refusal("decimal_below_min_value", GENERATE, {"temperature": -0.1}, param="temperature"),
+    Refusal("decimal_above_max_value", GENERATE, {"temperature": 2.1}, param="temperature"),
+    Refusal("string_below_min_length", GENERATE, {"stop": ""}, param="stop"),
+    Refusal("string_above_max_length", GENERATE, {"cache_salt": "x" * 1000}, param="cache_salt"),
+    Refusal("array_above_max_length", GENERATE, {"stop": list("abcde")}, param="stop"),
+    Refusal("empty_array", ("create_chat_completion", *TOKENIZE), {"messages": []}, param="messages"),
+    Refusal("model_not_found", BODIES, {"model": "fakee"}, param="model"),
+    Refusal("model_not_found", ("retrieve_model",), path="/v1/models/fakee", param="model"),
+    Refusal("context_length_exceeded", GENERATE[:1], {"messages": [{"role": "user", "content": "x " * 600}]}),
+    Refusal("context_length_exceeded", GENERATE[1:], {"prompt": "x " * 600}),
+    Refusal("invalid_parameter_combination", GENERATE, {"min_tokens": 9, "max_tokens": 3}, param="min_tokens"),
+    Refusal("invalid_parameter_combination", GENERATE, {"stream_options": {}, "stream": False}, param="stream_options"),
+    Refusal("invalid_parameter_combination", GENERATE[:1], {"top_logprobs": 2}, param="top_logprobs"),
+    Refusal("invalid_parameter_combination", TOKENIZE, HELLO, param="prompt"),
+    Refusal("token_out_of_vocabulary", GENERATE, {"stop_token_ids": [10**6]}, param="stop_token_ids"),
+    Refusal("token_out_of_vocabulary", GENERATE, {"logit_bias": {"1000000": 1}}, param="logit_bias"),
+    Refusal("token_out_of_vocabulary", GENERATE, {"allowed_token_ids": [10**6]}, param="allowed_token_ids"),
+    Refusal("token_out_of_vocabulary", GENERATE[1:], {"prompt": [10**9]}, param="prompt"),
+    Refusal("token_out_of_vocabulary", DETOKENIZE, {"tokens": [5, 10**9]}, param="tokens.1"),
+    Refusal("unsupported_value", GENERATE, {"n": 2000}, param="n"),
+    Refusal("unsupported_value", GENERATE[:1], {"messages": [{"role": "user", "content": [IMAGE]}]}),
+    Refusal("unsupported_value", TOKENIZE, {"prompt": None, "messages": [{"role": "user", "content": [IMAGE]}]}),
+    Refusal("invalid_prompt", GENERATE[1:], {"prompt": ""}, param="prompt"),
+    *(
+        Refusal("invalid_prompt", (name,), HELLO | more, server={"chat_template": source}, param="messages")
+        for name, more in (*(("create_chat_completion", {}),), *((name, {"prompt": None}) for name in TOKENIZE))
+        for source in ("{{ raise_exception('roles must alternate') }}", "{{ messages[0].content.a.b }}", "{{ 1 // 0 }}")
+    ),
+]
+
+
+def refused_fields() -> Iterator[Refusal]:
+    """Every field that is refused, with the value it has in the contract's own examples."""
+    for operation in OPERATIONS.values():
+        if operation.body is None:
+            continue
+        content = DOCUMENT["paths"][operation.path][operation.method.lower()]["requestBody"]["content"]
+        for name in sorted(POLICIES[operation.body].refused):
+            shown = [example["value"] for example in content["application/json"]["examples"].values()]
+            body = next(value for value in shown if name in value)
+            # Fields that are refused as well may stand beside it in the example.
+            found = {key: value for key, value in body.items() if key == name or key in SOUND[operation.id]}
+            if found[name] not in (None, [], {}, operation.body.model_fields[name].default):
+                yield Refusal("unsupported_parameter", (operation.id,), found, param=name)
+
+
+@dataclass(frozen=True)
+class Attempt:
+    refusal: Refusal
+    operation: Operation
+    stream: bool
+
+    def __str__(self) -> str:
+        return f"{self.operation.id}-{self.refusal.code}{'-streamed' if self.stream else ''}"
+
+
+ATTEMPTS = [
+    Attempt(refusal, OPERATIONS[name], stream)
+    for refusal in [*REFUSALS, *refused_fields()]
+    for name in refusal.operations
+    for stream in ([False, True] if OPERATIONS[name].events and "stream" not in refusal.fields else [False])
+]
+
+
+@pytest.mark.parametrize("attempt", ATTEMPTS, ids=str)
+async def test_what_can_be_refused_is_refused_before_the_answer_begins(attempt: Attempt) -> None:
+    refusal, operation = attempt.refusal, attempt.operation
+    engine = FakeEngine(**refusal.engine)
+    content = refusal.content
+    if content is None and operation.body is not None:
+        streamed = {"stream": True} if attempt.stream else {}
+        content = json.dumps(SOUND[operation.id] | refusal.fields | streamed).encode()
+    async with client_of(app_over(engine, **refusal.server)) as client:
+        reply = await client.request(
+            refusal.method or operation.method,
+            refusal.path or operation.path.replace("{model}", "fake"),
+            content=content,
+            headers={"Content-Type": refusal.content_type} if content is not None and refusal.content_type else {},
+        )
+    known = ERRORS[refusal.code]
+    assert (reply.status_code, reply.headers["content-type"]) == (known.status, "application/json"), reply.text
+    assert len(reply.content) < 8192
+    ENVELOPE.validate(reply.json())
+    error = reply.json()["error"]
+    assert (error["code"], error["type"]) == (known.code, known.type), error
+    assert refusal.param is None or error["param"] == refusal.param
+    assert known.names_field == "sometimes" or (error["param"] is not None) == (known.names_field == "always")
+    assert reply.headers["x-request-id"]
+    if refusal.code == "server_overloaded" or known.status == 429:
+        assert int(reply.headers["retry-after"]) > 0
+
+
+def test_the_table_covers_the_catalogue_and_every_operation() -> None:
+    elsewhere = {"request_timeout"}  # a body that never ends, below
+    assert {attempt.refusal.code for attempt in ATTEMPTS} | elsewhere == ERRORS.keys()
+    provoked = {(attempt.operation.id, attempt.refusal.code) for attempt in ATTEMPTS}
+    for operation in OPERATIONS.values():
+        assert not [code for code in sorted(operation.refusals) if (operation.id, code) not in provoked], operation.id
+
+
+@pytest.mark.parametrize("name", BODIES)
+async def test_a_body_that_never_ends_is_refused(name: str) -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        yield b'{"stream": true, '
+        await asyncio.Event().wait()
+
+    async with client_of(app_over(FakeEngine(), limits=Limits(body_timeout_s=0.02))) as client:
+        reply = await client.post(
+            OPERATIONS[name].path, content=endless(), headers={"Content-Type": "application/json"}
+        )
+    assert (reply.status_code, reply.json()["error"]["code"]) == (408, "request_timeout")
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+async def test_a_prompt_the_template_refuses_is_told_in_the_templates_words_and_in_no_others(stream: bool) -> None:
+    said = {}
+    for source in ("{{ raise_exception('roles must alternate') }}", "{{ messages[0].content.a.b }}", "{{ 1 // 0 }}"):
+        async with client_of(app_over(FakeEngine(), chat_template=source)) as client:
+            reply = await client.post(OPERATIONS[GENERATE[0]].path, json=HELLO | {"stream": stream})
+        said[source] = reply.json()["error"]["message"].removeprefix("the chat template refuses these messages: ")
+    assert list(said.values()) == [
+        "roles must alternate",
+        "it reads a, which is not there",
+        "it cannot be rendered with them",
+    ]
+
+
+async def test_a_client_that_holds_its_share_is_refused_until_it_gives_something_back() -> None:
+    release, arrived = asyncio.Event(), asyncio.Semaphore(0)
+
+    class Waiting(FakeEngine):
+        async def _outputs(self, request: GenerationRequest) -> Any:
+            arrived.release()
+            await release.wait()
+            async for output in super()._outputs(request):
+                yield output
+
+    engine, path = Waiting(), OPERATIONS[GENERATE[1]].path
+    keys: Any = {"api_keys": ("a", "b"), "limits": Limits(max_open_per_client=2)}
+    async with client_of(app_over(engine, **keys)) as client:
+
+        def ask(key: str, stream: bool = False) -> Any:
+            return client.post(path, json=PROMPT | {"stream": stream}, headers={"Authorization": f"Bearer {key}"})
+
+        held = [asyncio.create_task(ask("a", stream)) for stream in (False, True)]
+        await arrived.acquire()
+        await arrived.acquire()
+        refused = await ask("a")
+        other = asyncio.create_task(ask("b"))
+        await arrived.acquire()
+        release.set()
+        statuses = [(await task).status_code for task in (*held, other)]
+        again = await ask("a")
+    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "rate_limit_exceeded")
+    assert "2 requests of this client are open, the limit is 2" in refused.json()["error"]["message"]
+    assert statuses == [200, 200, 200]
+    assert again.status_code == 200
