@@ -17,6 +17,7 @@ from specserve.engine.errors import EngineDeadError, OverloadedError
 from specserve.generated import document
 from specserve.generated.errors import ERRORS
 from specserve.generated.operations import OPERATIONS, Operation
+from specserve.handlers.chat.prompts import Prompts, TemplateOptions
 from specserve.handlers.fields import POLICIES
 from specserve.handlers.limits import Limits
 
@@ -43,6 +44,10 @@ IMAGE = {"type": "image_url", "image_url": {"url": "data:image/gif;base64,R0lGOD
 
 def break_down(request: GenerationRequest) -> str:
     raise ZeroDivisionError("nobody foresaw this")
+
+
+def templated(source: str) -> Prompts:
+    return Prompts(TemplateOptions(chat_template=source))
 
 
 @dataclass(frozen=True)
@@ -118,9 +123,15 @@ REFUSALS = [
     Refusal("unsupported_value", GENERATE, {"n": 2000}, param="n"),
     Refusal("unsupported_value", GENERATE[:1], {"messages": [{"role": "user", "content": [IMAGE]}]}),
     Refusal("unsupported_value", TOKENIZE, {"prompt": None, "messages": [{"role": "user", "content": [IMAGE]}]}),
+    Refusal(
+        "unsupported_parameter",
+        (GENERATE[0], *TOKENIZE),
+        HELLO | {"prompt": None, "chat_template": "{{ 1 }}"},
+        param="chat_template",
+    ),
     Refusal("invalid_prompt", GENERATE[1:], {"prompt": ""}, param="prompt"),
     *(
-        Refusal("invalid_prompt", (name,), HELLO | more, server={"chat_template": source}, param="messages")
+        Refusal("invalid_prompt", (name,), HELLO | more, server={"prompts": templated(source)}, param="messages")
         for name, more in (*(("create_chat_completion", {}),), *((name, {"prompt": None}) for name in TOKENIZE))
         for source in ("{{ raise_exception('roles must alternate') }}", "{{ messages[0].content.a.b }}", "{{ 1 // 0 }}")
     ),
@@ -213,7 +224,7 @@ async def test_a_body_that_never_ends_is_refused(name: str) -> None:
 async def test_a_prompt_the_template_refuses_is_told_in_the_templates_words_and_in_no_others(stream: bool) -> None:
     said = {}
     for source in ("{{ raise_exception('roles must alternate') }}", "{{ messages[0].content.a.b }}", "{{ 1 // 0 }}"):
-        async with client_of(app_over(FakeEngine(), chat_template=source)) as client:
+        async with client_of(app_over(FakeEngine(), prompts=templated(source))) as client:
             reply = await client.post(OPERATIONS[GENERATE[0]].path, json=HELLO | {"stream": stream})
         said[source] = reply.json()["error"]["message"].removeprefix("the chat template refuses these messages: ")
     assert list(said.values()) == [
