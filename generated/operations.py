@@ -212,7 +212,6 @@ OPERATIONS: dict[str, Operation] = {
                 "model_not_found",
                 "server_draining",
                 "server_loading",
-                "server_overloaded",
                 "token_out_of_vocabulary",
                 "unsupported_parameter",
                 "unsupported_value",

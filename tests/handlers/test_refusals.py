@@ -14,7 +14,8 @@ from fake_engine import Condition, FakeEngine, app_over, client_of
 
 from specserve.engine.api import GenerationRequest
 from specserve.engine.errors import EngineDeadError, OverloadedError
-from specserve.generated import document
+from specserve.generated import document, schemas
+from specserve.generated.base import ApiModel
 from specserve.generated.errors import ERRORS
 from specserve.generated.operations import OPERATIONS, Operation
 from specserve.handlers.chat.prompts import Prompts, TemplateOptions
@@ -27,17 +28,26 @@ ENVELOPE = jsonschema.Draft202012Validator(
 )
 HELLO: dict[str, Any] = {"messages": [{"role": "user", "content": "hello"}]}
 PROMPT: dict[str, Any] = {"prompt": "hello"}
-SOUND: dict[str, dict[str, Any]] = {
-    "create_chat_completion": HELLO,
-    "create_completion": PROMPT,
-    "tokenize": PROMPT,
-    "tokenize_v1": PROMPT,
-    "detokenize": {"tokens": [5]},
-    "detokenize_v1": {"tokens": [5]},
+SOUND: dict[type[ApiModel], dict[str, Any]] = {
+    schemas.ChatCompletionRequest: HELLO,
+    schemas.CompletionRequest: PROMPT,
+    schemas.TokenizeRequest: PROMPT,
+    schemas.DetokenizeRequest: {"tokens": [5]},
 }
-GENERATE = ("create_chat_completion", "create_completion")
-TOKENIZE = ("tokenize", "tokenize_v1")
-DETOKENIZE = ("detokenize", "detokenize_v1")
+
+
+def taking(*bodies: type[ApiModel]) -> tuple[str, ...]:
+    """The operations that take one of these bodies."""
+    return tuple(operation.id for operation in OPERATIONS.values() if operation.body in bodies)
+
+
+BODIES = taking(*SOUND)
+CHAT = taking(schemas.ChatCompletionRequest)
+COMPLETION = taking(schemas.CompletionRequest)
+TOKENIZE = taking(schemas.TokenizeRequest)
+DETOKENIZE = taking(schemas.DetokenizeRequest)
+ASK = (*CHAT, *COMPLETION)
+GENERATE = tuple(name for name in ASK if OPERATIONS[name].events)
 INFO = ("show_tokenizer_info", "show_tokenizer_info_v1")
 IMAGE = {"type": "image_url", "image_url": {"url": "data:image/gif;base64,R0lGODlhAQABAAAAACw="}}
 
@@ -75,7 +85,6 @@ STATES = {
     "server_draining": Condition("draining", "shutting down"),
     "engine_dead": Condition("failed", "exit code 9"),
 }
-BODIES = tuple(SOUND)
 REFUSALS = [
     *(Refusal(code, listing(code), server={"readiness": state}) for code, state in STATES.items()),
     Refusal("engine_dead", (*GENERATE, "show_health"), engine={"refusal": EngineDeadError("the engine has ended")}),
@@ -95,62 +104,68 @@ REFUSALS = [
     Refusal("unsupported_media_type", BODIES, content_type=None),
     Refusal("request_too_large", BODIES, content=b"[" * 5000),
     Refusal("request_too_large", BODIES, server={"limits": Limits(max_body_bytes=10)}),
-    Refusal("missing_required_parameter", ("create_chat_completion", *DETOKENIZE), content=b'{"model": null}'),
+    Refusal("missing_required_parameter", (*CHAT, *DETOKENIZE), content=b'{"model": null}'),
     Refusal("invalid_type", BODIES, {"model": 5}, param="model"),
-    Refusal("invalid_type", GENERATE, {"n": 1.5}, param="n"),
-    Refusal("invalid_value", GENERATE, {"truncation_side": "up"}, param="truncation_side"),
-    Refusal("integer_below_min_value", GENERATE, {"n": 0}, param="n"),
-    Refusal("integer_above_max_value", GENERATE, {"seed": 2**63}, param="seed"),
-    Refusal("decimal_below_min_value", GENERATE, {"temperature": -0.1}, param="temperature"),
-    Refusal("decimal_above_max_value", GENERATE, {"temperature": 2.1}, param="temperature"),
-    Refusal("string_below_min_length", GENERATE, {"stop": ""}, param="stop"),
-    Refusal("string_above_max_length", GENERATE, {"cache_salt": "x" * 1000}, param="cache_salt"),
-    Refusal("array_above_max_length", GENERATE, {"stop": list("abcde")}, param="stop"),
-    Refusal("empty_array", ("create_chat_completion", *TOKENIZE), {"messages": []}, param="messages"),
+    Refusal("invalid_type", ASK, {"n": 1.5}, param="n"),
+    Refusal("invalid_value", ASK, {"truncation_side": "up"}, param="truncation_side"),
+    Refusal("integer_below_min_value", ASK, {"n": 0}, param="n"),
+    Refusal("integer_above_max_value", ASK, {"seed": 2**63}, param="seed"),
+    Refusal("decimal_below_min_value", ASK, {"temperature": -0.1}, param="temperature"),
+    Refusal("decimal_above_max_value", ASK, {"temperature": 2.1}, param="temperature"),
+    Refusal("string_below_min_length", ASK, {"stop": ""}, param="stop"),
+    Refusal("string_above_max_length", ASK, {"cache_salt": "x" * 1000}, param="cache_salt"),
+    Refusal("array_above_max_length", ASK, {"stop": list("abcde")}, param="stop"),
+    Refusal("empty_array", (*CHAT, *TOKENIZE), {"messages": []}, param="messages"),
     Refusal("model_not_found", BODIES, {"model": "fakee"}, param="model"),
     Refusal("model_not_found", ("retrieve_model",), path="/v1/models/fakee", param="model"),
-    Refusal("context_length_exceeded", GENERATE[:1], {"messages": [{"role": "user", "content": "x " * 600}]}),
-    Refusal("context_length_exceeded", GENERATE[1:], {"prompt": "x " * 600}),
-    Refusal("invalid_parameter_combination", GENERATE, {"min_tokens": 9, "max_tokens": 3}, param="min_tokens"),
-    Refusal("invalid_parameter_combination", GENERATE, {"stream_options": {}, "stream": False}, param="stream_options"),
-    Refusal("invalid_parameter_combination", GENERATE[:1], {"top_logprobs": 2}, param="top_logprobs"),
+    Refusal("context_length_exceeded", CHAT, {"messages": [{"role": "user", "content": "x " * 600}]}),
+    Refusal("context_length_exceeded", COMPLETION, {"prompt": "x " * 600}),
+    Refusal("invalid_parameter_combination", ASK, {"min_tokens": 9, "max_tokens": 3}, param="min_tokens"),
+    Refusal("invalid_parameter_combination", ASK, {"stream_options": {}, "stream": False}, param="stream_options"),
+    Refusal("invalid_parameter_combination", CHAT, {"top_logprobs": 2}, param="top_logprobs"),
     Refusal("invalid_parameter_combination", TOKENIZE, HELLO, param="prompt"),
-    Refusal("token_out_of_vocabulary", GENERATE, {"stop_token_ids": [10**6]}, param="stop_token_ids"),
-    Refusal("token_out_of_vocabulary", GENERATE, {"logit_bias": {"1000000": 1}}, param="logit_bias"),
-    Refusal("token_out_of_vocabulary", GENERATE, {"allowed_token_ids": [10**6]}, param="allowed_token_ids"),
-    Refusal("token_out_of_vocabulary", GENERATE[1:], {"prompt": [10**9]}, param="prompt"),
+    Refusal("token_out_of_vocabulary", ASK, {"stop_token_ids": [10**6]}, param="stop_token_ids"),
+    Refusal("token_out_of_vocabulary", ASK, {"logit_bias": {"1000000": 1}}, param="logit_bias"),
+    Refusal("token_out_of_vocabulary", ASK, {"allowed_token_ids": [10**6]}, param="allowed_token_ids"),
+    Refusal("token_out_of_vocabulary", COMPLETION, {"prompt": [10**9]}, param="prompt"),
     Refusal("token_out_of_vocabulary", DETOKENIZE, {"tokens": [5, 10**9]}, param="tokens.1"),
-    Refusal("unsupported_value", GENERATE, {"n": 2000}, param="n"),
-    Refusal("unsupported_value", GENERATE[:1], {"messages": [{"role": "user", "content": [IMAGE]}]}),
+    Refusal("unsupported_value", ASK, {"n": 2000}, param="n"),
+    Refusal("unsupported_value", CHAT, {"messages": [{"role": "user", "content": [IMAGE]}]}),
     Refusal("unsupported_value", TOKENIZE, {"prompt": None, "messages": [{"role": "user", "content": [IMAGE]}]}),
     Refusal(
         "unsupported_parameter",
-        (GENERATE[0], *TOKENIZE),
+        (*CHAT, *TOKENIZE),
         HELLO | {"prompt": None, "chat_template": "{{ 1 }}"},
         param="chat_template",
     ),
-    Refusal("invalid_prompt", GENERATE[1:], {"prompt": ""}, param="prompt"),
+    Refusal("invalid_prompt", COMPLETION, {"prompt": ""}, param="prompt"),
     *(
         Refusal("invalid_prompt", (name,), HELLO | more, server={"prompts": templated(source)}, param="messages")
-        for name, more in (*(("create_chat_completion", {}),), *((name, {"prompt": None}) for name in TOKENIZE))
+        for name, more in (*((name, {}) for name in CHAT), *((name, {"prompt": None}) for name in TOKENIZE))
         for source in ("{{ raise_exception('roles must alternate') }}", "{{ messages[0].content.a.b }}", "{{ 1 // 0 }}")
     ),
 ]
 
 
+def examples(schema: type[ApiModel]) -> list[dict[str, Any]]:
+    """Every body of this kind that the contract shows."""
+    contents = [
+        DOCUMENT["paths"][operation.path][operation.method.lower()]["requestBody"]["content"]["application/json"]
+        for operation in OPERATIONS.values()
+        if operation.body is schema
+    ]
+    return [example["value"] for content in contents for example in content["examples"].values()]
+
+
 def refused_fields() -> Iterator[Refusal]:
     """Every field that is refused, with the value it has in the contract's own examples."""
-    for operation in OPERATIONS.values():
-        if operation.body is None:
-            continue
-        content = DOCUMENT["paths"][operation.path][operation.method.lower()]["requestBody"]["content"]
-        for name in sorted(POLICIES[operation.body].refused):
-            shown = [example["value"] for example in content["application/json"]["examples"].values()]
-            body = next(value for value in shown if name in value)
+    for schema, policy in POLICIES.items():
+        for name in sorted(policy.refused):
+            body = next(value for value in examples(schema) if name in value)
             # Fields that are refused as well may stand beside it in the example.
-            found = {key: value for key, value in body.items() if key == name or key in SOUND[operation.id]}
-            if found[name] not in (None, [], {}, operation.body.model_fields[name].default):
-                yield Refusal("unsupported_parameter", (operation.id,), found, param=name)
+            found = {key: value for key, value in body.items() if key == name or key in SOUND[schema]}
+            if found[name] not in (None, [], {}, schema.model_fields[name].default):
+                yield Refusal("unsupported_parameter", taking(schema), found, param=name)
 
 
 @dataclass(frozen=True)
@@ -178,7 +193,7 @@ async def test_what_can_be_refused_is_refused_before_the_answer_begins(attempt: 
     content = refusal.content
     if content is None and operation.body is not None:
         streamed = {"stream": True} if attempt.stream else {}
-        content = json.dumps(SOUND[operation.id] | refusal.fields | streamed).encode()
+        content = json.dumps(SOUND[operation.body] | refusal.fields | streamed).encode()
     async with client_of(app_over(engine, **refusal.server)) as client:
         reply = await client.request(
             refusal.method or operation.method,
