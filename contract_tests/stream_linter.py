@@ -55,7 +55,7 @@ class Asked:
         else:
             logprobs, num_top = body.get("logprobs") is not None, body.get("logprobs") or 0
         return cls(
-            num_choices=int(body.get("n") or 1) * (1 if kind.is_chat else num_prompts(body.get("prompt"))),
+            num_choices=int(body.get("n") or 1) * (1 if kind.is_chat else num_prompts(body)),
             include_usage=include,
             continuous_usage=include and bool(options.get("continuous_usage_stats")),
             logprobs=logprobs,
@@ -63,9 +63,12 @@ class Asked:
         )
 
 
-def num_prompts(prompt: Json) -> int:
+def num_prompts(body: Mapping[str, Json]) -> int:
+    """Of text, of token ids and embedded ones."""
+    prompt, embedded = body.get("prompt"), body.get("prompt_embeds") or []
     is_batch = isinstance(prompt, list) and prompt and isinstance(prompt[0], (str, list))
-    return len(prompt) if is_batch else 1
+    num_embedded = 1 if isinstance(embedded, str) else len(embedded)
+    return num_embedded + (len(prompt) if is_batch else prompt is not None)
 
 
 @dataclass

@@ -56,6 +56,9 @@ class GenerationRequest:
     prompt's KV blocks. `cache_salt` separates prefix-cache namespaces. Lower `priority` runs earlier where the
     engine schedules by priority.
 
+    `continues_prompt`: the text goes on in the prompt's, as a completion does, and is no text of its own, as an
+    answer in a chat is. It then keeps a space at its beginning and completes a character the prompt began.
+
     `prompt_embeds` replaces the prompt's tokens: a safetensors file with one tensor [tokens, hidden size], as
     `engine.prompt_embeds` checks it. `prompt_token_ids` then hold as many `NO_TOKEN`.
     """
@@ -68,6 +71,7 @@ class GenerationRequest:
     cache_salt: str = ""
     priority: int = 0
     prompt_embeds: bytes | None = None
+    continues_prompt: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,6 +166,13 @@ class Tokenizer(Protocol):
         """The token as the vocabulary writes it (`Ġthe`, `▁the`); None for ids that have none."""
 
     def encode(self, text: str, *, add_special_tokens: bool) -> list[int]: ...
+
+    def encode_with_starts(self, text: str, *, add_special_tokens: bool) -> tuple[list[int], list[int]]:
+        """What `encode` gives, and where in `text` each token begins, in characters.
+
+        Every character belongs to one token: those that the tokenizer drops to the next, one that is spread over
+        several tokens to the last of them. Added special tokens have no length.
+        """
 
     def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = False) -> str: ...
 

@@ -16,6 +16,8 @@ from specserve.engine.api import Tokenizer, TokenSpelling
 
 REPLACEMENT = "\ufffd"
 MAX_UTF8_BYTES = 4
+NUM_CONTEXT_TOKENS = 16
+"""So many tokens before a text are enough to know how it begins: no unfinished character is spread over more."""
 MAX_WINDOW_TOKENS = 32
 """A window that has not ended in a whole character by then never will; it is given out as it is."""
 
@@ -29,18 +31,33 @@ class _Decoder(Protocol):
 class Detokenizer:
     """The text of one sequence. Each call returns the text that became certain, in constant time."""
 
-    def __init__(self, tokenizer: Tokenizer, *, skip_special_tokens: bool = True) -> None:
+    def __init__(self, tokenizer: Tokenizer, *, skip_special_tokens: bool = True, after: Sequence[int] = ()) -> None:
+        """`after` are the tokens of a text that this one goes on in. Their text is not returned, but a character they
+        leave unfinished is completed, and a space that the beginning of a text would lose is kept.
+        """
         spelling = tokenizer.spelling
         self._num_spaces_to_strip = 0
         self._skipped: frozenset[int] = frozenset()
         self._decoder: _Decoder
         if spelling is None:
             self._decoder = _WindowDecoder(tokenizer, skip_special_tokens)
+            self._go_on(after, frozenset())
             return
         self._num_spaces_to_strip = spelling.num_stripped_spaces
         if skip_special_tokens:
             self._skipped = spelling.special_ids
         self._decoder = _ByteDecoder(tokenizer) if spelling.byte_ids is None else _RunDecoder(tokenizer, spelling)
+        self._go_on(after, spelling.byte_ids or frozenset())
+
+    def _go_on(self, after: Sequence[int], byte_ids: frozenset[int]) -> None:
+        """Read the end of `after`, from a place where no run of single-byte tokens is under way."""
+        begin = max(0, len(after) - NUM_CONTEXT_TOKENS)
+        while begin > 0 and after[begin] in byte_ids:
+            begin -= 1
+        if any(token_id not in self._skipped for token_id in after[:begin]):
+            self._num_spaces_to_strip = 0
+        for token_id in after[begin:]:
+            self.append(token_id)
 
     def append(self, token_id: int) -> str:
         """New text, perhaps none while a character is incomplete."""

@@ -18,7 +18,11 @@ class _RequestState:
     def __init__(self, request: GenerationRequest, tokenizer: Tokenizer) -> None:
         params = request.params
         self.request = request
-        self.detokenizer = Detokenizer(tokenizer, skip_special_tokens=params.skip_special_tokens)
+        self.detokenizer = Detokenizer(
+            tokenizer,
+            skip_special_tokens=params.skip_special_tokens,
+            after=request.prompt_token_ids if request.continues_prompt else (),
+        )
         self.stop_checker = StopChecker(params.stop, include_in_output=params.include_stop_str_in_output)
         self.num_tokens = 0
         # Those that have arrived; None when there are none to wait for, or no more.

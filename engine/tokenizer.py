@@ -104,6 +104,15 @@ class HuggingFaceTokenizer:
             return encode_alone(self._backend, text, add_special_tokens=add_special_tokens)
         return self._segments.encode(text)
 
+    def encode_with_starts(self, text: str, *, add_special_tokens: bool) -> tuple[list[int], list[int]]:
+        found = self._backend.encode(text, add_special_tokens=add_special_tokens)
+        starts, end = [], 0
+        for token_start, token_end in found.offsets:
+            # Trimmed white space leaves a gap; parts of one character, and a space put in, all span that character.
+            starts.append(min(token_start, end) if token_end else end)
+            end = max(end, token_end)
+        return found.ids, starts
+
     def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = False) -> str:
         text: str = self._backend.decode(token_ids, skip_special_tokens=skip_special_tokens)
         return text

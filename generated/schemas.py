@@ -1551,7 +1551,7 @@ class CompletionRequest(SamplingExtras, RequestExtras, LegacyExtras):
     """
 
     model: str | None = None
-    prompt: Prompt | None
+    prompt: Prompt | None = None
     best_of: Annotated[int | None, Field(ge=0, le=20)] = 1
     echo: bool | None = False
     frequency_penalty: Annotated[float | None, Field(ge=-2.0, le=2.0)] = None

@@ -40,6 +40,8 @@ SAMPLING = frozenset(
     add_special_tokens return_token_ids return_tokens_as_token_ids response_format
     prompt_logprobs logprob_token_ids bad_words""".split()
 )
+BEAMS = frozenset("use_beam_search length_penalty early_stopping".split())
+TRUNCATION = frozenset("truncate_prompt_tokens truncation_side".split())
 WITHOUT_EFFECT = {
     "user": "end users are not told apart",
     "session_id": "there is one engine, so no session has to be led back to it",
@@ -78,9 +80,9 @@ CHAT = FieldPolicy(
     | frozenset("""audio moderation prediction web_search_options mm_processor_kwargs media_io_kwargs""".split()),
 )
 COMPLETION = FieldPolicy(
-    used=SAMPLING | frozenset("prompt echo best_of".split()),
-    without_effect=WITHOUT_EFFECT,
-    refused=REFUSED | frozenset("suffix prompt_embeds".split()),
+    used=SAMPLING | BEAMS | TRUNCATION | frozenset("prompt prompt_embeds echo best_of suffix".split()),
+    without_effect={name: why for name, why in WITHOUT_EFFECT.items() if name not in BEAMS},
+    refused=REFUSED - BEAMS - TRUNCATION,
 )
 TOKENIZE = FieldPolicy(
     used=frozenset(

@@ -85,6 +85,13 @@ class FakeEngine:
         processor.add(request)
         for progress in prompt_progress(request):
             assert processor.process(progress) is None
+        if request.params.max_tokens == 0:
+            processed = processor.process(
+                RequestProgress(request.request_id, [], None, FinishReason.LENGTH, None, self.num_cached(request))
+            )
+            assert processed is not None
+            yield processed[0]
+            return
         for number, token_id in enumerate(token_ids, start=1):
             await asyncio.sleep(self.pause_s)
             if number - 1 == self.dies_after:
@@ -121,7 +128,9 @@ def prompt_progress(request: GenerationRequest) -> list[RequestProgress]:
     if num_top is None:
         return []
     found = []
-    for places in (range(1, 3), range(3, len(prompt))):
+    for places in (range(1, min(3, len(prompt))), range(3, len(prompt))):
+        if not places:
+            continue
         ids = np.array([[prompt[at] + step for step in range(num_top + 1)] for at in places], dtype=np.int32)
         logprobs = np.array([[-0.5 - step for step in range(num_top + 1)] for _ in places], dtype=np.float32)
         ranks = np.array(places, dtype=np.int32)

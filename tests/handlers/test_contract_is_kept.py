@@ -78,12 +78,12 @@ def test_every_field_without_effect_says_why(policy: fields.FieldPolicy) -> None
 
 
 def test_a_refused_field_may_be_sent_with_its_default() -> None:
-    body = schemas.CompletionRequest.model_validate({"prompt": "a", "use_beam_search": False, "bad_words": []})
+    body = schemas.CompletionRequest.model_validate({"prompt": "a", "watermarking": None, "logits_processors": []})
     fields.COMPLETION.check(body)
-    beams = schemas.CompletionRequest.model_validate({"prompt": "a", "use_beam_search": True})
+    marked = schemas.CompletionRequest.model_validate({"prompt": "a", "watermarking": True})
     with pytest.raises(errors.UnsupportedParameter) as refusal:
-        fields.COMPLETION.check(beams)
-    assert refusal.value.param == "use_beam_search"
+        fields.COMPLETION.check(marked)
+    assert refusal.value.param == "watermarking"
 
 
 def test_the_application_is_built_without_torch() -> None:
