@@ -11,7 +11,7 @@ MAX_WIDTH = 64
 """Each step asks for about twice as many candidates of each of as many beams."""
 MAX_LENGTH_PENALTY = 20.0
 """As an exponent of the longest answer it is still a number."""
-NEUTRAL = (None, False, 0, [], {})
+NEUTRAL: tuple[object, ...] = (None, False, 0, [], {})
 NOT_WITH_BEAMS = (
     "stop",
     "logit_bias",
