@@ -10,7 +10,12 @@ from specserve.engine.api import ModelInfo, Tokenizer
 from specserve.engine.detokenizer import Detokenizer
 from specserve.engine.prompt_embeds import decode_prompt_embeds, placeholder_ids
 from specserve.generated import schemas
-from specserve.generated.errors import InvalidParameterCombination, InvalidPrompt, UnsupportedParameter
+from specserve.generated.errors import (
+    InvalidParameterCombination,
+    InvalidPrompt,
+    MissingRequiredParameter,
+    UnsupportedParameter,
+)
 from specserve.handlers.openai.fill_in_middle import FillInMiddle
 from specserve.handlers.sampling import check_vocabulary
 from specserve.handlers.truncation import Truncation
@@ -113,6 +118,8 @@ class PromptReader:
         is_one = isinstance(prompt, str) or (prompt and isinstance(prompt[0], int))
         sent = cast(Sequence[str | list[int]], [prompt] if is_one else prompt or [])
         if not sent and not found:
+            if "prompt" not in self.body.model_fields_set:
+                raise MissingRequiredParameter("prompt is missing; send text or token ids to continue", param="prompt")
             raise empty_prompt()
         return found + [self._read_one(one) for one in sent]
 

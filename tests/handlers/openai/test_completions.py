@@ -235,6 +235,10 @@ async def test_an_empty_prompt_is_refused(prompt: Any) -> None:
     assert param.startswith("prompt")
 
 
+async def test_a_request_without_any_prompt_is_told_what_is_missing() -> None:
+    assert await refusal(FakeEngine(), {"max_tokens": 4}) == ("missing_required_parameter", "prompt")
+
+
 @pytest.mark.parametrize("prompt", [["a", 5], [5, "a"], [[5], "a"], [[5], 6], ["a"] * 1025, [-1], 5])
 async def test_mixed_or_too_many_prompts_are_refused(prompt: Any) -> None:
     async with client_of(app_over(FakeEngine())) as client:
