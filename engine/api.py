@@ -159,6 +159,10 @@ class Tokenizer(Protocol):
     def chat_template(self) -> str | None: ...
 
     @property
+    def chat_templates(self) -> Mapping[str, str]:
+        """All of them by name: `default` is the one above, some models have another one for `tool_use`."""
+
+    @property
     def configuration(self) -> Mapping[str, Any]:
         """What tokenizer_config.json says, special tokens as plain text, without templates and paths of files."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from jinja2 import TemplateError, TemplateSyntaxError
@@ -45,23 +46,27 @@ class Prompts:
 
     def __init__(self, options: TemplateOptions | None = None) -> None:
         self.options = options or TemplateOptions()
-        self._compiled: ChatTemplate | None = None
+        self._compiled: dict[str, ChatTemplate] = {}
         self._findings: Findings | None = None
         self._lock = threading.Lock()
         self._of_requests = RequestTemplates()
 
-    def template(self, tokenizer: Tokenizer) -> ChatTemplate:
-        """The server's own. Raises InvalidPrompt when the model brings none, or a broken one."""
-        source = self.options.chat_template or tokenizer.chat_template
+    def template(self, tokenizer: Tokenizer, *, with_tools: bool = False) -> ChatTemplate:
+        """The server's own; some models have one of its own `with_tools`.
+
+        Raises InvalidPrompt when the model brings none, or a broken one.
+        """
+        name = "tool_use" if with_tools and "tool_use" in tokenizer.chat_templates else "default"
+        source = self.options.chat_template or tokenizer.chat_templates.get(name)
         if source is None:
             raise InvalidPrompt(
                 "the model has no chat template; start the server with --chat-template, or use /v1/completions",
                 param="messages",
             )
         with self._lock:
-            if self._compiled is None:
+            if source not in self._compiled:
                 try:
-                    self._compiled = ChatTemplate(source, tokenizer.special_tokens, self.options.content_format)
+                    self._compiled[source] = ChatTemplate(source, tokenizer.special_tokens, self.options.content_format)
                 except TemplateError as error:
                     place = f" in line {error.lineno}" if isinstance(error, TemplateSyntaxError) else ""
                     raise InvalidPrompt(
@@ -69,31 +74,33 @@ class Prompts:
                         "start the server with --chat-template, or use /v1/completions",
                         param="messages",
                     ) from error
-        return self._compiled
+            return self._compiled[source]
 
     def text(self, tokenizer: Tokenizer, conversation: Conversation, chat_template: str | None = None) -> str:
         """`chat_template` is the request's own. Raises InvalidPrompt, UnsupportedParameter."""
         kwargs = dict(self.options.default_kwargs) | conversation.template_kwargs
         conversation = replace(conversation, template_kwargs=kwargs)
         if chat_template is None:
-            return self.template(tokenizer).render(conversation)
+            return self._render(tokenizer, conversation)
         self.check_trust(param="chat_template")
         return self._of_requests.render(
             chat_template, tokenizer.special_tokens, self.options.content_format, conversation
         )
 
+    def _render(self, tokenizer: Tokenizer, conversation: Conversation) -> str:
+        return self.template(tokenizer, with_tools=bool(conversation.tools)).render(conversation)
+
     def wants_short_ids(self, tokenizer: Tokenizer, chat_template: str | None = None) -> bool:
         """Whether ids of tool calls must be nine letters and digits to be taken back by the template."""
         if chat_template is not None:
             return "[TOOL_CALLS]" in chat_template
-        return self.template(tokenizer).wants_short_ids
+        return self.template(tokenizer, with_tools=True).wants_short_ids
 
     def findings(self, tokenizer: Tokenizer) -> Findings:
         """What the server's own template hides from the model. Raises InvalidPrompt as `template` does."""
-        template = self.template(tokenizer)
-        with self._lock:
-            if self._findings is None:
-                self._findings = lint(template)
+        self.template(tokenizer)
+        if self._findings is None:
+            self._findings = lint(partial(self._render, tokenizer))
         return self._findings
 
     def remark(self, tokenizer: Tokenizer) -> str | None:

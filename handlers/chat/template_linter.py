@@ -6,12 +6,11 @@ its instructions should not have to read Jinja.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from specserve.generated.errors import InvalidPrompt
 from specserve.handlers.chat.conversation import Conversation, Message, Tool
-from specserve.handlers.chat.template import ChatTemplate
 
 SYSTEM, QUESTION, ANSWER, SECOND = "lint-system", "lint-question", "lint-answer", "lint-second"
 NAME, ARGUMENT, RESULT, THOUGHT, DOCUMENT = "lint_tool", "lint-argument", "lint-result", "lint-thought", "lint-document"
@@ -119,12 +118,12 @@ def listed(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def lint(template: ChatTemplate) -> Findings:
-    """Renders every probe, which takes milliseconds."""
+def lint(render: Callable[[Conversation], str]) -> Findings:
+    """Renders every probe, which takes milliseconds. `render` raises InvalidPrompt as a template does."""
     found = Findings(minor=frozenset(probe.what for probe in PROBES if probe.is_minor))
     for probe in PROBES:
         try:
-            text = template.render(probe.conversation)
+            text = render(probe.conversation)
         except InvalidPrompt:
             found.refuses.append(probe.what)
             continue

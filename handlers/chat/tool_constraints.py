@@ -6,12 +6,15 @@ so that a client learns it before the arguments are written.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from specserve.engine.grammar_spec import GrammarSpec
 from specserve.generated.errors import InvalidValue
 from specserve.handlers.chat.json_calls import ARGUMENTS, NAME, ArrayCallsReader, CallReader, NamedCallReader, NewId
+from specserve.handlers.grammars import GrammarChecker
 
 Schema = dict[str, Any]
 Mode = Literal["none", "auto", "required", "named"]
@@ -40,17 +43,33 @@ class ToolUse:
     def is_forced(self) -> bool:
         return self.mode in ("required", "named")
 
-    def schema(self) -> Schema:
-        """What a forced answer follows. Raises InvalidValue naming the parameters that are no object's."""
-        if self.mode == "named":
-            return arguments_schema(self.tools[0])
-        return calls_schema(self.tools, parallel=self.parallel)
-
     def reader(self, index: int, new_id: NewId) -> CallReader:
         """Reads choice `index` of a forced answer."""
         if self.mode == "named":
             return NamedCallReader(index, self.tools[0].name, new_id)
         return ArrayCallsReader(index, new_id)
+
+
+async def checked_calls(use: ToolUse, checker: GrammarChecker) -> tuple[GrammarSpec, list[str]]:
+    """The constraint of a forced answer, and pointers to the keywords of tools that are not strict which it leaves out.
+
+    Every tool is checked by itself, so that an error points into its own parameters. Raises InvalidValue naming
+    parameters that are no object's, and what the checker raises.
+    """
+    widened: list[str] = []
+    for tool in use.tools:
+        param = f"{tool.where}.parameters"
+        spec = GrammarSpec(kind="json_schema", source=as_text(arguments_schema(tool)), strict=tool.strict)
+        checked = await checker.check(spec, param=param)
+        widened += [param + pointer for pointer in checked.widened]
+    if use.mode == "required":
+        source = as_text(calls_schema(use.tools, parallel=use.parallel))
+        checked = await checker.check(GrammarSpec(kind="json_schema", source=source, strict=False), param="tools")
+    return checked, widened
+
+
+def as_text(schema: Schema) -> str:
+    return json.dumps(schema, ensure_ascii=False, separators=(",", ":"))
 
 
 def arguments_schema(tool: CallableTool) -> Schema:

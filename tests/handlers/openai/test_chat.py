@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -122,6 +124,7 @@ async def test_a_template_that_cannot_be_used_is_refused_by_name(source: str) ->
 async def test_a_model_without_a_template_says_what_to_do() -> None:
     class Silent:
         chat_template = None
+        chat_templates: Mapping[str, str] = MappingProxyType({})
 
         def __getattr__(self, name: str) -> Any:
             return getattr(TOKENIZER, name)

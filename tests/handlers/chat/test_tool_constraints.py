@@ -1,0 +1,90 @@
+"""The schema of forced calls takes exactly the calls whose arguments the tools take, by the word of jsonschema."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from specserve.generated.errors import InvalidValue
+from specserve.handlers.chat.tool_constraints import CallableTool, ToolUse, arguments_schema, calls_schema
+
+PLACE = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+TREE = {
+    "type": "object",
+    "properties": {"value": {"type": "integer"}, "children": {"type": "array", "items": {"$ref": "#"}}},
+    "required": ["value"],
+    "additionalProperties": False,
+}
+NAMED_TREE = {
+    "type": "object",
+    "properties": {"tree": {"$ref": "#/$defs/node"}, "again": {"$ref": "#/properties/tree"}},
+    "$defs": {"node": {"type": "object", "properties": {"next": {"$ref": "#/$defs/node"}}, "maxProperties": 1}},
+    "additionalProperties": False,
+}
+QUOTED = {"type": "object", "properties": {"reference": {"const": {"$ref": "#/$defs/node"}}}}
+
+
+def tool(name: str, parameters: dict[str, Any] | None, strict: bool = False) -> CallableTool:
+    return CallableTool(name=name, parameters=parameters, strict=strict, where=f"tools.{name}")
+
+
+TOOLS = {
+    "place": tool("place", PLACE),
+    "tree": tool("tree", TREE),
+    "named": tool("named", NAMED_TREE),
+    "quoted": tool("quoted", QUOTED),
+    "nothing": tool("nothing", None),
+    "anything": tool("anything", {}),
+}
+ARGUMENTS: list[Any] = [
+    {}, {"city": "Oslo"}, {"city": 1}, {"value": 1}, {"value": "1"}, {"value": 1, "children": [{"value": 2}]},
+    {"value": 1, "children": [{"value": None}]}, {"tree": {"next": {"next": {}}}}, {"tree": {"next": 1}},
+    {"again": {"next": {}}}, {"again": []}, {"reference": {"$ref": "#/$defs/node"}},
+    {"reference": {"$ref": "#/$defs/tool_0/$defs/node"}}, [], "text", None,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_a_call_is_valid_when_its_arguments_are(name: str) -> None:
+    whole = Draft202012Validator(calls_schema(list(TOOLS.values()), parallel=True))
+    own = Draft202012Validator(arguments_schema(TOOLS[name]))
+    answers = [own.is_valid(arguments) for arguments in ARGUMENTS]
+    assert [whole.is_valid([{"name": name, "parameters": arguments}]) for arguments in ARGUMENTS] == answers
+    assert True in answers
+    assert False in answers
+
+
+def test_calls_have_a_known_name_and_nothing_else_and_there_is_at_least_one() -> None:
+    call = {"name": "place", "parameters": {"city": "Oslo"}}
+    schema = Draft202012Validator(calls_schema(list(TOOLS.values()), parallel=True))
+    assert schema.is_valid([call, call])
+    for wrong in ([], call, [call | {"name": "other"}], [call | {"more": 1}], [{"name": "place"}], [call, {}]):
+        assert not schema.is_valid(wrong)
+
+
+def test_without_parallel_calls_there_is_exactly_one() -> None:
+    call = {"name": "nothing", "parameters": {}}
+    schema = Draft202012Validator(calls_schema(list(TOOLS.values()), parallel=False))
+    assert schema.is_valid([call])
+    assert not schema.is_valid([call, call])
+    assert not schema.is_valid([])
+
+
+def test_the_name_is_written_before_the_arguments() -> None:
+    (call,) = [calls_schema([TOOLS["place"]], parallel=True)["items"]]
+    assert list(call["properties"]) == ["name", "parameters"]
+
+
+@pytest.mark.parametrize("kind", ["string", ["object", "null"], 3])
+def test_arguments_that_are_no_object_are_refused_by_their_place(kind: Any) -> None:
+    with pytest.raises(InvalidValue) as refused:
+        arguments_schema(tool("f", {"type": kind}))
+    assert refused.value.param == "tools.f.parameters.type"
+
+
+def test_only_required_and_named_tools_are_forced() -> None:
+    assert [ToolUse(mode=mode).is_forced for mode in ("none", "auto", "required", "named")] == [
+        False, False, True, True
+    ]  # fmt: skip
