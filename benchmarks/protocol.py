@@ -20,7 +20,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import datetime
-import gc
 import json
 import os
 import platform
@@ -44,6 +43,7 @@ from specserve.engine.tokenizer import load_tokenizer
 from specserve.generated import schemas
 from specserve.handlers.chat.template import ChatTemplate
 from specserve.handlers.demo import checkpoint_path
+from specserve.handlers.interpreter import favour_event_loop, settle_memory
 from specserve.handlers.openai.messages import to_conversation
 from specserve.handlers.openai.tools import read_tools
 from specserve.handlers.serve import set_up_logging
@@ -301,8 +301,8 @@ def main() -> None:
     with open(os.devnull, "w") as log:
         with redirect_stderr(log):
             set_up_logging(ServerSettings())
-        gc.collect()
-        gc.freeze()  # what was imported is no garbage to be looked for between two requests
+        favour_event_loop()
+        settle_memory()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             found = runner.run(measure(load_tokenizer(arguments.tokenizer), 1 if arguments.quick else 10))
     for group, lines in found.items():

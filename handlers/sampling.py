@@ -62,8 +62,8 @@ def num_alternatives(asked: int | None, max_logprobs: int, model: ModelInfo, *, 
 
 def check_vocabulary(token_ids: Sequence[int], model: ModelInfo, *, param: str) -> None:
     """Raises TokenOutOfVocabularyError."""
-    wrong = next((token_id for token_id in token_ids if not 0 <= token_id < model.vocab_size), None)
-    if wrong is not None:
+    if token_ids and not 0 <= min(token_ids) <= max(token_ids) < model.vocab_size:
+        wrong = next(token_id for token_id in token_ids if not 0 <= token_id < model.vocab_size)
         raise TokenOutOfVocabularyError(
             f"token id {wrong} in {param} is not in the vocabulary; ids go from 0 to {model.vocab_size - 1}",
             param=param,

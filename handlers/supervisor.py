@@ -20,6 +20,7 @@ from specserve.engine.client import EngineClient
 from specserve.engine.errors import EngineDeadError, StartupError
 from specserve.handlers.chat.prompts import Prompts, TemplateOptions
 from specserve.handlers.console import Console
+from specserve.handlers.interpreter import favour_event_loop, settle_memory
 from specserve.handlers.lifecycle import Lifecycle
 from specserve.handlers.settings import ServerSettings
 
@@ -66,6 +67,7 @@ class Supervisor:
 
     def run(self) -> int:
         """Serve until a signal or a failure; returns the exit code."""
+        favour_event_loop()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(self._run())
 
@@ -141,6 +143,7 @@ class Supervisor:
     def _note_ready(self) -> None:
         if self._lifecycle.state != "loading":
             return
+        settle_memory()
         self._lifecycle.become_ready(self._client)
         model, settings = self._client.model, self._settings
         if model.device.startswith("cpu"):
