@@ -169,6 +169,10 @@ class Tokenizer(Protocol):
     def vocabulary_entry(self, token_id: int) -> str | None:
         """The token as the vocabulary writes it (`Ġthe`, `▁the`); None for ids that have none."""
 
+    @property
+    def max_token_chars(self) -> int | None:
+        """No token stands for more characters of a text; None when that is not known."""
+
     def encode(self, text: str, *, add_special_tokens: bool) -> list[int]: ...
 
     def encode_with_starts(self, text: str, *, add_special_tokens: bool) -> tuple[list[int], list[int]]:

@@ -20,6 +20,7 @@ from specserve.engine.api import Tokenizer, TokenSpelling
 from specserve.engine.errors import ModelLoadError
 from specserve.engine.registry import LazyRegistry
 from specserve.engine.segments import SegmentEncoder, encode_alone, special_ids_of
+from specserve.engine.token_lengths import max_chars_per_token
 
 METASPACE = "▁"
 NAMED_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
@@ -88,6 +89,7 @@ class HuggingFaceTokenizer:
         self.spelling = _read_spelling(backend)
         self._anchor = _find_anchor(backend) if self.spelling is None else None
         special_ids = special_ids_of(backend)
+        self.max_token_chars = max_chars_per_token(backend)
         self._spelled: dict[int, bytes] = {}  # tokens met so far
         self._segments = None if special_ids is None else SegmentEncoder(backend, special_ids)
 
@@ -105,7 +107,8 @@ class HuggingFaceTokenizer:
         return self._segments.encode(text)
 
     def encode_with_starts(self, text: str, *, add_special_tokens: bool) -> tuple[list[int], list[int]]:
-        found = self._backend.encode(text, add_special_tokens=add_special_tokens)
+        # Batches release the interpreter lock.
+        found = self._backend.encode_batch([text], add_special_tokens=add_special_tokens)[0]
         starts, end = [], 0
         for token_start, token_end in found.offsets:
             # Trimmed white space leaves a gap; parts of one character, and a space put in, all span that character.

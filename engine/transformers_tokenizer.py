@@ -70,6 +70,7 @@ class PythonTokenizer:
         self.configuration = configuration
         self.vocab_size = len(loaded)
         self.spelling = None
+        self.max_token_chars = None
 
     @property
     def chat_template(self) -> str | None:

@@ -18,6 +18,7 @@ from specserve.generated.errors import (
 )
 from specserve.handlers.openai.fill_in_middle import FillInMiddle
 from specserve.handlers.sampling import check_vocabulary
+from specserve.handlers.text_work import check_text_length
 from specserve.handlers.truncation import Truncation
 
 
@@ -100,8 +101,8 @@ class PromptReader:
         return () if self.fill is None else self.fill.end_ids
 
     def read(self) -> list[CompletionPrompt]:
-        """Embedded prompts come first. Raises InvalidPrompt, TokenOutOfVocabularyError, UnsupportedParameter for a
-        suffix, and what `decode_prompt_embeds` raises.
+        """Embedded prompts come first. Raises InvalidPrompt, ContextLengthExceeded, TokenOutOfVocabularyError,
+        UnsupportedParameter for a suffix, and what `decode_prompt_embeds` raises.
         """
         embedded = self.body.prompt_embeds or []
         files = [embedded] if isinstance(embedded, str) else embedded
@@ -136,6 +137,8 @@ class PromptReader:
             return self._read_gap(sent, self.fill, self.body.suffix)
         if not isinstance(sent, str):
             return self._echoing(self.truncation.cut(sent))
+        if self.truncation.limit is None:
+            check_text_length(sent, self.tokenizer, self.model, param="prompt")
         starts: list[int] = []
         if self.body.echo and self.body.logprobs is not None:
             token_ids, starts = self.tokenizer.encode_with_starts(sent, add_special_tokens=self.body.add_special_tokens)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from specserve.engine.api import GenerationRequest, ModelInfo, Tokenizer
+from specserve.engine.api import Engine, GenerationRequest, ModelInfo
 from specserve.generated import schemas
 from specserve.generated.errors import InvalidParameterCombination, InvalidPrompt, UnsupportedValue
 from specserve.handlers import fields
@@ -18,7 +18,7 @@ from specserve.handlers.openai.messages import own_template, to_conversation
 from specserve.handlers.openai.reply import Identity, check_common
 from specserve.handlers.openai.tools import RequestTools, read_tools
 from specserve.handlers.sampling import num_alternatives, room_for_answer, sampling_params
-from specserve.handlers.text_work import text_work
+from specserve.handlers.text_work import check_text_length, text_work
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +66,7 @@ class ChatPreparation:
         conversation = to_conversation(body, tools.shown)
         served = self._directory.resolve(body.model)
         engine = served.engine
-        sources = (engine.tokenizer, conversation, chat_template, body.add_special_tokens)
+        sources = (engine, conversation, chat_template, body.add_special_tokens)
         if chat_template is None:
             text, prompt = await text_work(context, self._prompt, *sources)
         else:  # it runs in a process of its own, which is waited for
@@ -106,11 +106,12 @@ class ChatPreparation:
         )
 
     def _prompt(
-        self, tokenizer: Tokenizer, conversation: Conversation, chat_template: str | None, add_special_tokens: bool
+        self, engine: Engine, conversation: Conversation, chat_template: str | None, add_special_tokens: bool
     ) -> tuple[str, list[int]]:
-        """Template and tokenizer; may run in a worker thread. Raises InvalidPrompt."""
-        text = self._prompts.text(tokenizer, conversation, chat_template)
-        token_ids = tokenizer.encode(text, add_special_tokens=add_special_tokens)
+        """Template and tokenizer; may run in a worker thread. Raises InvalidPrompt or ContextLengthExceeded."""
+        text = self._prompts.text(engine.tokenizer, conversation, chat_template)
+        check_text_length(text, engine.tokenizer, engine.model, param="messages")
+        token_ids = engine.tokenizer.encode(text, add_special_tokens=add_special_tokens)
         if not token_ids:
             raise InvalidPrompt("these messages give an empty prompt", param="messages")
         return text, token_ids
