@@ -88,11 +88,8 @@ class Request:
     def num_reusable_tokens(self) -> int:
         """How many tokens from the beginning need not be computed if their KV is found.
 
-        Not the last, whose logits choose the next token; not those whose logits are still to be reported; none of
-        a prompt without tokens, by which KV is found.
+        Not the last, whose logits choose the next token; not those whose logits are still to be reported.
         """
-        if self.prompt_embeds is not None:
-            return 0
         return self.num_prompt_logprobs if self.reports_prompt else self.num_tokens - 1
 
     @property

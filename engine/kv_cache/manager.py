@@ -58,7 +58,7 @@ class KVCacheManager:
 
         Never more than `request.num_reusable_tokens`: the logits of the others are needed.
         """
-        if not self.enable_prefix_caching or request.prompt_embeds is not None:
+        if not self.enable_prefix_caching:
             return []
         root = root_hash(request.cache_salt, self._epoch)
         if request.hash_root != root:  # first seen, or waiting since before a reset
@@ -105,7 +105,7 @@ class KVCacheManager:
         num_full = request.num_computed_tokens // self.block_size
         if not self.enable_prefix_caching or num_full == request.num_registered_blocks:
             return
-        if request.prompt_embeds is not None:  # two prompts of NO_TOKEN are not the same prompt
+        if request.prompt_embeds is not None:  # all of them look alike, so that nobody may find them
             return
         request.hash_root = request.hash_root or root_hash(request.cache_salt, self._epoch)
         extend_block_hashes(request.block_hashes, request.token_ids, self.block_size, request.hash_root)

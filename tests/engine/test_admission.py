@@ -74,6 +74,20 @@ def test_nobody_gives_way_in_vain() -> None:
     assert len(served.ended) == 3
 
 
+def test_blocks_that_a_higher_priority_shares_are_not_counted_as_free() -> None:
+    served = Served(num_blocks=9, block_size=4, policy="priority")
+    served.add(served.request([1] * 9, priority=0, max_tokens=8))
+    served.step()
+    served.add(served.request([1] * 9, priority=5, max_tokens=3))
+    served.step()
+    assert served.cache.num_used_blocks == 4, "two shared and one for each"
+    served.add(served.request([2] * 20, priority=1, max_tokens=2))  # five blocks: one and the four that are free
+    served.step()
+    assert running(served) == {"r0", "r1"}
+    served.run()
+    assert served.scheduler.stats().num_preemptions == 0
+
+
 @pytest.mark.parametrize("shared", [True, False])
 def test_blocks_that_siblings_share_are_counted_once(shared: bool) -> None:
     served = Served(num_blocks=9, block_size=4, policy="priority", prefix_caching=shared)
@@ -105,6 +119,19 @@ def test_prompts_that_report_share_the_rows_of_a_step_in_order() -> None:
     served.run()
     for request in requests:
         served.check_reported(request)
+
+
+def test_a_prompt_interrupted_in_a_block_that_others_have_cached_skips_no_position() -> None:
+    served = Served(max_num_batched_tokens=7, block_size=4, max_num_seqs=1, policy="priority")
+    served.add(served.request(range(1, 21)))
+    served.run()
+    request = reporting(served, 20)
+    served.add(request)
+    served.step()  # reports seven positions: the block of the fifth to the eighth is known, but not the logits
+    served.add(served.request([9], priority=-1))
+    served.run()
+    assert request.num_preemptions == 1
+    served.check_reported(request)
 
 
 @pytest.mark.parametrize("max_tokens", [0, 3])
