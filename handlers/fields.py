@@ -38,20 +38,17 @@ SAMPLING = frozenset(
     repetition_penalty logit_bias logprobs max_tokens min_tokens stop_token_ids include_stop_str_in_output ignore_eos
     skip_special_tokens spaces_between_special_tokens allowed_token_ids cache_salt request_id priority
     add_special_tokens return_token_ids return_tokens_as_token_ids response_format
-    prompt_logprobs logprob_token_ids bad_words""".split()
+    prompt_logprobs logprob_token_ids bad_words
+    use_beam_search length_penalty early_stopping truncate_prompt_tokens truncation_side""".split()
 )
-BEAMS = frozenset("use_beam_search length_penalty early_stopping".split())
-TRUNCATION = frozenset("truncate_prompt_tokens truncation_side".split())
 WITHOUT_EFFECT = {
     "user": "end users are not told apart",
     "session_id": "there is one engine, so no session has to be led back to it",
-    "length_penalty": "ranks beams, and beam search is not offered",
-    "early_stopping": "ends a beam search, which is not offered",
     "guided_decoding_backend": "the server chooses how it constrains the output",
     "mm_payload": "no media are prepared that could be returned",
 }
 REFUSED = frozenset(
-    """use_beam_search truncate_prompt_tokens truncation_side watermarking
+    """watermarking
     structured_outputs guided_json guided_regex guided_choice guided_grammar guided_whitespace_pattern
     logits_processors return_token_offsets kv_transfer_params ec_transfer_params vllm_xargs repetition_detection
     thinking_token_budget stream_interval routed_experts_prompt_start return_mm_kwargs""".split()
@@ -80,9 +77,9 @@ CHAT = FieldPolicy(
     | frozenset("""audio moderation prediction web_search_options mm_processor_kwargs media_io_kwargs""".split()),
 )
 COMPLETION = FieldPolicy(
-    used=SAMPLING | BEAMS | TRUNCATION | frozenset("prompt prompt_embeds echo best_of suffix".split()),
-    without_effect={name: why for name, why in WITHOUT_EFFECT.items() if name not in BEAMS},
-    refused=REFUSED - BEAMS - TRUNCATION,
+    used=SAMPLING | frozenset("prompt prompt_embeds echo best_of suffix".split()),
+    without_effect=WITHOUT_EFFECT,
+    refused=REFUSED,
 )
 TOKENIZE = FieldPolicy(
     used=frozenset(

@@ -44,6 +44,10 @@ def beam_settings(body: Request, model: ModelInfo) -> BeamSettings:
         raise InvalidParameterCombination(
             "response_format does not go with use_beam_search; ask for text", param="response_format"
         )
+    if getattr(body, "tool_choice", None) not in (None, "none", "auto"):
+        raise InvalidParameterCombination(
+            "a forced tool call does not go with use_beam_search; leave tool_choice out", param="tool_choice"
+        )
     num_ends = len({*model.eos_token_ids, *(body.stop_token_ids or ())})
     width, most = body.n or 1, min(MAX_WIDTH, model.vocab_size // (1 + max(1, num_ends)))
     if width > most:

@@ -7,6 +7,7 @@ from functools import partial
 
 from specserve.generated import schemas
 from specserve.generated.operations import ChatApi
+from specserve.handlers.chat.beam_search import stream_beams
 from specserve.handlers.chat.json_calls import read_calls
 from specserve.handlers.chat.pipeline import siblings, stream_chat
 from specserve.handlers.chat.tool_ids import new_call_id
@@ -25,7 +26,10 @@ class ChatCompletions(ChatApi[RequestContext]):
     ) -> schemas.ChatCompletion | AsyncIterator[schemas.ChatCompletionChunk]:
         chat = await self._preparation.prepare(body, context)
         engine = chat.served.engine
-        events = stream_chat(engine, siblings(chat.request, body.n or 1))
+        if chat.beams is not None:
+            events = stream_beams(engine, [chat.request], chat.beams)
+        else:
+            events = stream_chat(engine, siblings(chat.request, body.n or 1))
         if chat.tools.use.is_forced:
             new_id = partial(new_call_id, short=chat.short_ids)
             events = read_calls(events, lambda index: chat.tools.use.reader(index, new_id))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from specserve.engine.api import FinishReason, TokenLogprobs
 from specserve.generated import schemas
@@ -14,6 +14,7 @@ from specserve.handlers.openai.prepare_chat import PreparedChat
 from specserve.handlers.openai.reply import (
     WIRE_REASONS,
     TokenNames,
+    TokenWriter,
     UsageCount,
     include_usage,
     prompt_logprobs,
@@ -27,6 +28,7 @@ class ChatReply:
     names: TokenNames
     body: schemas.ChatCompletionRequest
     chat: PreparedChat
+    _writers: dict[int, TokenWriter] = field(default_factory=dict)
 
     async def whole(self, events: AsyncGenerator[ChatEvent, None]) -> schemas.ChatCompletion:
         results = await fold(events, self.body.n or 1)
@@ -37,7 +39,7 @@ class ChatReply:
             choice = schemas.Choice(
                 index=result.index,
                 message=self._message(result),
-                logprobs=self._logprobs(result.logprobs),
+                logprobs=self._logprobs(result.index, result.logprobs),
                 finish_reason=self._finish_reason(result),
                 stop_reason=result.stop_reason,
             )
@@ -169,7 +171,7 @@ class ChatReply:
         delta = schemas.ChoiceDelta(content=event.text) if event.text else schemas.ChoiceDelta()
         choice = schemas.ChunkChoice(index=event.index, delta=delta, finish_reason=None)
         if event.logprobs is not None:
-            choice.logprobs = self._logprobs(list(event.logprobs))
+            choice.logprobs = self._logprobs(event.index, event.logprobs)
         if self.body.return_token_ids:
             choice.token_ids = list(event.token_ids)
         return choice
@@ -184,18 +186,13 @@ class ChatReply:
             system_fingerprint=self.chat.identity.fingerprint,
         )
 
-    def _logprobs(self, tokens: list[TokenLogprobs] | None) -> schemas.ChoiceLogprobs | None:
+    def _logprobs(self, index: int, tokens: Sequence[TokenLogprobs] | None) -> schemas.ChoiceLogprobs | None:
         if tokens is None:
             return None
-        content = []
-        for token in tokens:
-            sampled = self.names.describe(token.sampled)
-            content.append(
-                schemas.TokenLogprobs(
-                    token=sampled.token,
-                    logprob=sampled.logprob,
-                    bytes=sampled.bytes,
-                    top_logprobs=[self.names.describe(candidate) for candidate in token.top],
-                )
+        if index not in self._writers:
+            self._writers[index] = TokenWriter.of(
+                self.names,
+                skip_special_tokens=self.body.skip_special_tokens,
+                continues_text=self.chat.continues_text,
             )
-        return schemas.ChoiceLogprobs(content=content, refusal=None)
+        return schemas.ChoiceLogprobs(content=[self._writers[index].describe(token) for token in tokens], refusal=None)

@@ -9,16 +9,19 @@ from specserve.engine.api import Engine, GenerationRequest, ModelInfo
 from specserve.generated import schemas
 from specserve.generated.errors import InvalidParameterCombination, InvalidPrompt, UnsupportedValue
 from specserve.handlers import fields
+from specserve.handlers.chat.beam_search import BeamSettings
 from specserve.handlers.chat.conversation import Conversation
 from specserve.handlers.chat.prompts import Prompts
 from specserve.handlers.context import RequestContext
 from specserve.handlers.limits import Limits
 from specserve.handlers.model_directory import ModelDirectory, ServedModel
+from specserve.handlers.openai.beams import beam_settings
 from specserve.handlers.openai.messages import own_template, to_conversation
 from specserve.handlers.openai.reply import Identity, check_common
 from specserve.handlers.openai.tools import RequestTools, read_tools
 from specserve.handlers.sampling import num_alternatives, room_for_answer, sampling_params
 from specserve.handlers.text_work import check_text_length, text_work
+from specserve.handlers.truncation import Truncation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +34,10 @@ class ChatOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreparedChat:
-    """A request that has passed every check. `echo` is what answers begin with."""
+    """A request that has passed every check. `echo` is what answers begin with.
+
+    `continues_text`: answers go on in the text of the last message. `beams`: they are searched for, not sampled.
+    """
 
     served: ServedModel
     identity: Identity
@@ -41,6 +47,8 @@ class PreparedChat:
     prompt: list[int]
     role: str
     echo: str
+    continues_text: bool
+    beams: BeamSettings | None
     short_ids: bool
     has_own_template: bool
 
@@ -66,11 +74,14 @@ class ChatPreparation:
         conversation = to_conversation(body, tools.shown)
         served = self._directory.resolve(body.model)
         engine = served.engine
-        sources = (engine, conversation, chat_template, body.add_special_tokens)
+        beams = beam_settings(body, engine.model) if body.use_beam_search else None
+        truncation = Truncation.of(body, engine.model)
+        sources = (engine, conversation, chat_template, body.add_special_tokens, truncation)
         if chat_template is None:
             text, prompt = await text_work(context, self._prompt, *sources)
         else:  # it runs in a process of its own, which is waited for
             text, prompt = await asyncio.to_thread(self._prompt, *sources)
+        truncation.report(context.response_headers)
         wanted = body.max_completion_tokens if body.max_completion_tokens is not None else body.max_tokens
         params = sampling_params(
             body,
@@ -89,6 +100,7 @@ class ChatPreparation:
             params=params,
             cache_salt=body.cache_salt or "",
             priority=body.priority,
+            continues_prompt=conversation.continue_final_message,
         )
         last = conversation.messages[-1]
         role = self._options.response_role if conversation.add_generation_prompt else last["role"]
@@ -101,20 +113,28 @@ class ChatPreparation:
             prompt=prompt,
             role=role,
             echo=text_of(last["content"]) if body.echo and last["role"] == role else "",
+            continues_text=conversation.continue_final_message,
+            beams=beams,
             has_own_template=chat_template is not None,
             short_ids=tools.use.mode != "none" and self._prompts.wants_short_ids(engine.tokenizer, chat_template),
         )
 
     def _prompt(
-        self, engine: Engine, conversation: Conversation, chat_template: str | None, add_special_tokens: bool
+        self,
+        engine: Engine,
+        conversation: Conversation,
+        chat_template: str | None,
+        add_special_tokens: bool,
+        truncation: Truncation,
     ) -> tuple[str, list[int]]:
         """Template and tokenizer; may run in a worker thread. Raises InvalidPrompt or ContextLengthExceeded."""
         text = self._prompts.text(engine.tokenizer, conversation, chat_template)
-        check_text_length(text, engine.tokenizer, engine.model, param="messages")
+        if truncation.limit is None:
+            check_text_length(text, engine.tokenizer, engine.model, param="messages")
         token_ids = engine.tokenizer.encode(text, add_special_tokens=add_special_tokens)
         if not token_ids:
             raise InvalidPrompt("these messages give an empty prompt", param="messages")
-        return text, token_ids
+        return text, truncation.cut(token_ids)
 
 
 def num_logprobs(body: schemas.ChatCompletionRequest, limits: Limits, model: ModelInfo) -> int | None:

@@ -81,12 +81,49 @@ class TokenNames:
     def text(self, token_id: int) -> str:
         return f"token_id:{token_id}" if self.as_ids else self.tokenizer.token_text(token_id)
 
-    def describe(self, token: TokenLogprob) -> schemas.TokenLogprob:
-        return schemas.TokenLogprob(
-            token=self.text(token.token_id),
-            logprob=finite(token.logprob),
-            bytes=list(self.tokenizer.token_bytes(token.token_id)),
+
+@dataclass(slots=True)
+class TokenWriter:
+    """Describes the tokens of one answer. Their `bytes`, joined, are its text in UTF-8, wherever tokens cut it.
+
+    hidden_ids           tokens that the text leaves out: they have no bytes
+    num_stripped_spaces  as many spaces at most are missing at the beginning of the text
+    """
+
+    names: TokenNames
+    hidden_ids: frozenset[int]
+    num_stripped_spaces: int
+
+    @classmethod
+    def of(cls, names: TokenNames, *, skip_special_tokens: bool, continues_text: bool) -> TokenWriter:
+        spelling = names.tokenizer.spelling
+        if spelling is None:
+            return cls(names, frozenset(), 0)
+        hidden_ids = spelling.special_ids if skip_special_tokens else frozenset()
+        return cls(names, hidden_ids, 0 if continues_text else spelling.num_stripped_spaces)
+
+    def describe(self, token: TokenLogprobs) -> schemas.TokenLogprobs:
+        sampled = self._describe(token.sampled)
+        found = schemas.TokenLogprobs(
+            token=sampled.token,
+            logprob=sampled.logprob,
+            bytes=sampled.bytes,
+            top_logprobs=[self._describe(candidate) for candidate in token.top],
         )
+        if self.num_stripped_spaces and token.sampled.token_id not in self.hidden_ids:
+            data = self.names.tokenizer.token_bytes(token.sampled.token_id)
+            num_spaces = len(data) - len(data.lstrip(b" "))
+            self.num_stripped_spaces = max(0, self.num_stripped_spaces - num_spaces) if num_spaces == len(data) else 0
+        return found
+
+    def _describe(self, token: TokenLogprob) -> schemas.TokenLogprob:
+        data = None
+        if token.token_id not in self.hidden_ids:
+            data = list(self.names.tokenizer.token_bytes(token.token_id))
+            for _ in range(self.num_stripped_spaces):
+                if data[:1] == [32]:
+                    del data[0]
+        return schemas.TokenLogprob(token=self.names.text(token.token_id), logprob=finite(token.logprob), bytes=data)
 
 
 async def prompt_logprobs(

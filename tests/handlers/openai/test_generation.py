@@ -307,7 +307,6 @@ async def test_a_request_comes_before_the_servers_defaults_and_those_before_neut
         (CHAT, {"stop_token_ids": [10**6]}, "token_out_of_vocabulary", "stop_token_ids"),
         (CHAT, {"allowed_token_ids": [10**6]}, "token_out_of_vocabulary", "allowed_token_ids"),
         (CHAT, {"logit_bias": {"1000000": 1}}, "token_out_of_vocabulary", "logit_bias"),
-        (CHAT, {"use_beam_search": True}, "unsupported_parameter", "use_beam_search"),
         (CHAT, {"guided_choice": ["a"]}, "unsupported_parameter", "guided_choice"),
         (CHAT, {"structured_outputs": {"regex": "a"}}, "unsupported_parameter", "structured_outputs"),
         (CHAT, {"response_format": {"type": "json_object"}}, "unsupported_parameter", "response_format"),
