@@ -22,6 +22,8 @@ class ModelConfig:
     enforce_eager: bool = False
     trust_remote_code: bool = False
     revision: str | None = None
+    eos_token_ids: tuple[int, ...] | None = None
+    """Replace the end tokens that the model's files name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

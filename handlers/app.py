@@ -11,8 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from specserve.engine.api import Engine, ModelInfo
-from specserve.engine.generation_config import read_generation_defaults
+from specserve.engine.api import Engine
 from specserve.generated import document
 from specserve.generated.operations import OPERATIONS
 from specserve.handlers.auth import ApiKeyGuard
@@ -31,21 +30,24 @@ from specserve.handlers.openai.models import Models
 from specserve.handlers.openai.prepare_chat import ChatOptions, ChatPreparation
 from specserve.handlers.ops.server import Server
 from specserve.handlers.routing import mount
-from specserve.handlers.sampling import GenerationDefaults
 from specserve.handlers.settings import ServerSettings
 
 
 def create_app(lifecycle: Lifecycle, settings: ServerSettings) -> FastAPI:
     """The application of one `serve`."""
-    directory = ModelDirectory(
-        settings.model_names, lambda: lifecycle.engine, defaults=DefaultsOf(settings.generation_config)
-    )
+    directory = ModelDirectory(settings.model_names, lambda: lifecycle.engine, defaults=settings.generation_defaults)
     return assemble(
         directory=directory,
         engine=lambda: lifecycle.engine,
         readiness=lifecycle,
         api_keys=settings.api_key,
-        limits=Limits(max_logprobs=settings.max_logprobs, max_open_per_client=settings.max_requests_per_client),
+        limits=Limits(
+            max_logprobs=settings.max_logprobs,
+            max_tokens_policy=settings.max_tokens_policy,
+            max_open_per_client=settings.max_requests_per_client,
+            is_strict=settings.strict_params,
+            request_timeout_s=settings.request_timeout or None,
+        ),
         shows_tokenizer_info=settings.enable_tokenizer_info_endpoint,
         prompts=Prompts(TemplateOptions.of(settings)),
         chat_options=ChatOptions(
@@ -96,21 +98,6 @@ def assemble(
         app.add_middleware(ApiKeyGuard, keys=api_keys)
     app.add_middleware(RequestLog)
     return app
-
-
-class DefaultsOf:
-    """Sampling defaults, read once the model is there: `auto` from its folder, `vllm` none, else from that folder."""
-
-    def __init__(self, source: str) -> None:
-        self._source = source
-        self._read: GenerationDefaults | None = None
-
-    def __call__(self, model: ModelInfo) -> GenerationDefaults:
-        if self._read is None:
-            folder = model.path if self._source == "auto" else self._source
-            values = {} if self._source == "vllm" else read_generation_defaults(folder)
-            self._read = GenerationDefaults.of(values)
-        return self._read
 
 
 def published_document(*, has_keys: bool) -> dict[str, Any]:

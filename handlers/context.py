@@ -40,6 +40,7 @@ class RequestIdentity:
     """Whether the client chose it with the X-Request-Id header."""
 
 
+MAX_TOKENS_HEADER = "x-effective-max-tokens"
 SCOPE_KEY = "specserve.request_identity"
 
 
@@ -56,3 +57,8 @@ class RequestContext:
     identity: RequestIdentity
     response_headers: dict[str, str] = field(default_factory=dict)
     num_body_bytes: int = 0
+
+    def note_max_tokens(self, max_tokens: int) -> None:
+        """Tell the client how many tokens its answer may have; of several prompts, the least room counts."""
+        noted = self.response_headers.get(MAX_TOKENS_HEADER)
+        self.response_headers[MAX_TOKENS_HEADER] = str(min(max_tokens, int(noted)) if noted else max_tokens)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+MaxTokensPolicy = Literal["clamp", "reject"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,7 +20,13 @@ class Limits:
     """Answers that one client may have open at once; None for as many as it likes."""
     max_choices: int = 1024
     """Prompts times n: each becomes a sequence in the engine."""
+    max_tokens_policy: MaxTokensPolicy = "clamp"
+    """What happens when an answer of max_tokens would not fit: it gets the room there is, or the request a 400."""
     max_logprobs: int = 20
     """Alternatives reported per token, -1 for the whole vocabulary; -1 in a request asks for this many."""
+    is_strict: bool = False
+    """Whether a request field nobody knows is refused; else a header of the answer names it."""
+    request_timeout_s: float | None = None
+    """From the arrival of a request to the end of its answer, waiting included; a header may ask for less."""
     keep_alive_s: float = 15.0
     """A stream that has nothing to say for so long sends a comment, so that no proxy takes it for dead."""

@@ -11,7 +11,7 @@ from hashlib import sha256
 from specserve import __version__
 from specserve.engine.api import Engine, ModelInfo
 from specserve.generated.errors import ModelNotFound, ServerLoading
-from specserve.handlers.sampling import GenerationDefaults
+from specserve.handlers.generation_defaults import GenerationDefaults
 
 
 @dataclass(frozen=True, slots=True)

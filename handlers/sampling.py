@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
 from typing import Any
 
 from specserve.engine.api import ModelInfo, Tokenizer
@@ -11,29 +10,22 @@ from specserve.engine.errors import PromptTooLongError, TokenOutOfVocabularyErro
 from specserve.engine.params import SamplingParams
 from specserve.generated.errors import InvalidParameterCombination, UnsupportedValue
 from specserve.generated.schemas import ChatCompletionRequest, CompletionRequest
+from specserve.handlers.answer_length import answer_limit
+from specserve.handlers.generation_defaults import GenerationDefaults
+from specserve.handlers.limits import MaxTokensPolicy
 
 Request = ChatCompletionRequest | CompletionRequest
 MAX_BAD_WORD_CHARS, MAX_BAD_WORD_TOKENS = 16384, 1024
 """Of all bad_words together: they are tokenized while others wait, and compared with the answer at every token."""
-NEUTRAL = {"temperature": 1.0, "top_p": 1.0, "top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GenerationDefaults:
-    """What a request that is silent gets, as the model's authors recommend it; None leaves the neutral value."""
-
-    temperature: float | None = None
-    top_p: float | None = None
-    top_k: int | None = None
-    min_p: float | None = None
-    repetition_penalty: float | None = None
-    max_new_tokens: int | None = None
-
-    @classmethod
-    def of(cls, values: Mapping[str, Any]) -> GenerationDefaults:
-        """From the fields of a generation_config.json; what is not known here is left out."""
-        known = {field.name for field in fields(cls)}
-        return cls(**{name: value for name, value in values.items() if name in known})
+NEUTRAL = {
+    "temperature": 1.0,
+    "top_p": 1.0,
+    "top_k": 0,
+    "min_p": 0.0,
+    "repetition_penalty": 1.0,
+    "presence_penalty": 0.0,
+    "frequency_penalty": 0.0,
+}
 
 
 def room_for_answer(num_prompt_tokens: int, model: ModelInfo, *, param: str, is_answered: bool = True) -> int:
@@ -135,11 +127,12 @@ def sampling_params(
     logprobs: int | None,
     tokenizer: Tokenizer,
     max_logprobs: int,
+    policy: MaxTokensPolicy = "clamp",
 ) -> SamplingParams:
     """`max_tokens` None asks for the server's default, and without one for all the `room` there is.
 
-    More than the room is clamped: clients send large numbers as a safety cap. `max_logprobs` is the server's limit.
-    Raises InvalidParameterCombination, UnsupportedValue or TokenOutOfVocabularyError.
+    `max_logprobs` is the server's limit. Raises InvalidParameterCombination, UnsupportedValue,
+    TokenOutOfVocabularyError, and what `answer_limit` does.
     """
     wanted = max_tokens if max_tokens is not None else defaults.max_new_tokens or room
     if body.min_tokens > wanted:
@@ -147,7 +140,7 @@ def sampling_params(
             f"min_tokens is {body.min_tokens}, but max_tokens is {wanted}; lower the first or raise the second",
             param="min_tokens",
         )
-    effective = min(wanted, room)
+    effective = min(wanted, answer_limit(body, defaults, model, room=room, policy=policy))
     stop_token_ids = tuple(body.stop_token_ids or ())
     allowed_token_ids = tuple(body.allowed_token_ids or ())
     logit_bias = {int(token_id): bias for token_id, bias in (body.logit_bias or {}).items()}
@@ -169,8 +162,8 @@ def sampling_params(
         top_k=max(chosen("top_k"), 0),
         min_p=chosen("min_p"),
         repetition_penalty=chosen("repetition_penalty"),
-        presence_penalty=body.presence_penalty or 0.0,
-        frequency_penalty=body.frequency_penalty or 0.0,
+        presence_penalty=chosen("presence_penalty"),
+        frequency_penalty=chosen("frequency_penalty"),
         seed=None if body.seed == -1 else body.seed,
         stop=() if stop is None else (stop,) if isinstance(stop, str) else tuple(stop),
         stop_token_ids=stop_token_ids,

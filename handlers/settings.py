@@ -13,6 +13,7 @@ from typing import Any, Literal
 from specserve import __version__
 from specserve.engine.config import SCHEDULING_POLICIES, CacheConfig, EngineConfig, ModelConfig, SchedulerConfig
 from specserve.engine.errors import InvalidParameterError
+from specserve.engine.generation_config import HONOURED_FIELDS
 from specserve.handlers.demo import checkpoint_path
 from specserve.handlers.flags import (
     Flag,
@@ -28,6 +29,8 @@ from specserve.handlers.flags import (
     seconds,
     switch,
 )
+from specserve.handlers.generation_defaults import GenerationSource, check_override, generation_source
+from specserve.handlers.limits import MaxTokensPolicy
 
 ENVIRONMENT_PREFIX = "SPECSERVE"
 DEMO_MODEL_NAME = "specserve-demo"
@@ -71,7 +74,12 @@ class ServerSettings:
     exclude_tools_when_tool_choice_none: bool = False
     generation_config: str = "auto"
     """auto, vllm (ignore the model's file) or a folder."""
+    override_generation_config: Mapping[str, Any] | None = None
     max_logprobs: int = 20
+    max_tokens_policy: MaxTokensPolicy = "clamp"
+    strict_params: bool = False
+    request_timeout: float = 0.0
+    """Seconds; 0 sets no limit."""
     enable_prompt_embeds: bool = False
 
     host: str = "127.0.0.1"
@@ -118,6 +126,10 @@ class ServerSettings:
         """Whether other machines can connect."""
         return self.host not in ("127.0.0.1", "::1", "localhost")
 
+    @property
+    def generation_defaults(self) -> GenerationSource:
+        return GenerationSource(self.generation_config, self.override_generation_config)
+
     def engine_config(self) -> EngineConfig:
         """Raises UsageError when values contradict each other."""
         try:
@@ -132,6 +144,7 @@ class ServerSettings:
                     enforce_eager=self.enforce_eager,
                     trust_remote_code=self.trust_remote_code,
                     revision=self.revision,
+                    eos_token_ids=self.generation_defaults.eos_token_ids(),
                 ),
                 cache=CacheConfig(
                     block_size=self.block_size,
@@ -175,10 +188,10 @@ def template(text: str) -> str:
         raise ValueError(f"it is neither a template nor a file that can be read ({reason})") from error
 
 
-def generation_source(text: str) -> str:
-    if text in ("auto", "vllm") or (Path(text).expanduser() / "generation_config.json").is_file():
-        return text
-    raise ValueError("must be auto, vllm or a folder with a generation_config.json")
+def generation_override(text: str) -> dict[str, Any]:
+    values = json_object()(text)
+    check_override(values)
+    return values
 
 
 def name(text: str) -> str:
@@ -277,8 +290,30 @@ FLAGS = (
         generation_source,
         "SOURCE",
     ),
+    flag(
+        "override_generation_config",
+        MODEL,
+        f"JSON object that replaces single sampling defaults: {', '.join(HONOURED_FIELDS)}",
+        generation_override,
+        "JSON",
+    ),
     flag("max_logprobs", MODEL, "most alternatives a request may ask for per token; -1: all tokens", integer(-1), "N"),
     flag("enable_prompt_embeds", MODEL, "take prompts as embeddings (prompt_embeds in completions)", switch),
+    flag(
+        "max_tokens_policy",
+        MODEL,
+        "a max_tokens that does not fit the context is lowered (clamp) or the request refused (reject)",
+        one_of("clamp", "reject"),
+        "POLICY",
+    ),
+    flag("strict_params", SERVER, "refuse request fields nobody knows, instead of naming them in a header", switch),
+    flag(
+        "request_timeout",
+        SERVER,
+        "seconds after which a request ends with a 504, or its stream with an error; 0 sets no limit",
+        seconds,
+        "S",
+    ),
     flag("host", SERVER, "address to listen on; 0.0.0.0 lets other machines in", name, "ADDRESS"),
     flag("port", SERVER, "port to listen on; 0 takes a free one", integer(0, 65535), "PORT"),
     flag(

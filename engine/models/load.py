@@ -72,7 +72,7 @@ def load_model(config: ModelConfig, progress: Callable[[str, float], None]) -> L
         dtype=dtype,
         device=device,
         num_parameters=num_parameters,
-        eos_token_ids=read_eos_token_ids(folder),
+        eos_token_ids=config.eos_token_ids or read_eos_token_ids(folder),
         notes=tuple(notes),
     )
 

@@ -25,6 +25,7 @@ class ChatCompletions(ChatApi[RequestContext]):
         self, body: schemas.ChatCompletionRequest, context: RequestContext
     ) -> schemas.ChatCompletion | AsyncIterator[schemas.ChatCompletionChunk]:
         chat = await self._preparation.prepare(body, context)
+        context.note_max_tokens(chat.request.params.max_tokens)
         engine = chat.served.engine
         if chat.beams is not None:
             events = stream_beams(engine, [chat.request], chat.beams)

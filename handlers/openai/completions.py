@@ -47,12 +47,14 @@ class Completions(CompletionsApi[RequestContext]):
         reader.truncation.report(context.response_headers)
         identity = Identity.of("cmpl", body, context, served)
         asked = Asked(
-            num_top=num_top, is_ranked=num_candidates > (body.n or 1), end_ids=reader.end_ids, max_logprobs=limit
+            num_top=num_top, is_ranked=num_candidates > (body.n or 1), end_ids=reader.end_ids, limits=self._limits
         )
         requests = [
             engine_request(body, served, prompt, f"{identity.engine_id}-{at}", asked)
             for at, prompt in enumerate(prompts)
         ]
+        for request in requests:
+            context.note_max_tokens(request.params.max_tokens)
         names = TokenNames(engine.tokenizer, bool(body.return_tokens_as_token_ids))
         reply = CompletionReply(identity, names, body, prompts, num_candidates, num_top)
         events: AsyncGenerator[ChatEvent, None]
@@ -76,7 +78,7 @@ class Asked:
     num_top: int | None
     is_ranked: bool
     end_ids: tuple[int, ...]
-    max_logprobs: int
+    limits: Limits
 
 
 def engine_request(
@@ -93,7 +95,8 @@ def engine_request(
         max_tokens=max_tokens,
         logprobs=0 if num_top is None and asked.is_ranked else num_top,
         tokenizer=served.engine.tokenizer,
-        max_logprobs=asked.max_logprobs,
+        max_logprobs=asked.limits.max_logprobs,
+        policy=asked.limits.max_tokens_policy,
     )
     if body.echo and num_top is not None:
         params = replace(params, prompt_logprobs=max(num_top, params.prompt_logprobs or 0))

@@ -92,6 +92,7 @@ class ChatPreparation:
             logprobs=num_logprobs(body, self._limits, engine.model),
             tokenizer=engine.tokenizer,
             max_logprobs=self._limits.max_logprobs,
+            policy=self._limits.max_tokens_policy,
         )
         identity = Identity.of("chatcmpl", body, context, served)
         request = GenerationRequest(

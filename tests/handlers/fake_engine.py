@@ -30,9 +30,9 @@ from specserve.engine.tokenizer import load_tokenizer
 from specserve.handlers.app import assemble
 from specserve.handlers.context import Readiness, State
 from specserve.handlers.demo import checkpoint_path
+from specserve.handlers.generation_defaults import GenerationDefaults
 from specserve.handlers.limits import Limits
 from specserve.handlers.model_directory import ModelDirectory
-from specserve.handlers.sampling import GenerationDefaults
 
 TOKENIZER = load_tokenizer(checkpoint_path())
 UNLIKELY = float("-inf")

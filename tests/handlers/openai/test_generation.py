@@ -10,8 +10,8 @@ import pytest
 from fake_engine import TOKENIZER, FakeEngine, app_over, client_of
 
 from specserve.engine.api import GenerationRequest
+from specserve.handlers.generation_defaults import GenerationDefaults
 from specserve.handlers.limits import Limits
-from specserve.handlers.sampling import GenerationDefaults
 
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 HELLO: dict[str, Any] = {"messages": [{"role": "user", "content": "hello"}]}
