@@ -201,6 +201,15 @@ class InvalidPrompt(BadRequest):
     retryable = False
 
 
+class UnknownParameter(BadRequest):
+    """The body has a field nobody knows, and the server was started with --strict-params."""
+
+    code = "unknown_parameter"
+    summary = "The body has a field nobody knows, and the server was started with --strict-params."
+    names_field = "always"
+    retryable = False
+
+
 class Unauthorized(ApiError):
     """No valid key was presented."""
 
@@ -390,6 +399,22 @@ class EngineDead(ServiceUnavailable):
     retryable = True
 
 
+class GatewayTimeout(ApiError):
+    """The answer took longer than it may."""
+
+    status = 504
+    type = "server_error"
+
+
+class DeadlineExceeded(GatewayTimeout):
+    """The answer was not complete in the time that the server or the request allows."""
+
+    code = "deadline_exceeded"
+    summary = "The answer was not complete in the time that the server or the request allows."
+    names_field = "never"
+    retryable = True
+
+
 ERRORS: dict[str, type[ApiError]] = {
     "invalid_request": InvalidRequest,
     "missing_required_parameter": MissingRequiredParameter,
@@ -409,6 +434,7 @@ ERRORS: dict[str, type[ApiError]] = {
     "invalid_parameter_combination": InvalidParameterCombination,
     "token_out_of_vocabulary": TokenOutOfVocabulary,
     "invalid_prompt": InvalidPrompt,
+    "unknown_parameter": UnknownParameter,
     "invalid_api_key": InvalidApiKey,
     "unknown_url": RouteNotFound,
     "model_not_found": ModelNotFound,
@@ -423,4 +449,5 @@ ERRORS: dict[str, type[ApiError]] = {
     "server_loading": ServerLoading,
     "server_draining": ServerDraining,
     "engine_dead": EngineDead,
+    "deadline_exceeded": DeadlineExceeded,
 }

@@ -130,10 +130,11 @@ OPERATIONS: dict[str, Operation] = {
         path="/v1/chat/completions",
         body=schemas.ChatCompletionRequest,
         path_params=(),
-        statuses=frozenset([200, 400, 401, 404, 408, 413, 415, 429, 500, 503]),
+        statuses=frozenset([200, 400, 401, 404, 408, 413, 415, 429, 500, 503, 504]),
         refusals=frozenset(
             [
                 "context_length_exceeded",
+                "deadline_exceeded",
                 "engine_dead",
                 "invalid_parameter_combination",
                 "invalid_prompt",
@@ -159,10 +160,11 @@ OPERATIONS: dict[str, Operation] = {
         path="/v1/completions",
         body=schemas.CompletionRequest,
         path_params=(),
-        statuses=frozenset([200, 400, 401, 404, 408, 413, 415, 429, 500, 503]),
+        statuses=frozenset([200, 400, 401, 404, 408, 413, 415, 429, 500, 503, 504]),
         refusals=frozenset(
             [
                 "context_length_exceeded",
+                "deadline_exceeded",
                 "engine_dead",
                 "invalid_parameter_combination",
                 "invalid_prompt",
@@ -257,9 +259,16 @@ OPERATIONS: dict[str, Operation] = {
         path="/detokenize",
         body=schemas.DetokenizeRequest,
         path_params=(),
-        statuses=frozenset([200, 400, 404, 408, 413, 415, 500, 503]),
+        statuses=frozenset([200, 400, 404, 408, 413, 415, 500, 503, 504]),
         refusals=frozenset(
-            ["engine_dead", "model_not_found", "server_draining", "server_loading", "token_out_of_vocabulary"]
+            [
+                "deadline_exceeded",
+                "engine_dead",
+                "model_not_found",
+                "server_draining",
+                "server_loading",
+                "token_out_of_vocabulary",
+            ]
         ),
         events=False,
         end_mark=False,
@@ -273,9 +282,16 @@ OPERATIONS: dict[str, Operation] = {
         path="/v1/detokenize",
         body=schemas.DetokenizeRequest,
         path_params=(),
-        statuses=frozenset([200, 400, 401, 404, 408, 413, 415, 500, 503]),
+        statuses=frozenset([200, 400, 401, 404, 408, 413, 415, 500, 503, 504]),
         refusals=frozenset(
-            ["engine_dead", "model_not_found", "server_draining", "server_loading", "token_out_of_vocabulary"]
+            [
+                "deadline_exceeded",
+                "engine_dead",
+                "model_not_found",
+                "server_draining",
+                "server_loading",
+                "token_out_of_vocabulary",
+            ]
         ),
         events=False,
         end_mark=False,
@@ -317,9 +333,10 @@ OPERATIONS: dict[str, Operation] = {
         path="/tokenize",
         body=schemas.TokenizeRequest,
         path_params=(),
-        statuses=frozenset([200, 400, 404, 408, 413, 415, 500, 503]),
+        statuses=frozenset([200, 400, 404, 408, 413, 415, 500, 503, 504]),
         refusals=frozenset(
             [
+                "deadline_exceeded",
                 "engine_dead",
                 "invalid_parameter_combination",
                 "invalid_prompt",
@@ -342,9 +359,10 @@ OPERATIONS: dict[str, Operation] = {
         path="/v1/tokenize",
         body=schemas.TokenizeRequest,
         path_params=(),
-        statuses=frozenset([200, 400, 401, 404, 408, 413, 415, 500, 503]),
+        statuses=frozenset([200, 400, 401, 404, 408, 413, 415, 500, 503, 504]),
         refusals=frozenset(
             [
+                "deadline_exceeded",
                 "engine_dead",
                 "invalid_parameter_combination",
                 "invalid_prompt",

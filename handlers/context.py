@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from starlette.types import Scope
+
+from specserve.handlers.deadlines import Deadline
 
 State = Literal["loading", "ready", "draining", "failed"]
 
@@ -37,9 +40,11 @@ class RequestIdentity:
 
     id: str
     was_sent: bool
-    """Whether the client chose it with the X-Request-Id header."""
+    """Whether the client chose it, with the X-Request-Id header or the field request_id."""
 
 
+# An id is repeated in headers, bodies and logs, so it must not be able to break out of any of them.
+SAFE_ID = re.compile(r"[A-Za-z0-9._\-]{1,128}")
 MAX_TOKENS_HEADER = "x-effective-max-tokens"
 SCOPE_KEY = "specserve.request_identity"
 
@@ -57,8 +62,14 @@ class RequestContext:
     identity: RequestIdentity
     response_headers: dict[str, str] = field(default_factory=dict)
     num_body_bytes: int = 0
+    deadline: Deadline | None = None
 
     def note_max_tokens(self, max_tokens: int) -> None:
         """Tell the client how many tokens its answer may have; of several prompts, the least room counts."""
         noted = self.response_headers.get(MAX_TOKENS_HEADER)
         self.response_headers[MAX_TOKENS_HEADER] = str(min(max_tokens, int(noted)) if noted else max_tokens)
+
+    def adopt_id(self, name: str | None, scope: Scope) -> None:
+        """Call the request what its body calls it, unless a header did; a name that is not safe is not taken."""
+        if name and not self.identity.was_sent and SAFE_ID.fullmatch(name):
+            self.identity = scope[SCOPE_KEY] = RequestIdentity(name, was_sent=True)

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import logging
-import re
 from time import perf_counter
 from uuid import uuid4
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from specserve.handlers.context import SCOPE_KEY, RequestIdentity
+from specserve.handlers.context import SAFE_ID, SCOPE_KEY, RequestIdentity, request_identity
 from specserve.handlers.errors import send_error, to_api_error
 
 access_log = logging.getLogger("specserve.access")
 
-# An id is repeated in headers, bodies and logs, so it must not be able to break out of any of them.
-SAFE_ID = re.compile(rb"[A-Za-z0-9._\-]{1,128}")
 CLIENT_LEFT = 499
 """Logged, never sent: the client left before the answer began."""
 
 
 def identify(scope: Scope) -> RequestIdentity:
     for name, value in scope["headers"]:
-        if name == b"x-request-id" and SAFE_ID.fullmatch(value):
-            return RequestIdentity(value.decode("ascii"), was_sent=True)
+        if name == b"x-request-id" and SAFE_ID.fullmatch(sent := value.decode("latin-1")):
+            return RequestIdentity(sent, was_sent=True)
     return RequestIdentity(uuid4().hex, was_sent=False)
 
 
@@ -37,9 +34,7 @@ class RequestLog:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        identity = identify(scope)
-        scope[SCOPE_KEY] = identity
-        header = (b"x-request-id", identity.id.encode("ascii"))
+        scope[SCOPE_KEY] = identify(scope)
         status = CLIENT_LEFT
         began = perf_counter()
 
@@ -47,13 +42,18 @@ class RequestLog:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], header]
+                took_ms = int((perf_counter() - began) * 1000)
+                message["headers"] = [
+                    *message["headers"],
+                    (b"x-request-id", request_identity(scope).id.encode("ascii")),
+                    (b"openai-processing-ms", b"%d" % took_ms),
+                ]
             await send(message)
 
         try:
             await self.app(scope, receive, send_with_id)
         except Exception as error:
-            refusal = to_api_error(error, request_id=identity.id)
+            refusal = to_api_error(error, request_id=request_identity(scope).id)
             if status == CLIENT_LEFT:
                 await send_error(send_with_id, refusal)
         finally:
@@ -63,7 +63,7 @@ class RequestLog:
                 printable(scope["path"]),
                 status,
                 (perf_counter() - began) * 1000,
-                identity.id,
+                request_identity(scope).id,
             )
 
 

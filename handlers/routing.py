@@ -17,6 +17,7 @@ from specserve.generated.errors import (
     ERRORS,
     ApiError,
     BodyTimeout,
+    DeadlineExceeded,
     EngineDead,
     RateLimitExceeded,
     RouteNotFound,
@@ -25,11 +26,12 @@ from specserve.generated.errors import (
 )
 from specserve.generated.operations import Operation
 from specserve.handlers.context import Readiness, RequestContext, request_identity
+from specserve.handlers.deadlines import Deadline
 from specserve.handlers.errors import bounded, cleaned, send_error, to_api_error
 from specserve.handlers.fair_share import FairShare
 from specserve.handlers.limits import Limits
 from specserve.handlers.sse import EventStream
-from specserve.handlers.wire import ClientGone, OpenBodies, header_of_names, parse_body
+from specserve.handlers.wire import ClientGone, OpenBodies, header_of_names, parse_body, unknown_fields
 
 Method = Callable[..., Coroutine[Any, Any, object]]
 
@@ -140,6 +142,8 @@ class Endpoint:
         """One request, from its body to the end of its answer."""
         try:
             self.check_state()
+            if DeadlineExceeded.code in self.operation.refusals:
+                context.deadline = Deadline.of(scope, self.limits.request_timeout_s)
             arguments = await self.read_arguments(scope, receive, context)
         except ClientGone:
             return
@@ -193,8 +197,11 @@ class Endpoint:
                 ) from None
             context.num_body_bytes = len(raw)
             body, ignored = parse_body(raw, self.operation.body)
+            if ignored and self.limits.is_strict:
+                raise unknown_fields(ignored, self.operation.body)
             if ignored:
                 context.response_headers["x-ignored-params"] = header_of_names(ignored)
+            context.adopt_id(getattr(body, "request_id", None), scope)
             arguments.append(body)
         for name in self.operation.path_params:
             value = scope["path_params"][name]
@@ -208,11 +215,14 @@ class Endpoint:
             return to_api_error(error, request_id=context.identity.id)
 
         try:
-            result = await self.method(*arguments)
+            work, deadline = self.method(*arguments), context.deadline
+            result = await (work if deadline is None else deadline.wait(work))
         except Exception as error:
             await send_error(send, to_error(error), context.response_headers)
             return
         if isinstance(result, AsyncGenerator):
+            if deadline is not None:
+                result = deadline.items(result)
             stream = EventStream(
                 send,
                 end_mark=self.operation.end_mark,

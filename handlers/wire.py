@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import difflib
 import re
 from collections.abc import Sequence
 from functools import cache
@@ -13,7 +14,7 @@ from pydantic_core import from_json
 from starlette.types import Receive, Scope
 
 from specserve.generated.base import ApiModel
-from specserve.generated.errors import ApiError, InvalidRequest, RequestTooLarge, WrongMediaType
+from specserve.generated.errors import ApiError, InvalidRequest, RequestTooLarge, UnknownParameter, WrongMediaType
 from specserve.handlers.errors import bounded
 from specserve.handlers.violations import described, details, invalid
 
@@ -106,6 +107,19 @@ def parse_body(raw: bytes, schema: type[M]) -> tuple[M, list[str]]:
 @cache
 def known_keys(schema: type[ApiModel]) -> frozenset[str]:
     return frozenset(field.alias or name for name, field in schema.model_fields.items())
+
+
+def unknown_fields(names: Sequence[str], schema: type[ApiModel]) -> UnknownParameter:
+    """The refusal of a strict server; names at most eight, each with the field that was probably meant."""
+    shown = []
+    for name in names[:8]:
+        near = difflib.get_close_matches(name[:64], known_keys(schema), n=1, cutoff=0.6)
+        shown.append(f"{name[:64]!r}{f' (did you mean {near[0]}?)' if near else ''}")
+    more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+    return UnknownParameter(
+        f"unknown fields: {', '.join(shown)}{more}; leave them out, or start the server without --strict-params",
+        param=names[0][:64],
+    )
 
 
 def header_of_names(names: Sequence[str]) -> str:

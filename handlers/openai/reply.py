@@ -36,10 +36,8 @@ class Identity:
 
     @classmethod
     def of(cls, prefix: str, body: Request, context: RequestContext, served: ServedModel) -> Identity:
-        """The X-Request-Id header names the reply, else `request_id` in the body, else we do."""
-        sent = context.identity
-        name = sent.id if sent.was_sent else body.request_id or sent.id
-        return cls(f"{prefix}-{name}", int(time.time()), served.name, served.system_fingerprint)
+        """The reply is called after the request."""
+        return cls(f"{prefix}-{context.identity.id}", int(time.time()), served.name, served.system_fingerprint)
 
 
 @dataclass(slots=True)

@@ -246,6 +246,19 @@ async def test_fields_nobody_knows_are_told_in_a_header() -> None:
     assert reply.headers["x-ignored-params"] == "temprature,top_q"
 
 
+@pytest.mark.parametrize("path", [CHAT, "/v1/completions", "/tokenize", "/v1/detokenize"])
+async def test_a_strict_server_refuses_unknown_fields_by_name(path: str) -> None:
+    bodies = {CHAT: HELLO, "/v1/detokenize": {"tokens": [5]}}
+    body = bodies.get(path, {"prompt": "a"})
+    async with client_of(app_over(FakeEngine(), limits=Limits(is_strict=True))) as client:
+        assert (await client.post(path, json=body)).status_code == 200
+        reply = await client.post(path, json=body | {"modle": "fake"})
+    error = reply.json()["error"]
+    assert (reply.status_code, error["code"], error["param"]) == (400, "unknown_parameter", "modle")
+    assert "did you mean model?" in error["message"]
+    assert "x-ignored-params" not in reply.headers
+
+
 async def test_models_are_found_by_every_name_and_near_names_are_told() -> None:
     async with client_of(app_over(FakeEngine(), names=("org/model", "alias"))) as client:
         listed = (await client.get("/v1/models")).json()["data"]

@@ -9,7 +9,7 @@ import pytest
 
 from specserve.generated.errors import ApiError, InvalidRequest, RequestTooLarge
 from specserve.generated.schemas import ChatCompletionRequest, CompletionRequest
-from specserve.handlers.wire import header_of_names, parse_body
+from specserve.handlers.wire import header_of_names, parse_body, unknown_fields
 
 HELLO = [{"role": "user", "content": "hello"}]
 
@@ -144,6 +144,15 @@ def test_a_whole_number_with_a_decimal_point_is_an_integer() -> None:
         b'{"messages": [{"role": "user", "content": "a"}], "n": 2.0, "seed": 1e3}', ChatCompletionRequest
     )
     assert (body.n, body.seed) == (2, 1000)
+
+
+def test_a_strict_server_names_unknown_keys_with_those_that_were_meant() -> None:
+    refusal = unknown_fields(["promt", "zzz", "temprature"], CompletionRequest)
+    assert refusal.param == "promt"
+    assert "'promt' (did you mean prompt?), 'zzz', 'temprature' (did you mean temperature?)" in refusal.message
+    many = unknown_fields([f"{number}{'x' * 300}" for number in range(30)], CompletionRequest)
+    assert "and 22 more" in many.message
+    assert len(many.message) < 1000
 
 
 def test_unknown_keys_are_named_and_ignored() -> None:
