@@ -105,6 +105,8 @@ REFUSALS = [
     Refusal("request_too_large", BODIES, content=b"[" * 5000),
     Refusal("request_too_large", BODIES, server={"limits": Limits(max_body_bytes=10)}),
     Refusal("missing_required_parameter", (*CHAT, *DETOKENIZE), content=b'{"model": null}'),
+    Refusal("unknown_parameter", BODIES, {"modle": "a"}, server={"limits": Limits(is_strict=True)}, param="modle"),
+    Refusal("deadline_exceeded", listing("deadline_exceeded"), server={"limits": Limits(request_timeout_s=1e-6)}),
     Refusal("invalid_type", BODIES, {"model": 5}, param="model"),
     Refusal("invalid_type", ASK, {"n": 1.5}, param="n"),
     Refusal("invalid_value", ASK, {"truncation_side": "up"}, param="truncation_side"),
