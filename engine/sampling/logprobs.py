@@ -97,7 +97,7 @@ def prompt_logprobs(logits: Tensor, token_ids: Tensor, num_top: int) -> PackedLo
         targets = targets[:, None]
         values = grouped.logits.gather(1, targets)
         top_values, top_ids = grouped.top(None, num_top) if num_top else (values[:, :0], targets[:, :0])
-        ranks.append(grouped.count_above(None, values) + 1)
+        ranks.append((grouped.logits > values).sum(-1) + 1)  # a prompt's tokens may be unlikely: any group can matter
         ids.append(torch.cat([targets, top_ids], 1))
         normaliser = grouped.logits.logsumexp(-1, keepdim=True)
         logprobs.append(torch.cat([values, top_values], 1) - normaliser)
