@@ -38,6 +38,12 @@ def test_the_model_is_positional_or_a_flag_and_gives_its_name(argv: tuple[str, .
     assert (settings.model_path, settings.model_names) == ("org/name", ("org/name",))
 
 
+def test_embeddings_and_priorities_must_be_asked_for_and_the_whole_vocabulary_may_be() -> None:
+    engine = read().engine_config()
+    assert (engine.scheduler.policy, engine.enable_prompt_embeds) == ("fcfs", False)
+    assert (read().max_logprobs, read("--max-logprobs", "-1").max_logprobs) == (20, -1)
+
+
 def test_two_different_models_are_refused() -> None:
     with pytest.raises(UsageError, match="two models"):
         read("one", "--model", "two")
@@ -49,7 +55,7 @@ def test_every_value_reaches_the_section_that_uses_it() -> None:
         *("--attention-backend", "reference", "--enforce-eager", "--trust-remote-code", "--block-size", "32"),
         *("--num-gpu-blocks-override", "99", "--no-enable-prefix-caching", "--max-num-seqs", "4"),
         *("--max-num-batched-tokens", "1k", "--max-num-queued-reqs", "5", "--engine-watchdog", "9"),
-        *("--num-threads", "3", "--log-level", "DEBUG"),
+        *("--num-threads", "3", "--log-level", "DEBUG", "--scheduling-policy", "Priority", "--enable-prompt-embeds"),
     ).engine_config()
     model, cache, scheduler = engine.model, engine.cache, engine.scheduler
     assert (model.path, model.dtype, model.max_model_len, model.seed) == ("m", "float32", 2048, 7)
@@ -62,6 +68,7 @@ def test_every_value_reaches_the_section_that_uses_it() -> None:
         False,
     )
     assert (scheduler.max_num_seqs, scheduler.max_num_batched_tokens, scheduler.max_num_queued) == (4, 1000, 5)
+    assert (scheduler.policy, engine.enable_prompt_embeds) == ("priority", True)
     assert (engine.watchdog_s, engine.num_threads, engine.log_level) == (9.0, 3, "debug")
     assert read("--kv-cache-memory-bytes", "2G").engine_config().cache.memory_bytes == 2 * 1024**3
 
@@ -170,6 +177,8 @@ def test_switches_come_from_the_environment_as_words() -> None:
         (["--api-key", "two words"], "printable ASCII"),
         (["--served-model-name", ""], "empty"),
         (["--max-num-seqs", "64", "--max-num-batched-tokens", "8"], "max_num_batched_tokens is 8"),
+        (["--scheduling-policy", "lifo"], "must be one of fcfs, priority"),
+        (["--max-logprobs", "-2"], "must be a whole number ≥ -1"),
         (["--num-gpu-blocks-override", "8", "--kv-cache-memory-bytes", "1G"], "keep one"),
         (["--chat-template", "./missing.jinja"], "missing.jinja"),
         (["--generation-config", "./missing"], "missing"),
