@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save
 from served_model import ServedModel, asked, siblings
-from tiny_checkpoints import load_runner, oracle
+from tiny_checkpoints import load_runner, oracle, write_checkpoint
 from torch import Tensor
 
 from specserve.engine.api import GenerationRequest
@@ -55,6 +55,14 @@ def test_rows_of_the_embedding_table_give_the_text_of_their_tokens(
     # Between tokens of others, in one batch.
     mixed = ServedModel(runner, token_budget=token_budget).run(tokens[0], rows[1], tokens[1], rows[0], rows[2])
     assert [answer.token_ids for answer in mixed] == [want[at].token_ids for at in (0, 1, 1, 0, 2)]
+
+
+@pytest.mark.parametrize("name", ["llama", "qwen2", "gemma2"])
+def test_rows_of_the_table_are_as_good_in_bfloat16(name: str, tmp_path: Path) -> None:
+    runner = taking_embeddings(write_checkpoint(name, tmp_path, torch.bfloat16))
+    tokens = [asked(f"t{at}", prompt, logprobs=2) for at, prompt in enumerate(PROMPTS)]
+    rows = [embedded(f"e{at}", rows_of(runner, prompt), logprobs=2) for at, prompt in enumerate(PROMPTS)]
+    assert ServedModel(runner, token_budget=16).run(*rows) == ServedModel(runner, token_budget=16).run(*tokens)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from served_model import Answer, ServedModel, asked, siblings
-from tiny_checkpoints import load_runner, oracle
+from tiny_checkpoints import batch_of, load_runner, oracle, request_of, write_checkpoint
 from torch import Tensor
 
 from specserve.engine.api import FinishReason, TokenLogprob
@@ -196,6 +196,27 @@ def test_answers_report_the_raw_distribution_of_transformers(
                 assert tuple(top.token_id for top in found.top) == named
             else:
                 assert len(found.top) == request.params.logprobs
+
+
+@pytest.mark.parametrize("token_budget", [512, 7])
+def test_in_bfloat16_they_are_those_of_the_logits_that_are_computed(token_budget: int, tmp_path: Path) -> None:
+    """The kernels for bfloat16 choose rows for themselves; how exact their logits are is tested elsewhere."""
+    runner = load_runner(write_checkpoint("llama", tmp_path, torch.bfloat16), "cpu")
+    plain, (found,) = (
+        ServedModel(runner, token_budget=token_budget).run(asked("a", PROMPTS[0], **chosen))
+        for chosen in ({}, {"prompt_logprobs": 3})
+    )
+    assert found.token_ids == plain[0].token_ids
+    assert found.prompt_logprobs is not None
+    known = request_of("b", PROMPTS[0], [1, 2, 3, 4])
+    truth = runner.logits(batch_of((known, 0, len(PROMPTS[0])))).double().log_softmax(-1)
+    for at, (one, row) in enumerate(zip(found.prompt_logprobs[1:], truth[:-1], strict=True), start=1):
+        assert one is not None
+        assert one.sampled.token_id == PROMPTS[0][at]
+        # Cut into steps, sums are taken in another order, and bfloat16 has three digits.
+        close = 1e-4 if token_budget == 512 else 0.1
+        assert one.sampled.logprob == pytest.approx(float(row[PROMPTS[0][at]]), abs=close)
+        assert [top.logprob for top in one.top] == pytest.approx(row.topk(3).values.tolist(), abs=close)
 
 
 def test_a_prompt_whose_logits_are_not_finite_fails_alone(checkpoint: Folder) -> None:
