@@ -14,6 +14,7 @@ help:
 	@echo "make serve      install what is missing and serve the demo model on port 8000 (ARGS='--port 9000' to add flags)"
 	@echo "make test       unit and integration tests on a CPU        make check     linters, types, import rules, freshness"
 	@echo "make contract   fuzz the served contract                   make codegen   regenerate generated/ from openapi/"
+	@echo "make docs       regenerate docs/reference from the contract, the field policies and the flags"
 	@echo "make bench      benchmarks; appends to benchmarks/results  make test-gpu  the tests that need an NVIDIA GPU"
 	@echo "make setup-dev  everything that development needs          make clean     remove .venv and caches"
 
@@ -40,12 +41,16 @@ codegen:
 	@if python -c "import datamodel_code_generator, specserve" 2>/dev/null; then python codegen.py; \
 	else $(MAKE) --no-print-directory setup-dev && $(BIN)/python codegen.py; fi
 
+docs: setup-dev
+	$(BIN)/python docs/generate.py
+
 check: setup-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python codegen.py --check
+	$(BIN)/python docs/generate.py --check
 
 test: setup-dev
 	$(BIN)/python -m pytest -m "not gpu" $(ARGS)
