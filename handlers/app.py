@@ -15,6 +15,7 @@ from specserve.engine.api import Engine
 from specserve.generated import document
 from specserve.generated.operations import OPERATIONS
 from specserve.handlers.auth import ApiKeyGuard
+from specserve.handlers.chat.answer_formats import FormatChoice
 from specserve.handlers.chat.prompts import Prompts, TemplateOptions
 from specserve.handlers.context import Readiness
 from specserve.handlers.errors import error_bytes, route_error
@@ -33,8 +34,8 @@ from specserve.handlers.routing import mount
 from specserve.handlers.settings import ServerSettings
 
 
-def create_app(lifecycle: Lifecycle, settings: ServerSettings) -> FastAPI:
-    """The application of one `serve`."""
+def create_app(lifecycle: Lifecycle, settings: ServerSettings, formats: FormatChoice | None = None) -> FastAPI:
+    """The application of one `serve`. `formats` is the choice the settings ask for, if it was made already."""
     directory = ModelDirectory(settings.model_names, lambda: lifecycle.engine, defaults=settings.generation_defaults)
     return assemble(
         directory=directory,
@@ -51,7 +52,10 @@ def create_app(lifecycle: Lifecycle, settings: ServerSettings) -> FastAPI:
         shows_tokenizer_info=settings.enable_tokenizer_info_endpoint,
         prompts=Prompts(TemplateOptions.of(settings)),
         chat_options=ChatOptions(
-            response_role=settings.response_role, hides_unused_tools=settings.exclude_tools_when_tool_choice_none
+            response_role=settings.response_role,
+            hides_unused_tools=settings.exclude_tools_when_tool_choice_none,
+            formats=formats or FormatChoice.of(settings),
+            reasoning_field=settings.reasoning_field,
         ),
     )
 

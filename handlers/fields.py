@@ -59,7 +59,7 @@ CHAT = FieldPolicy(
     | frozenset(
         """messages max_completion_tokens top_logprobs tools tool_choice documents chat_template_kwargs
         add_generation_prompt continue_final_message reasoning_effort modalities echo chat_template return_prompt_text
-        parallel_tool_calls functions function_call""".split()
+        parallel_tool_calls functions function_call include_reasoning""".split()
     ),
     without_effect=WITHOUT_EFFECT
     | {
@@ -71,7 +71,6 @@ CHAT = FieldPolicy(
         "prompt_cache_options": "cached prefixes stay until their memory is needed",
         "prompt_cache_retention": "cached prefixes stay until their memory is needed",
         "verbosity": "models served here know no such setting; the prompt can ask for it",
-        "include_reasoning": "reasoning is not told apart from the answer",
     },
     refused=REFUSED
     | frozenset("""audio moderation prediction web_search_options mm_processor_kwargs media_io_kwargs""".split()),

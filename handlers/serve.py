@@ -122,10 +122,16 @@ def build(settings: ServerSettings, listener: socket.socket) -> Supervisor:
                 "repair it, or leave the flag out",
             ) from error
 
+    formats = None
+    if settings.names_formats:
+        from specserve.handlers.chat.answer_formats import FormatChoice
+
+        formats = FormatChoice.of(settings)
+
     def create(lifecycle: Lifecycle, settings: ServerSettings) -> ASGIApp:
         from specserve.handlers.app import create_app
 
-        return create_app(lifecycle, settings)
+        return create_app(lifecycle, settings, formats)
 
     return Supervisor(settings, listener, create)
 

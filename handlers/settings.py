@@ -72,6 +72,11 @@ class ServerSettings:
     trust_request_chat_template: bool = False
     response_role: str = "assistant"
     exclude_tools_when_tool_choice_none: bool = False
+    enable_auto_tool_choice: bool = True
+    tool_call_parser: str = "auto"
+    tool_parser_plugin: str | None = None
+    reasoning_parser: str = "auto"
+    reasoning_field: Literal["both", "reasoning", "reasoning_content"] = "both"
     generation_config: str = "auto"
     """auto, vllm (ignore the model's file) or a folder."""
     override_generation_config: Mapping[str, Any] | None = None
@@ -114,6 +119,12 @@ class ServerSettings:
     def model_names(self) -> tuple[str, ...]:
         """The names clients may use, the first of which answers carry."""
         return self.served_model_name or (self.model if self.model is not None else DEMO_MODEL_NAME,)
+
+    @property
+    def names_formats(self) -> bool:
+        """Whether the formats of answers are not all left to the chat template."""
+        chosen = (self.tool_call_parser, self.reasoning_parser, self.tool_parser_plugin)
+        return chosen != ("auto", "auto", None)
 
     @property
     def url(self) -> str:
@@ -282,6 +293,29 @@ FLAGS = (
         MODEL,
         "leave tools out of the prompt when tool_choice is none",
         switch,
+    ),
+    flag("enable_auto_tool_choice", MODEL, "find tool calls in answers (on by default)", switch),
+    flag(
+        "tool_call_parser",
+        MODEL,
+        "how the model writes tool calls, such as hermes; auto goes by the chat template, none looks for none",
+        name,
+        "NAME",
+    ),
+    flag("tool_parser_plugin", MODEL, "a Python file that brings more values for --tool-call-parser", name, "FILE"),
+    flag(
+        "reasoning_parser",
+        MODEL,
+        "how the model writes its reasoning, such as deepseek_r1; auto goes by the chat template, none leaves it in",
+        name,
+        "NAME",
+    ),
+    flag(
+        "reasoning_field",
+        MODEL,
+        "what clients get reasoning as: reasoning, reasoning_content or both",
+        one_of("both", "reasoning", "reasoning_content"),
+        "FIELD",
     ),
     flag(
         "generation_config",

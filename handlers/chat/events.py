@@ -32,6 +32,14 @@ class ChatFinished:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReasoningDelta:
+    """New text of a choice that is thought, not said."""
+
+    index: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ToolCallStart:
     """A choice begins to call a tool. `call_index` counts the calls of one choice from 0."""
 
@@ -50,4 +58,4 @@ class ToolCallArguments:
     text: str
 
 
-ChatEvent = ContentDelta | ToolCallStart | ToolCallArguments | ChatFinished
+ChatEvent = ContentDelta | ReasoningDelta | ToolCallStart | ToolCallArguments | ChatFinished

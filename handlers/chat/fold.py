@@ -7,7 +7,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from specserve.engine.api import FinishReason, TokenLogprobs
-from specserve.handlers.chat.events import ChatEvent, ContentDelta, ToolCallArguments, ToolCallStart
+from specserve.handlers.chat.events import ChatEvent, ContentDelta, ReasoningDelta, ToolCallArguments, ToolCallStart
 
 
 @dataclass(slots=True)
@@ -25,6 +25,7 @@ class ChoiceResult:
 
     index: int
     text: str = ""
+    reasoning: str = ""
     token_ids: list[int] = field(default_factory=list)
     logprobs: list[TokenLogprobs] | None = None
     calls: list[CallResult] = field(default_factory=list)
@@ -51,6 +52,8 @@ async def fold(events: AsyncGenerator[ChatEvent, None], num_choices: int) -> lis
                 choice.num_prompt_tokens = event.num_prompt_tokens
                 choice.num_cached_tokens = event.num_cached_tokens
                 choice.prompt_logprobs = choice.prompt_logprobs or event.prompt_logprobs
+            elif isinstance(event, ReasoningDelta):
+                choice.reasoning += event.text
             elif isinstance(event, ToolCallStart):
                 choice.calls.append(CallResult(event.call_id, event.name))
             elif isinstance(event, ToolCallArguments):

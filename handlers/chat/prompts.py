@@ -56,8 +56,7 @@ class Prompts:
 
         Raises InvalidPrompt when the model brings none, or a broken one.
         """
-        name = "tool_use" if with_tools and "tool_use" in tokenizer.chat_templates else "default"
-        source = self.options.chat_template or tokenizer.chat_templates.get(name)
+        source = self.source(tokenizer, with_tools=with_tools)
         if source is None:
             raise InvalidPrompt(
                 "the model has no chat template; start the server with --chat-template, or use /v1/completions",
@@ -89,6 +88,11 @@ class Prompts:
 
     def _render(self, tokenizer: Tokenizer, conversation: Conversation) -> str:
         return self.template(tokenizer, with_tools=bool(conversation.tools)).render(conversation)
+
+    def source(self, tokenizer: Tokenizer, *, with_tools: bool = False) -> str | None:
+        """The text of the server's own template, None when there is none."""
+        name = "tool_use" if with_tools and "tool_use" in tokenizer.chat_templates else "default"
+        return self.options.chat_template or tokenizer.chat_templates.get(name)
 
     def wants_short_ids(self, tokenizer: Tokenizer, chat_template: str | None = None) -> bool:
         """Whether ids of tool calls must be nine letters and digits to be taken back by the template."""

@@ -10,6 +10,7 @@ from specserve.generated.operations import ChatApi
 from specserve.handlers.chat.beam_search import stream_beams
 from specserve.handlers.chat.json_calls import read_calls
 from specserve.handlers.chat.pipeline import siblings, stream_chat
+from specserve.handlers.chat.read_answers import read_answers
 from specserve.handlers.chat.tool_ids import new_call_id
 from specserve.handlers.context import RequestContext
 from specserve.handlers.openai.chat_reply import ChatReply
@@ -31,8 +32,16 @@ class ChatCompletions(ChatApi[RequestContext]):
             events = stream_beams(engine, [chat.request], chat.beams)
         else:
             events = stream_chat(engine, siblings(chat.request, body.n or 1))
+        new_id = partial(new_call_id, short=chat.short_ids)
         if chat.tools.use.is_forced:
-            new_id = partial(new_call_id, short=chat.short_ids)
             events = read_calls(events, lambda index: chat.tools.use.reader(index, new_id))
+        elif chat.parser is not None:
+            events = read_answers(
+                events,
+                chat.parser,
+                new_id,
+                max_calls=None if chat.tools.use.parallel else 1,
+                shows_reasoning=body.include_reasoning,
+            )
         reply = ChatReply(TokenNames(engine.tokenizer, bool(body.return_tokens_as_token_ids)), body, chat)
         return reply.chunks(events) if body.stream else await reply.whole(events)

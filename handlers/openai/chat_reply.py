@@ -8,7 +8,14 @@ from dataclasses import dataclass, field
 
 from specserve.engine.api import FinishReason, TokenLogprobs
 from specserve.generated import schemas
-from specserve.handlers.chat.events import ChatEvent, ChatFinished, ContentDelta, ToolCallArguments, ToolCallStart
+from specserve.handlers.chat.events import (
+    ChatEvent,
+    ChatFinished,
+    ContentDelta,
+    ReasoningDelta,
+    ToolCallArguments,
+    ToolCallStart,
+)
 from specserve.handlers.chat.fold import ChoiceResult, fold
 from specserve.handlers.openai.prepare_chat import PreparedChat
 from specserve.handlers.openai.reply import (
@@ -73,9 +80,12 @@ class ChatReply:
 
     def _message(self, result: ChoiceResult) -> schemas.ResponseMessage:
         text = self.chat.echo + result.text
+        is_silent = not text and bool(result.calls or result.reasoning)
         message = schemas.ResponseMessage(
-            role=self.chat.role, content=text if text or not result.calls else None, refusal=None, annotations=[]
+            role=self.chat.role, content=None if is_silent else text, refusal=None, annotations=[]
         )
+        if result.reasoning:
+            self._add_reasoning(message, result.reasoning)
         if result.calls and self.chat.tools.is_legacy:
             call = result.calls[0]
             message.function_call = schemas.FunctionCall(name=call.name, arguments=call.arguments)
@@ -89,6 +99,13 @@ class ChatReply:
                 for call in result.calls
             ]
         return message
+
+    def _add_reasoning(self, part: schemas.ResponseMessage | schemas.ChoiceDelta, text: str) -> None:
+        """Under the names this server was told to use: clients read one or the other."""
+        if self.chat.reasoning_field != "reasoning_content":
+            part.reasoning = text
+        if self.chat.reasoning_field != "reasoning":
+            part.reasoning_content = text
 
     def _finish_reason(self, end: ChoiceResult | ChatFinished) -> schemas.FinishReason:
         """`tool_calls` when the model chose what to call; a call that was named beforehand just stops."""
@@ -134,6 +151,10 @@ class ChatReply:
                             stop_reason=event.stop_reason,
                         )
                     )
+                elif isinstance(event, ReasoningDelta):
+                    delta = schemas.ChoiceDelta()
+                    self._add_reasoning(delta, event.text)
+                    yield chunk(schemas.ChunkChoice(index=event.index, delta=delta, finish_reason=None))
                 else:
                     yield chunk(self._call_piece(event))
         if at_end:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
-from specserve.engine.api import Engine, GenerationRequest, ModelInfo
+from specserve.engine.api import Engine, GenerationRequest, ModelInfo, Tokenizer
 from specserve.generated import schemas
 from specserve.generated.errors import InvalidParameterCombination, InvalidPrompt, UnsupportedValue
 from specserve.handlers import fields
+from specserve.handlers.chat.answer_formats import AnswerFormats, FormatChoice
+from specserve.handlers.chat.answer_pieces import AnswerParser
 from specserve.handlers.chat.beam_search import BeamSettings
 from specserve.handlers.chat.conversation import Conversation
 from specserve.handlers.chat.prompts import Prompts
@@ -26,10 +30,15 @@ from specserve.handlers.truncation import Truncation
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatOptions:
-    """`response_role` is whose message an answer is. `hides_unused_tools`: not in the prompt with tool_choice none."""
+    """`response_role` is whose message an answer is. `hides_unused_tools`: not in the prompt with tool_choice none.
+
+    `formats` is how answers are read, `reasoning_field` the name, or both names, under which clients get reasoning.
+    """
 
     response_role: str = "assistant"
     hides_unused_tools: bool = False
+    formats: FormatChoice = field(default_factory=FormatChoice)
+    reasoning_field: Literal["both", "reasoning", "reasoning_content"] = "both"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +46,7 @@ class PreparedChat:
     """A request that has passed every check. `echo` is what answers begin with.
 
     `continues_text`: answers go on in the text of the last message. `beams`: they are searched for, not sampled.
+    `parser` makes what takes one answer apart; None when all of its text is content.
     """
 
     served: ServedModel
@@ -51,6 +61,8 @@ class PreparedChat:
     beams: BeamSettings | None
     short_ids: bool
     has_own_template: bool
+    parser: Callable[[], AnswerParser] | None = None
+    reasoning_field: Literal["both", "reasoning", "reasoning_content"] = "both"
 
 
 class ChatPreparation:
@@ -94,6 +106,17 @@ class ChatPreparation:
             max_logprobs=self._limits.max_logprobs,
             policy=self._limits.max_tokens_policy,
         )
+        last = conversation.messages[-1]
+        role = self._options.response_role if conversation.add_generation_prompt else last["role"]
+        parser = None
+        if params.grammar is None:  # what is constrained from its first token on has no marks in it
+            source = self._prompts.source(engine.tokenizer, with_tools=bool(tools.shown))
+            formats = self._options.formats.for_template(source or "")
+            offered = tools.shown if tools.use.mode == "auto" else []
+            continued = text_of(last["content"]) if conversation.continue_final_message else ""
+            parser = formats.parser(offered, text, continued)
+            if parser is not None and (offered or has_special_marks(formats, engine.tokenizer)):
+                params = replace(params, skip_special_tokens=False)
         identity = Identity.of("chatcmpl", body, context, served)
         request = GenerationRequest(
             request_id=identity.engine_id,
@@ -103,8 +126,6 @@ class ChatPreparation:
             priority=body.priority,
             continues_prompt=conversation.continue_final_message,
         )
-        last = conversation.messages[-1]
-        role = self._options.response_role if conversation.add_generation_prompt else last["role"]
         return PreparedChat(
             served=served,
             identity=identity,
@@ -118,6 +139,8 @@ class ChatPreparation:
             beams=beams,
             has_own_template=chat_template is not None,
             short_ids=tools.use.mode != "none" and self._prompts.wants_short_ids(engine.tokenizer, chat_template),
+            parser=parser,
+            reasoning_field=self._options.reasoning_field,
         )
 
     def _prompt(
@@ -136,6 +159,14 @@ class ChatPreparation:
         if not token_ids:
             raise InvalidPrompt("these messages give an empty prompt", param="messages")
         return text, truncation.cut(token_ids)
+
+
+def has_special_marks(formats: AnswerFormats, tokenizer: Tokenizer) -> bool:
+    """Whether marks of reasoning would vanish from the text with the special tokens."""
+    if not formats.marks or tokenizer.spelling is None:
+        return True
+    tokens = [tokenizer.encode(mark, add_special_tokens=False) for mark in formats.marks]
+    return any(not tokenizer.spelling.special_ids.isdisjoint(token_ids) for token_ids in tokens)
 
 
 def num_logprobs(body: schemas.ChatCompletionRequest, limits: Limits, model: ModelInfo) -> int | None:

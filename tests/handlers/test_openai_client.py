@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from typing import Any
 
 import openai
 import pytest
@@ -92,12 +94,62 @@ def test_a_large_max_tokens_is_a_cap_and_no_error(client: OpenAI) -> None:
     assert reply.choices[0].message.content == PARIS
 
 
-def test_tools_reach_the_model(client: OpenAI) -> None:
-    question: list[ChatCompletionMessageParam] = [{"role": "user", "content": "What's the weather in Boston?"}]
-    reply = client.chat.completions.create(model=MODEL, messages=question, tools=[WEATHER], temperature=0)
-    text = reply.choices[0].message.content or ""
-    assert "get_weather" in text
-    assert "Boston" in text
+BOSTON: list[ChatCompletionMessageParam] = [{"role": "user", "content": "What's the weather in Boston?"}]
+
+
+def test_a_question_about_the_weather_is_a_call_of_the_tool(client: OpenAI) -> None:
+    reply = client.chat.completions.create(model=MODEL, messages=BOSTON, tools=[WEATHER], temperature=0)
+    [choice] = reply.choices
+    assert (choice.finish_reason, choice.message.content) == ("tool_calls", None)
+    assert choice.message.tool_calls is not None
+    [call] = choice.message.tool_calls
+    assert call.type == "function"
+    assert call.function.name == "get_weather"
+    assert json.loads(call.function.arguments) == {"location": "Boston"}
+    with client.chat.completions.stream(model=MODEL, messages=BOSTON, tools=[WEATHER], temperature=0) as stream:
+        events = list(stream)
+    [streamed] = stream.get_final_completion().choices
+    assert streamed.finish_reason == "tool_calls"
+    assert streamed.message.tool_calls is not None
+    assert [each.function.model_dump(exclude={"parsed_arguments"}) for each in streamed.message.tool_calls] == [
+        call.function.model_dump()
+    ]
+    pieces = [event.arguments_delta for event in events if event.type == "tool_calls.function.arguments.delta"]
+    assert "".join(pieces) == call.function.arguments
+    assert len([piece for piece in pieces if piece]) > 1
+
+
+def test_the_result_of_a_call_leads_to_an_answer(client: OpenAI) -> None:
+    reply = client.chat.completions.create(model=MODEL, messages=BOSTON, tools=[WEATHER], temperature=0)
+    message = reply.choices[0].message
+    assert message.tool_calls is not None
+    history: list[Any] = [
+        *BOSTON,
+        message.model_dump(exclude_none=True),
+        {"role": "tool", "tool_call_id": message.tool_calls[0].id, "content": '{"temperature": 21, "sky": "sunny"}'},
+    ]
+    answer = client.chat.completions.create(model=MODEL, messages=history, tools=[WEATHER], temperature=0)
+    assert answer.choices[0].finish_reason == "stop"
+    assert "Boston" in (answer.choices[0].message.content or "")
+
+
+def test_thoughts_are_told_apart_under_both_names(client: OpenAI) -> None:
+    options: dict[str, Any] = {
+        "model": MODEL,
+        "messages": BOSTON,
+        "tools": [WEATHER],
+        "temperature": 0,
+        "extra_body": {"chat_template_kwargs": {"enable_thinking": True}},
+    }
+    message = client.chat.completions.create(**options).choices[0].message
+    thought = message.model_dump()["reasoning"]
+    assert "Boston" in thought
+    assert "<" not in thought
+    assert message.model_dump()["reasoning_content"] == thought
+    assert message.tool_calls
+    deltas = [chunk.choices[0].delta.model_dump() for chunk in client.chat.completions.create(**options, stream=True)]
+    for name in ("reasoning", "reasoning_content"):
+        assert "".join(delta.get(name) or "" for delta in deltas) == thought
 
 
 def test_a_seed_repeats_and_siblings_differ(client: OpenAI) -> None:

@@ -1,0 +1,112 @@
+"""Which formats a server reads its model's answers by: named by its owner, or told by the chat template."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+
+from specserve.handlers.chat.answer_pieces import AnswerParser, Content, Piece
+from specserve.handlers.chat.conversation import Tool
+from specserve.handlers.chat.format_detection import detected_reasoning_format, detected_tool_format
+from specserve.handlers.chat.reasoning_formats.registry import REASONING_FORMATS, ReasoningFormat
+from specserve.handlers.chat.reasoning_formats.think import ThinkParser
+from specserve.handlers.chat.tool_formats.harmony import HarmonyParser
+from specserve.handlers.chat.tool_formats.plugins import load_plugin
+from specserve.handlers.chat.tool_formats.registry import TOOL_FORMATS, ToolFormat
+from specserve.handlers.flags import UsageError, unknown_name
+from specserve.handlers.settings import ServerSettings
+
+AUTO, NONE = "auto", "none"
+HARMONY = "openai"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerFormats:
+    """None: answers are not searched for that."""
+
+    tools: ToolFormat | None
+    reasoning: ReasoningFormat | None
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """What must be in the text for reasoning to be found."""
+        think = self.reasoning.think if self.reasoning is not None else None
+        return (*think.starts, *think.ends) if think is not None else ()
+
+    def parser(self, tools: Sequence[Tool], prompt: str, continued: str = "") -> Callable[[], AnswerParser] | None:
+        """Makes the parser of each answer to a prompt that offers `tools`, none if calls are not to be read.
+
+        None: all is content. `continued` is the text of the message in which the answer goes on, if it does.
+        """
+        is_harmony = self.tools is not None and self.tools.name == HARMONY
+        if is_harmony or (self.reasoning is not None and self.reasoning.think is None):
+            return partial(HarmonyParser, takes_calls=is_harmony and bool(tools))
+        calls = partial(self.tools.parser, tools) if self.tools is not None and tools else None
+        if self.reasoning is None or self.reasoning.think is None:
+            return calls
+        think = self.reasoning.think
+        thoughts = partial(ThinkParser, think, think.opening_of(prompt, continued))
+        return thoughts if calls is None else lambda: ReasoningFirst(thoughts(), calls())
+
+
+class ReasoningFirst:
+    """An `AnswerParser` of reasoning, and of calls in what is left."""
+
+    def __init__(self, reasoning: AnswerParser, calls: AnswerParser) -> None:
+        self._reasoning, self._calls = reasoning, calls
+
+    def feed(self, text: str) -> list[Piece]:
+        return self._on(self._reasoning.feed(text))
+
+    def finish(self, *, is_cut: bool) -> list[Piece]:
+        return [*self._on(self._reasoning.finish(is_cut=is_cut)), *self._calls.finish(is_cut=is_cut)]
+
+    def _on(self, pieces: Sequence[Piece]) -> list[Piece]:
+        found: list[Piece] = []
+        for piece in pieces:
+            if isinstance(piece, Content):
+                found += self._calls.feed(piece.text)
+            else:
+                found.append(piece)
+        return found
+
+
+class FormatChoice:
+    """What the flags say. `plugins` are tool formats beside the built-in ones. Raises UsageError for unknown names."""
+
+    def __init__(
+        self,
+        *,
+        tool_parser: str = AUTO,
+        reasoning_parser: str = AUTO,
+        plugins: Mapping[str, ToolFormat] | None = None,
+    ) -> None:
+        self._tool_formats = {**TOOL_FORMATS, **(plugins or {})}
+        self._tool_parser = known(tool_parser, self._tool_formats, "--tool-call-parser")
+        self._reasoning_parser = known(reasoning_parser, REASONING_FORMATS, "--reasoning-parser")
+        self.for_template = lru_cache(maxsize=8)(self._for_template)
+
+    @classmethod
+    def of(cls, settings: ServerSettings) -> FormatChoice:
+        """Loads the plugin, if there is one. Raises UsageError."""
+        return cls(
+            tool_parser=settings.tool_call_parser if settings.enable_auto_tool_choice else NONE,
+            reasoning_parser=settings.reasoning_parser,
+            plugins=load_plugin(settings.tool_parser_plugin) if settings.tool_parser_plugin is not None else {},
+        )
+
+    def _for_template(self, template: str) -> AnswerFormats:
+        """The formats of a model with this chat template."""
+        tools = detected_tool_format(template) if self._tool_parser == AUTO else self._tool_parser
+        reasoning = detected_reasoning_format(template) if self._reasoning_parser == AUTO else self._reasoning_parser
+        return AnswerFormats(
+            tools=self._tool_formats.get(tools or NONE), reasoning=REASONING_FORMATS.get(reasoning or NONE)
+        )
+
+
+def known(name: str, formats: Mapping[str, object], flag: str) -> str:
+    if name not in formats and name not in (AUTO, NONE):
+        near = unknown_name(name, list(formats), f"{flag} knows no")
+        raise UsageError(near.cause, f"it knows {AUTO}, {NONE}, {', '.join(sorted(formats))}")
+    return name

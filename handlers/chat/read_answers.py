@@ -1,0 +1,93 @@
+"""Between the engine's text and the reply: content events go in, reasoning and tool calls come out of them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+
+from specserve.engine.api import FinishReason
+from specserve.handlers.chat.answer_pieces import AnswerParser, CallArguments, CallStart, Content, Piece, Reasoning
+from specserve.handlers.chat.events import (
+    ChatEvent,
+    ChatFinished,
+    ContentDelta,
+    ReasoningDelta,
+    ToolCallArguments,
+    ToolCallStart,
+)
+
+
+@dataclass(slots=True)
+class ChoiceReader:
+    """One choice under way. Calls beyond `max_calls` are left out."""
+
+    index: int
+    parser: AnswerParser
+    new_id: Callable[[], str]
+    max_calls: int | None = None
+    num_calls: int = 0
+    last: ContentDelta | None = None
+
+    def events(self, delta: ContentDelta, pieces: Sequence[Piece]) -> Iterator[ChatEvent]:
+        """The first is the content, with the tokens that all of this came from."""
+        leading = 0
+        if pieces and isinstance(pieces[0], Content):
+            leading = 1
+        yield replace(delta, text="".join(piece.text for piece in pieces[:leading] if isinstance(piece, Content)))
+        self.last = replace(delta, text="", token_ids=(), logprobs=None, prompt_logprobs=None)
+        yield from self._rest(pieces[leading:])
+
+    def end(self, event: ChatFinished) -> Iterator[ChatEvent]:
+        yield from self._rest(self.parser.finish(is_cut=event.reason is FinishReason.LENGTH))
+        yield replace(event, calls_complete=self.num_calls > 0)
+
+    def _rest(self, pieces: Sequence[Piece]) -> Iterator[ChatEvent]:
+        for piece in pieces:
+            if isinstance(piece, Content):
+                yield replace(self.last or ContentDelta(index=self.index, text=""), text=piece.text)
+            elif isinstance(piece, Reasoning):
+                yield ReasoningDelta(index=self.index, text=piece.text)
+            elif isinstance(piece, CallStart):
+                self.num_calls += 1
+                if not self._is_beyond:
+                    call_id = piece.call_id or self.new_id()
+                    yield ToolCallStart(
+                        index=self.index, call_index=self.num_calls - 1, call_id=call_id, name=piece.name
+                    )
+            elif isinstance(piece, CallArguments) and not self._is_beyond:
+                yield ToolCallArguments(index=self.index, call_index=self.num_calls - 1, text=piece.text)
+
+    @property
+    def _is_beyond(self) -> bool:
+        return self.max_calls is not None and self.num_calls > self.max_calls
+
+
+async def read_answers(
+    events: AsyncGenerator[ChatEvent, None],
+    parser: Callable[[], AnswerParser],
+    new_id: Callable[[], str],
+    *,
+    max_calls: int | None = None,
+    shows_reasoning: bool = True,
+) -> AsyncGenerator[ChatEvent, None]:
+    """The events of answers with their text taken apart; `parser` makes the parser of a choice.
+
+    Token ids and log probabilities stay with the content events. Calls have ids of their own or get a `new_id`.
+    """
+    readers: dict[int, ChoiceReader] = {}
+    async with aclosing(events):
+        async for event in events:
+            if not isinstance(event, ContentDelta | ChatFinished):
+                yield event
+                continue
+            if event.index not in readers:
+                readers[event.index] = ChoiceReader(event.index, parser(), new_id, max_calls)
+            reader = readers[event.index]
+            if isinstance(event, ContentDelta):
+                found = reader.events(event, reader.parser.feed(event.text))
+            else:
+                found = reader.end(event)
+            for each in found:
+                if shows_reasoning or not isinstance(each, ReasoningDelta):
+                    yield each

@@ -1,0 +1,1 @@
+"""Being here lets the tests of this folder import its `writers` and `taking_apart`."""
