@@ -203,6 +203,9 @@ def health_or_none(server: RunningServer) -> int | None:
         (["--config", "missing.yaml"], "missing.yaml", "path"),
         (["--host", "no.such.host.invalid", "--port", "0"], "no.such.host.invalid", "127.0.0.1"),
         (["--port", "0", "--chat-template", "{% for m in messages %}{{ m.content"], "line 1", "repair"),
+        (["--port", "0", "--tool-call-parser", "hermez"], "hermez", "hermes"),
+        (["--port", "0", "--reasoning-parser", "qwen33"], "qwen33", "qwen3"),
+        (["--port", "0", "--tool-parser-plugin", "missing.py"], "missing.py", "repair"),
     ],
 )
 def test_a_wrong_command_line_has_two_lines_and_exit_code_2(

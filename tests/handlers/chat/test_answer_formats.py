@@ -15,6 +15,7 @@ from specserve.handlers.chat.tool_formats.plugins import load_plugin
 from specserve.handlers.chat.tool_formats.registry import TOOL_FORMATS
 from specserve.handlers.demo import checkpoint_path
 from specserve.handlers.flags import UsageError
+from specserve.handlers.settings import ServerSettings
 
 TOOLS = [{"type": "function", "function": {"name": "f", "parameters": {"properties": {"city": {"type": "string"}}}}}]
 
@@ -272,3 +273,17 @@ def test_a_plugin_may_register_classes_by_the_decorator(tmp_path: Path, name: st
 def test_a_plugin_that_brings_nothing_is_refused(tmp_path: Path, source: str) -> None:
     with pytest.raises(UsageError, match=r"plugin\.py"):
         plugin_choice(tmp_path, source, "shout")
+
+
+def test_flags_choose_and_switch_off(tmp_path: Path) -> None:
+    path = tmp_path / "plugin.py"
+    path.write_text(NATIVE)
+    template = TEMPLATES["qwen"][0]
+    plugged = ServerSettings(tool_call_parser="shout", tool_parser_plugin=str(path), reasoning_parser="granite")
+    formats = FormatChoice.of(plugged).for_template(template)
+    assert formats.tools is not None
+    assert formats.reasoning is not None
+    assert (formats.tools.name, formats.reasoning.name) == ("shout", "granite")
+    formats = FormatChoice.of(ServerSettings(enable_auto_tool_choice=False)).for_template(template)
+    assert formats.tools is None
+    assert formats.reasoning is not None
