@@ -32,7 +32,13 @@ async def test_a_rendered_request_is_the_one_the_engine_gets() -> None:
     (request,) = engine.requests
     assert shown["token_ids"] == list(request.prompt_token_ids)
     assert shown["prompt_text"] == TOKENIZER.decode(request.prompt_token_ids)
-    assert shown["sampling_params"] == {"max_tokens": 9, "temperature": 0.5, "top_k": 3, "logit_bias": {"7": 1.0}}
+    assert shown["sampling_params"] == {
+        "max_tokens": 9,
+        "temperature": 0.5,
+        "top_k": 3,
+        "logit_bias": {"7": 1.0},
+        "skip_special_tokens": False,  # the marks of tool calls may be special tokens
+    }
     assert (shown["request_id"], shown["model"], shown["stream"]) == ("chatcmpl-r", "fake", True)
     assert (shown["cache_salt"], shown["priority"]) == ("mine", 2)
 
