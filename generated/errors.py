@@ -170,7 +170,7 @@ class UnsupportedValue(BadRequest):
 
     code = "unsupported_value"
     summary = "The field is offered, this value of it is not."
-    names_field = "always"
+    names_field = "sometimes"
     retryable = False
 
 

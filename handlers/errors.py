@@ -19,7 +19,6 @@ from specserve.generated.errors import (
     EngineDead,
     InternalError,
     InvalidRequest,
-    InvalidValue,
     ModelNotFound,
     RouteNotFound,
     ServerOverloaded,
@@ -38,11 +37,11 @@ INSIDES = re.compile(r"(?<![\w/.:])(?:~|\.{1,2})?/(?:[\w.@+\-]+/)+[\w.@+\-]*|\b0
 
 ENGINE_ERRORS: Mapping[type[engine_errors.EngineError], type[ApiError]] = {
     engine_errors.TokenOutOfVocabularyError: TokenOutOfVocabulary,
-    engine_errors.InvalidParameterError: InvalidValue,
+    engine_errors.InvalidParameterError: UnsupportedValue,
     engine_errors.PromptTooLongError: ContextLengthExceeded,
     engine_errors.UnsupportedFeatureError: UnsupportedValue,
     engine_errors.UnknownModelError: ModelNotFound,
-    engine_errors.RequestError: InvalidValue,
+    engine_errors.RequestError: UnsupportedValue,
     engine_errors.OverloadedError: ServerOverloaded,
     engine_errors.EngineDeadError: EngineDead,
 }

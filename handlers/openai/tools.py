@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from specserve.generated import schemas
 from specserve.generated.base import ApiModel
-from specserve.generated.errors import InvalidParameterCombination, InvalidValue, UnsupportedValue
+from specserve.generated.errors import InvalidParameterCombination, UnsupportedValue
 from specserve.handlers.chat.conversation import Tool
 from specserve.handlers.chat.tool_constraints import CallableTool, Mode, ToolUse
 
@@ -22,7 +22,7 @@ class RequestTools:
 
 
 def read_tools(body: schemas.ChatCompletionRequest, *, hide_unused: bool = False) -> RequestTools:
-    """Raises InvalidParameterCombination, InvalidValue or UnsupportedValue naming the place at fault.
+    """Raises InvalidParameterCombination or UnsupportedValue naming the place at fault.
 
     `hide_unused`: with tool_choice none the model does not see the tools.
     """
@@ -71,7 +71,7 @@ def check_names(tools: Sequence[CallableTool]) -> None:
     seen: dict[str, str] = {}
     for tool in tools:
         if tool.name in seen:
-            raise InvalidValue(
+            raise InvalidParameterCombination(
                 f"{tool.where} is called {tool.name} like {seen[tool.name]}; every tool needs a name of its own",
                 param=f"{tool.where}.name",
             )
@@ -89,13 +89,13 @@ def specific_choice(choice: schemas.SpecificToolChoice, tools: Sequence[Callable
         )
     place = "tool_choice.allowed_tools.tools"
     if not choice.allowed_tools.tools:
-        raise InvalidValue(f"{place} is empty; name at least one tool, or choose none", param=place)
+        raise UnsupportedValue(f"{place} is empty; name at least one tool, or choose none", param=place)
     names: set[str] = set()
     for at, entry in enumerate(choice.allowed_tools.tools):
         function = entry.get("function", entry)
         name = function.get("name") if isinstance(function, dict) else None
         if entry.get("type", "function") != "function" or not isinstance(name, str):
-            raise InvalidValue(
+            raise UnsupportedValue(
                 f'{place}.{at} must be {{"type": "function", "function": {{"name": …}}}}', param=f"{place}.{at}"
             )
         check_known(name, tools, param=f"{place}.{at}.function.name")
