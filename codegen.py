@@ -394,7 +394,7 @@ def rule_errors(doc: Json) -> Iterator[str]:
             wanted.add(catalogue[code]["response"])
             if catalogue[code]["response"] not in names:
                 yield f"{here}: refusal {code} needs the response {catalogue[code]['response']}"
-            if where := catalogue[code].get("where"):
+            if (where := catalogue[code].get("where")) not in (None, "body"):
                 yield f"{here}: refusal {code} is for {where}; it is not listed by operations"
         for name in sorted((names & responses.keys()) - wanted):
             yield f"{here}: nothing is answered with {name}; list the refusal or remove the response"

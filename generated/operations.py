@@ -168,6 +168,7 @@ OPERATIONS: dict[str, Operation] = {
                 "engine_dead",
                 "invalid_parameter_combination",
                 "invalid_prompt",
+                "missing_required_parameter",
                 "model_not_found",
                 "rate_limit_exceeded",
                 "server_draining",

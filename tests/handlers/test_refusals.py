@@ -107,6 +107,7 @@ REFUSALS = [
     Refusal("missing_required_parameter", (*CHAT, *DETOKENIZE), content=b'{"model": null}'),
     Refusal("unknown_parameter", BODIES, {"modle": "a"}, server={"limits": Limits(is_strict=True)}, param="modle"),
     Refusal("deadline_exceeded", listing("deadline_exceeded"), server={"limits": Limits(request_timeout_s=1e-6)}),
+    Refusal("missing_required_parameter", COMPLETION, content=b'{"stream": true}', param="prompt"),
     Refusal("invalid_type", BODIES, {"model": 5}, param="model"),
     Refusal("invalid_type", ASK, {"n": 1.5}, param="n"),
     Refusal("invalid_value", ASK, {"truncation_side": "up"}, param="truncation_side"),
