@@ -1,11 +1,7 @@
-"""Paged attention on CPUs: our own kernel where it was built and fits a layer, pure torch for the rest.
-
-SPECSERVE_CPU_ISA forces one path: an instruction set (avx512_bf16, avx512, avx2) or `torch` for no kernel.
-"""
+"""Paged attention on CPUs: our own kernel where it was built and fits a layer, pure torch for the rest."""
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 
 import torch
@@ -14,10 +10,9 @@ from torch import Tensor
 from specserve.engine.attention.backend import AttentionMetadata, LayerCache, LayerSpec
 from specserve.engine.attention.cpu_gather import GatherLayer, GatherStep
 from specserve.engine.attention.cpu_kernel import Kernel, KernelLayer, KernelStep
-from specserve.engine.native.library import KernelUnavailableError
+from specserve.engine.native.library import ISA_VARIABLE, KernelUnavailableError, asked_isa
 
 DEFAULT_BLOCK_SIZE = 16
-ISA_VARIABLE = "SPECSERVE_CPU_ISA"
 
 
 class CpuBackend:
@@ -40,7 +35,7 @@ class CpuBackend:
         self.block_size = block_size
         self.kernel: Kernel | None = None
         self._notes: list[str] = []
-        isa = isa or os.environ.get(ISA_VARIABLE) or None
+        isa = isa or asked_isa()
         if isa == "torch":
             self._notes.append(f"pure torch, as asked for ({ISA_VARIABLE})")
         else:

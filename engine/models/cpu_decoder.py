@@ -44,7 +44,7 @@ class DecoderArgs(ctypes.Structure):
         ("head", LinearWeight),
         *((name, _POINTER) for name in ("frequencies", "positions", "slots")),
         *((name, _POINTER) for name in ("block_tables", "seq_lens", "query_start", "rows", "hidden", "logits")),
-        *((name, _POINTER) for name in ("normed", "projected", "attended", "inner", "turns")),
+        *((name, _POINTER) for name in ("normed", "projected", "attended", "inner", "rearranged", "turns")),
         *((name, _INT32) for name in ("num_layers", "num_tokens", "num_rows", "num_seqs", "hidden_size")),
         *((name, _INT32) for name in ("num_heads", "num_kv_heads", "head_size")),
         *((name, _INT32) for name in ("block_size", "table_stride", "num_threads")),
@@ -135,6 +135,7 @@ class CpuDecoder:
 
         normed, projected = scratch(args.hidden_size), scratch(heads * args.head_size)
         attended, inner = scratch(args.num_heads * args.head_size), scratch(self._inner_size)
+        rearranged = scratch(max(args.hidden_size, args.num_heads * args.head_size, self._inner_size))
         turns = torch.empty(num_tokens, args.head_size)
         logits = torch.empty(rows.shape[0], self._vocab_size)
         args.positions, args.slots = positions.data_ptr(), step.slots.data_ptr()
@@ -143,7 +144,8 @@ class CpuDecoder:
         args.rows, args.num_rows = rows.data_ptr(), rows.shape[0]
         args.hidden, args.logits = hidden.data_ptr(), logits.data_ptr()
         args.normed, args.projected = normed.data_ptr(), projected.data_ptr()
-        args.attended, args.inner, args.turns = attended.data_ptr(), inner.data_ptr(), turns.data_ptr()
+        args.attended, args.inner = attended.data_ptr(), inner.data_ptr()
+        args.rearranged, args.turns = rearranged.data_ptr(), turns.data_ptr()
         args.num_tokens, args.num_seqs, args.num_threads = num_tokens, step.seq_lens.shape[0], step.num_threads
         if self._run(ctypes.byref(args)):
             raise MemoryError("no memory for the attention kernel's scratch space")

@@ -8,13 +8,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from specserve.engine.native.library import KernelUnavailableError, load_library
+from specserve.engine.native.library import KernelUnavailableError, load_library, usable_isas
 
+ISA = "avx512_bf16"
 FEATURES = 32
 """Output features that are packed side by side."""
 TURN = 16
 """Features of the gate and of the other factor take turns in runs of this length."""
-ISA = "avx512_bf16"
+MANY_ROWS = 64
+"""From so many rows on they are rearranged first."""
 BFLOAT16, FLOAT32, ADD_TO, SILU_MUL = range(4)
 """What becomes of the sums: LinearResult in native/linear.h."""
 SELF_TEST_TOLERANCE = 3e-2
@@ -38,6 +40,7 @@ class LinearArgs(ctypes.Structure):
     _fields_ = (
         ("weight", LinearWeight),
         ("x", ctypes.c_void_p),
+        ("scratch", ctypes.c_void_p),
         ("y", ctypes.c_void_p),
         ("x_stride", ctypes.c_int64),
         ("y_stride", ctypes.c_int64),
@@ -64,6 +67,34 @@ class PackedWeight:
         )
 
 
+class CpuProduct:
+    """x [..., K] → x Wᵀ + b [..., N] in bfloat16."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        self._weight = PackedWeight(weight, bias)
+        self._run = load_library().function(f"specserve_linear_{ISA}")
+
+    def __call__(self, x: Tensor) -> Tensor:
+        rows = x.reshape(-1, x.shape[-1])
+        rows = rows if rows.stride(1) == 1 else rows.contiguous()
+        struct = self._weight.struct
+        y = x.new_empty(rows.shape[0], struct.n)
+        scratch = torch.empty_like(rows, memory_format=torch.contiguous_format) if len(rows) >= MANY_ROWS else None
+        args = LinearArgs(
+            weight=struct,
+            x=rows.data_ptr(),
+            scratch=None if scratch is None else scratch.data_ptr(),
+            y=y.data_ptr(),
+            x_stride=rows.stride(0),
+            y_stride=struct.n,
+            m=rows.shape[0],
+            result=BFLOAT16,
+            num_threads=torch.get_num_threads(),
+        )
+        self._run(ctypes.byref(args))
+        return y.view(*x.shape[:-1], struct.n)
+
+
 def in_turns(gate: Tensor, other: Tensor) -> Tensor:
     """[I, …] twice → [2 I, …]: TURN of the gate, TURN of the other, and so on. I is a multiple of TURN."""
     shape = (-1, TURN, *gate.shape[1:])
@@ -71,17 +102,22 @@ def in_turns(gate: Tensor, other: Tensor) -> Tensor:
 
 
 def self_test() -> None:
-    """Compare small products of every kind with float32. Raises KernelUnavailableError."""
+    """Compare small products of every kind with float32. Raises KernelUnavailableError.
+
+    Processors with AMX are left to oneDNN, which computes many rows several times faster with it.
+    """
     library = load_library()
-    if ISA not in library.isas:
-        raise KernelUnavailableError(f"this processor lacks {ISA}")
+    if ISA not in usable_isas(library):
+        raise KernelUnavailableError(f"{ISA} is not there, or another instruction set was asked for")
+    if torch.cpu._is_amx_tile_supported():
+        raise KernelUnavailableError("oneDNN uses AMX here")
     linear = library.function(f"specserve_linear_{ISA}")
     generator = torch.Generator().manual_seed(0)
 
     def draw(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator).bfloat16()
 
-    for rows, num_out, num_in in ((1, 64, 34), (3, 96, 80), (31, 160, 66)):
+    for rows, num_out, num_in in ((1, 64, 34), (31, 160, 66), (70, 96, 80)):
         x, weight, bias = draw(rows, num_in), draw(num_out, num_in) / num_in**0.5, draw(num_out)
         packed = PackedWeight(weight.bfloat16(), bias)
         truth = F.linear(x.float(), weight.bfloat16().float(), bias.float())
@@ -92,10 +128,11 @@ def self_test() -> None:
             (ADD_TO, torch.float32, truth + 1),
             (SILU_MUL, torch.bfloat16, (F.silu(turns[:, :, 0]) * turns[:, :, 1]).flatten(1)),
         ):
-            y = torch.ones(wanted.shape, dtype=dtype)
+            y, scratch = torch.ones(wanted.shape, dtype=dtype), torch.empty_like(x)
             args = LinearArgs(
                 weight=packed.struct,
                 x=x.data_ptr(),
+                scratch=scratch.data_ptr(),
                 y=y.data_ptr(),
                 x_stride=num_in,
                 y_stride=y.shape[1],

@@ -1,7 +1,8 @@
 """One linear layer for every model: y = x Wᵀ + b, with the weight in the form the device multiplies fastest.
 
-On CPUs that is oneDNN's blocked layout, packed once. The packed form serves any number of rows; the plain
-weight is dropped, so that weights are held once (a tied embedding keeps its own plain copy).
+On CPUs that is a packed layout: ours for bfloat16 (cpu_linear), oneDNN's for the rest (onednn_linear). The packed
+form serves any number of rows; the plain weight is dropped, so that weights are held once (a tied embedding keeps
+its own plain copy).
 """
 
 from __future__ import annotations
@@ -13,79 +14,67 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-PACKABLE = (torch.float32, torch.bfloat16)
-SELF_TEST_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 5e-2}
-"""Largest difference to F.linear over outputs of size about 1: rounding of each type, with room."""
+from specserve.engine.models import cpu_linear, onednn_linear
+from specserve.engine.models.cpu_linear import CpuProduct
+from specserve.engine.models.onednn_linear import OneDnnProduct
+from specserve.engine.native.library import KernelUnavailableError
+
+Product = CpuProduct | OneDnnProduct
 
 
 class Linear(nn.Module):
-    """x [..., in] → [..., out]. `weight` [out, in] is given in the plain form.
+    """x [..., in] → [..., out]. `weight` [out, in] is given in the plain form, and `product` made of it if any.
 
-    After packing, `weight` is a tensor of the same shape and type on the meta device: model code may look at
+    With a product, `weight` is a tensor of the same shape and type on the meta device: model code may look at
     its type, and computing with it fails loudly.
     """
 
     weight: Tensor
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, packed: Tensor | None = None) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None, product: Product | None = None) -> None:
         super().__init__()
         self.out_features, self.in_features = weight.shape
-        self.packed = packed
-        if packed is None:
+        self.product = product
+        if product is None:
             self.weight = nn.Parameter(weight, requires_grad=False)
         else:
             self.weight = torch.empty(weight.shape, dtype=weight.dtype, device="meta")
         self.bias = None if bias is None else nn.Parameter(bias, requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.packed is None:
+        if self.product is None:
             return F.linear(x, self.weight, self.bias)
-        return packed_linear(x, self.packed, self.bias)
+        return self.product(x)
 
     def extra_repr(self) -> str:
-        form = "plain" if self.packed is None else "packed"
+        form = "plain" if self.product is None else type(self.product).__name__
         return f"{self.in_features} → {self.out_features}, {self.weight.dtype}, {form}"
 
 
-def packed_linear(x: Tensor, packed: Tensor, bias: Tensor | None) -> Tensor:
-    """Source: torch/_inductor/fx_passes/mkldnn_fusion.py uses the same two private operators."""
-    y: Tensor = torch.ops.mkldnn._linear_pointwise.default(x, packed, bias, "none", [], "")
-    return y
+class Packing:
+    """How weights of one type are packed on one device; `refusal` says why they are not."""
 
+    def __init__(self, dtype: torch.dtype, device: torch.device) -> None:
+        """Runs the self-tests of the forms that come into question."""
+        self.refusal: str | None = None
+        self._has_kernel = False
+        if device.type != "cpu":
+            self.refusal = f"weights are packed on CPUs only, not on {device}"
+            return
+        if dtype == torch.bfloat16:
+            try:
+                cpu_linear.self_test()
+                self._has_kernel = True
+            except KernelUnavailableError:
+                pass
+        self._onednn_refusal = onednn_linear.refusal(dtype)
+        if not self._has_kernel:
+            self.refusal = self._onednn_refusal
 
-def pack(weight: Tensor) -> Tensor:
-    packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, None)
-    return packed
-
-
-def packing_refusal(dtype: torch.dtype, device: torch.device) -> str | None:
-    """Why weights of this type are not packed here, or None. Runs a self-test of the private operators."""
-    if device.type != "cpu":
-        return f"weights are packed on CPUs only, not on {device}"
-    if dtype not in PACKABLE:
-        return f"no packed form for {dtype}"
-    if dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        return "this CPU has no instructions for bfloat16"
-    return _self_test(dtype)
-
-
-def _self_test(dtype: torch.dtype) -> str | None:
-    generator = torch.Generator().manual_seed(0)
-
-    def random(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=generator).to(dtype)
-
-    for rows, out_features, in_features in ((1, 48, 80), (7, 130, 33)):
-        x, bias = random(rows, in_features), random(out_features)
-        weight = random(out_features, in_features) / in_features**0.5
-        try:
-            got = packed_linear(x, pack(weight), bias)
-        except (AttributeError, RuntimeError) as error:
-            return f"oneDNN's packed linear does not run here ({str(error).splitlines()[0]})"
-        difference = float((got.float() - F.linear(x.float(), weight.float(), bias.float())).abs().max())
-        if not difference <= SELF_TEST_TOLERANCE[dtype]:
-            return f"oneDNN's packed linear is off by {difference:.1e} in its self-test"
-    return None
+    def product(self, weight: Tensor, bias: Tensor | None) -> Product | None:
+        if self._has_kernel and weight.shape[1] % 2 == 0:
+            return CpuProduct(weight, bias)
+        return OneDnnProduct(weight, bias) if self.refusal is None and self._onednn_refusal is None else None
 
 
 def replace_linears(model: nn.Module, progress: Callable[[float], None]) -> str | None:
@@ -99,19 +88,19 @@ def replace_linears(model: nn.Module, progress: Callable[[float], None]) -> str 
             if type(child) in (nn.Linear, Conv1D):
                 places.setdefault(child, []).append((parent, name))
     total = sum(child.weight.numel() for child in places) or 1
-    refusals: dict[torch.dtype, str | None] = {}
+    packings: dict[torch.dtype, Packing] = {}
     done = 0
     while places:  # emptied on the way, so that each plain weight is freed before the next is packed
         child, parents = places.popitem()
         weight = child.weight.detach()
         weight = weight.T.contiguous() if isinstance(child, Conv1D) else weight
-        if weight.dtype not in refusals:
-            refusals[weight.dtype] = packing_refusal(weight.dtype, weight.device)
-        packed = pack(weight) if refusals[weight.dtype] is None else None
-        ours = Linear(weight, None if child.bias is None else child.bias.detach(), packed)
+        if weight.dtype not in packings:
+            packings[weight.dtype] = Packing(weight.dtype, weight.device)
+        bias = None if child.bias is None else child.bias.detach()
+        ours = Linear(weight, bias, packings[weight.dtype].product(weight, bias))
         for parent, name in parents:
             setattr(parent, name, ours)
         done += weight.numel()
         progress(done / total)
-    reasons = sorted({reason for reason in refusals.values() if reason is not None})
+    reasons = sorted({packing.refusal for packing in packings.values() if packing.refusal is not None})
     return "; ".join(reasons) if reasons else None

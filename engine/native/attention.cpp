@@ -11,6 +11,7 @@
 namespace {
 constexpr int kTile = 64;                  // tokens per pass of the online softmax
 constexpr int kRows = 112, kQueries = 64;  // of one work item: query rows (tokens times heads of the group); tokens
+constexpr int kPart = 512;                 // keys that are summed up by themselves, wherever a context begins and ends
 
 // ---- how a row of a page meets its weights: query elements for keys, probabilities for values ----------------
 struct Float32 {
@@ -137,8 +138,10 @@ void attend_rows(int count, const Shape &shape, const typename S::Word *query, c
 }
 
 // ---- work items ----------------------------------------------------------------------------------------------
-// Queries [query, query + num_queries) of one sequence and one key-value head against keys [lo, hi). A long
-// context is cut into `parts` items when there are too few of them; whoever finishes last merges.
+// Queries [query, query + num_queries) of one sequence and one key-value head against keys [lo, hi). Keys are summed
+// up in parts that begin at multiples of kPart, and the parts' sums are merged in order: so a row's result does not
+// depend on what is computed beside it. A context that would keep one thread busy while others wait is cut into an
+// item for each of its `parts`, and whoever finishes last merges.
 struct Item { int32_t seq, head, query, num_queries, lo, hi, parts, part; int64_t partial; int32_t group; };
 struct Job {
   const AttendArgs *args;
@@ -169,23 +172,20 @@ void finish(const Job &job, const Item &item, int rows, const float *acc, const 
   }
 }
 
-template <class S> void merge(const Job &job, const Item &item, int rows) {  // into the first part
-  const int width = job.shape.width;
-  const int64_t stride = (int64_t)rows * (width + 2);
-  float *first = job.partials + item.partial, *max = first + (int64_t)rows * width, *sum = max + rows;
+struct Sums { float *acc, *max, *sum; };  // [rows, width], [rows], [rows], one after the other in memory
+inline Sums sums_at(float *memory, int rows, int width) {
+  return {memory, memory + (int64_t)rows * width, memory + (int64_t)rows * (width + 1)};
+}
+
+void merge(Sums into, Sums other, int rows, int width) {
   for (int i = 0; i < rows; i++) {
-    for (int p = 1; p < item.parts; p++) {
-      const float *other = first + p * stride;
-      const float other_max = other[rows * width + i], other_sum = other[rows * (width + 1) + i];
-      const float peak = max[i] > other_max ? max[i] : other_max;
-      if (peak == -kInf) continue;
-      const float keep = exp_of(max[i] - peak), take = exp_of(other_max - peak);
-      for (int d = i * width; d < (i + 1) * width; d++) first[d] = first[d] * keep + other[d] * take;
-      sum[i] = sum[i] * keep + other_sum * take;
-      max[i] = peak;
-    }
+    const float peak = into.max[i] > other.max[i] ? into.max[i] : other.max[i];
+    if (peak == -kInf) continue;
+    const float keep = exp_of(into.max[i] - peak), take = exp_of(other.max[i] - peak);
+    for (int d = i * width; d < (i + 1) * width; d++) into.acc[d] = into.acc[d] * keep + other.acc[d] * take;
+    into.sum[i] = into.sum[i] * keep + other.sum[i] * take;
+    into.max[i] = peak;
   }
-  finish<S>(job, item, rows, first, max, sum);
 }
 
 template <class S> void run_item(const Job &job, const Item &item, float *scratch) {
@@ -194,15 +194,13 @@ template <class S> void run_item(const Job &job, const Item &item, float *scratc
   const int group = a.num_heads / a.num_kv_heads, rows = item.num_queries * group;
   const int pages_per_block = a.block_size / kPage;
   const int64_t key_words = (int64_t)shape.key_rows * kPage, value_words = (int64_t)kPage / S::kPair * shape.width;
-  float *acc = scratch;
-  if (item.parts > 1) acc = job.partials + item.partial + (int64_t)item.part * rows * (shape.width + 2);
-  float *max = acc + (int64_t)rows * shape.width, *sum = max + rows;
-  auto *query = (typename S::Word *)(scratch + (int64_t)job.max_rows * (shape.width + 2));
+  const int64_t size = (int64_t)rows * (shape.width + 2);
+  const Sums sums = sums_at(item.parts > 1 ? job.partials + item.partial + item.part * size : scratch, rows, shape.width);
+  const Sums next = sums_at(scratch + size, rows, shape.width);
+  auto *query = (typename S::Word *)(scratch + 2 * (int64_t)job.max_rows * (shape.width + 2));
   int *first = (int *)(query + (int64_t)job.max_rows * shape.query_words), *last = first + job.max_rows;
-  memset(acc, 0, (size_t)rows * shape.width * 4);
   const int position = a.seq_lens[item.seq] - a.query_start[item.seq + 1] + item.query;
   for (int i = 0; i < rows; i++) {
-    max[i] = -kInf, sum[i] = 0.f;
     last[i] = position + i / group + 1;
     first[i] = a.window > 0 && last[i] > a.window ? last[i] - a.window : 0;
     const int64_t token = item.query + i / group, head = item.head * group + i % group;
@@ -215,30 +213,50 @@ template <class S> void run_item(const Job &job, const Item &item, float *scratc
     const int64_t at = (int64_t)table[page / pages_per_block] * pages_per_block + page % pages_per_block;
     return at * a.num_kv_heads + item.head;
   };
-  for (int t = item.lo / kPage * kPage; t < item.hi; t += kTile) {
-    Tile tile;
-    tile.start = t, tile.size = item.hi - t < kTile ? item.hi - t : kTile;
-    for (int g = 0; g * kPage < tile.size; g++) {
-      const int64_t page = page_of(t + g * kPage);
-      tile.keys[g] = (const uint32_t *)a.keys + page * key_words;
-      tile.values[g] = (const uint32_t *)a.values + page * value_words;
-      if (t + kTile + g * kPage < item.hi) {  // pages are scattered: the hardware prefetcher cannot follow them
-        const int64_t next = page_of(t + kTile + g * kPage);
-        const uint32_t *keys = (const uint32_t *)a.keys + next * key_words;
-        const uint32_t *values = (const uint32_t *)a.values + next * value_words;
-        for (int64_t w = 0; w < key_words; w += 16) __builtin_prefetch(keys + w);
-        for (int64_t w = 0; w < value_words; w += 16) __builtin_prefetch(values + w);
+  const auto attend_part = [&](int lo, int hi, Sums to) {
+    memset(to.acc, 0, (size_t)rows * shape.width * 4);
+    for (int i = 0; i < rows; i++) to.max[i] = -kInf, to.sum[i] = 0.f;
+    for (int t = lo / kPage * kPage, end; t < hi; t = end) {  // tiles end at multiples of kTile
+      end = (t / kTile + 1) * kTile;
+      Tile tile;
+      tile.start = t, tile.size = (hi < end ? hi : end) - t;
+      for (int g = 0; g * kPage < tile.size; g++) {
+        const int64_t page = page_of(t + g * kPage);
+        tile.keys[g] = (const uint32_t *)a.keys + page * key_words;
+        tile.values[g] = (const uint32_t *)a.values + page * value_words;
+        if (end + g * kPage < hi) {  // pages are scattered: the hardware prefetcher cannot follow them
+          const int64_t ahead = page_of(end + g * kPage);
+          const uint32_t *keys = (const uint32_t *)a.keys + ahead * key_words;
+          const uint32_t *values = (const uint32_t *)a.values + ahead * value_words;
+          for (int64_t w = 0; w < key_words; w += 16) __builtin_prefetch(keys + w);
+          for (int64_t w = 0; w < value_words; w += 16) __builtin_prefetch(values + w);
+        }
+      }
+      for (int r = 0; r < rows; r += kBlock) {
+        const int count = rows - r < kBlock ? rows - r : kBlock;
+        if (last[r + count - 1] <= t || first[r] >= t + tile.size) continue;  // rows are in order of position
+        attend_rows<S, kBlock>(count, shape, query + (int64_t)r * shape.query_words, tile,
+                               {first + r, last + r, to.acc + (int64_t)r * shape.width, to.max + r, to.sum + r});
       }
     }
-    for (int r = 0; r < rows; r += kBlock) {
-      const int count = rows - r < kBlock ? rows - r : kBlock;
-      if (last[r + count - 1] <= t || first[r] >= t + tile.size) continue;  // rows are in order of position
-      attend_rows<S, kBlock>(count, shape, query + (int64_t)r * shape.query_words, tile,
-                             {first + r, last + r, acc + (int64_t)r * shape.width, max + r, sum + r});
-    }
+  };
+  const auto end_of_part = [&](int from) {
+    const int end = (from / kPart + 1) * kPart;
+    return end < item.hi ? end : item.hi;
+  };
+  attend_part(item.lo, end_of_part(item.lo), sums);
+  if (item.parts > 1) {
+    if (__atomic_sub_fetch(&job.pending[item.group], 1, __ATOMIC_ACQ_REL) > 0) return;
+    const Sums merged = sums_at(job.partials + item.partial, rows, shape.width);
+    for (int p = 1; p < item.parts; p++)
+      merge(merged, sums_at(job.partials + item.partial + p * size, rows, shape.width), rows, shape.width);
+    return finish<S>(job, item, rows, merged.acc, merged.max, merged.sum);
   }
-  if (item.parts == 1) return finish<S>(job, item, rows, acc, max, sum);
-  if (__atomic_sub_fetch(&job.pending[item.group], 1, __ATOMIC_ACQ_REL) == 0) merge<S>(job, item, rows);
+  for (int lo = end_of_part(item.lo); lo < item.hi; lo = end_of_part(lo)) {
+    attend_part(lo, end_of_part(lo), next);
+    merge(sums, next, rows, shape.width);
+  }
+  finish<S>(job, item, rows, sums.acc, sums.max, sums.sum);
 }
 
 template <class S> void run_share(void *data) {
@@ -258,14 +276,13 @@ int64_t cut(const AttendArgs &a, int64_t part_cost, int width, Item *items, int3
     for (int q = a.query_start[b]; q < a.query_start[b + 1]; q += most) {
       const int left = a.query_start[b + 1] - q, count = left < most ? left : most, rows = count * group;
       const int first = a.seq_lens[b] - left, hi = first + count;
-      const int lo = a.window > 0 && first + 1 > a.window ? first + 1 - a.window : 0, base = lo / kPage * kPage;
-      int64_t size = part_cost / (rows + 8) / kTile * kTile;
-      size = size < 256 ? 256 : size;
-      const int parts = (int)((hi - base + size - 1) / size);
+      const int lo = a.window > 0 && first + 1 > a.window ? first + 1 - a.window : 0;
+      const bool is_long = (int64_t)(hi - lo) * (rows + 8) > part_cost;
+      const int parts = is_long ? (hi - 1) / kPart - lo / kPart + 1 : 1;
       for (int h = 0; h < a.num_kv_heads; h++) {
         for (int p = 0; p < parts && items; p++) {
-          const int from = p == 0 ? lo : (int)(base + p * size);
-          const int to = p + 1 == parts ? hi : (int)(base + (p + 1) * size);
+          const int from = p == 0 ? lo : (lo / kPart + p) * kPart, end = (lo / kPart + p + 1) * kPart;
+          const int to = p + 1 == parts ? hi : end;
           items[n + p] = {b, h, q, count, from, to, parts, p, partial, groups};
         }
         n += parts;
@@ -302,7 +319,7 @@ template <class S> int attend(const AttendArgs &a) {
   const int64_t part_cost = cost / threads + 1;
   const int64_t partial = cut(a, part_cost, job.shape.width, 0, 0, &job.num_items);
   if (job.num_items == 0) return 0;
-  job.scratch_words = ((int64_t)job.max_rows * (job.shape.width + 4 + job.shape.query_words) + 15) / 16 * 16;
+  job.scratch_words = ((int64_t)job.max_rows * (2 * (job.shape.width + 2) + 2 + job.shape.query_words) + 15) / 16 * 16;
   const int64_t floats = job.scratch_words * threads + (partial + 15) / 16 * 16;
   void *memory;
   const size_t bytes = floats * sizeof(float) + job.num_items * (sizeof(Item) + sizeof(int32_t));

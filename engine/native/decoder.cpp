@@ -65,7 +65,7 @@ void turn_head(uint16_t *head, const float *norm, float epsilon, const float *tu
 
 void multiply(const DecoderArgs &d, const LinearWeight &weight, const uint16_t *x, void *y, int64_t y_stride, int rows,
               LinearResult result) {
-  const LinearArgs args = {weight, x, y, weight.k, y_stride, rows, result, d.num_threads};
+  const LinearArgs args = {weight, x, d.rearranged, y, weight.k, y_stride, rows, result, d.num_threads};
   specserve_linear_avx512_bf16(&args);
 }
 

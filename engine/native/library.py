@@ -1,14 +1,20 @@
-"""The built library, loaded: which instruction sets this processor can use of it."""
+"""The built library, loaded: which instruction sets this processor can use of it.
+
+SPECSERVE_CPU_ISA forces one of them (avx512_bf16, avx512, avx2), or `torch` for no kernel at all.
+"""
 
 from __future__ import annotations
 
 import ctypes
+import os
 from functools import cache
 from pathlib import Path
 
 import torch
 
 from specserve.engine.native import build
+
+ISA_VARIABLE = "SPECSERVE_CPU_ISA"
 
 
 class KernelUnavailableError(Exception):
@@ -40,6 +46,17 @@ class Library:
         found = self._functions[name]
         found.argtypes = (ctypes.c_void_p,)
         return found
+
+
+def asked_isa() -> str | None:
+    """The instruction set asked for with SPECSERVE_CPU_ISA."""
+    return os.environ.get(ISA_VARIABLE) or None
+
+
+def usable_isas(library: Library) -> list[str]:
+    """Those of the processor that SPECSERVE_CPU_ISA does not exclude."""
+    asked = asked_isa()
+    return [isa for isa in library.isas if asked in (None, isa)]
 
 
 def load_library() -> Library:

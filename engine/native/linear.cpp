@@ -2,6 +2,7 @@
 //
 // A thread takes 32 output features at a time. Blocks of up to 12 rows times 32 features stay in registers: 24 sums,
 // two weight vectors and one broadcast pair of activations, so that loads are about half of the multiplications.
+// Many rows are rearranged first, each block's pairs side by side: they are read once per 32 features.
 // Features are handed out a few at a time, because on shared machines one thread may be slower than another.
 #include "linear.h"
 
@@ -11,12 +12,23 @@
 namespace {
 constexpr int kRows = 12, kFeatures = 32, kPairWords = kFeatures;  // words of 4 bytes per step along K
 constexpr int kAhead = 1024;        // bytes: beyond what the hardware fetches ahead, as pages of memory end it
+constexpr int kMany = 64;           // rows from which rearranging them pays
 constexpr int64_t kAlone = 32768;   // multiply-adds below which waking the other threads costs more than it saves
 
-struct Job { const LinearArgs *args; int32_t next; };
+struct Job { const LinearArgs *args; bool is_rearranged; int32_t next; };
 
-template <int M> void multiply(const LinearArgs &a, int first, const uint16_t *weights, Vec sums[M][2]) {
-  const int pairs = (a.weight.k + 1) / 2;
+// The block of rows that is pass `index` of all: [first, first + count).
+struct Pass { int first, count; };
+inline int num_passes(const LinearArgs &a) { return (a.m + kRows - 1) / kRows; }
+inline Pass pass_at(const LinearArgs &a, int index) {
+  const int passes = num_passes(a), each = a.m / passes, more = a.m % passes;
+  return {index * each + (index < more ? index : more), each + (index < more)};
+}
+
+template <int M, bool kRearranged>
+void multiply(const LinearArgs &a, int first, const uint16_t *weights, Vec sums[M][2]) {
+  const int pairs = a.weight.k / 2;
+  const auto *block = (const uint32_t *)a.scratch + (int64_t)first * pairs;
   const uint32_t *x[M];
   for (int r = 0; r < M; r++) {
     x[r] = (const uint32_t *)(a.x + (first + r) * a.x_stride);
@@ -28,7 +40,7 @@ template <int M> void multiply(const LinearArgs &a, int first, const uint16_t *w
     const __m512bh left = (__m512bh)_mm512_loadu_si512(weights);
     const __m512bh right = (__m512bh)_mm512_loadu_si512(weights + kPairWords);
     for (int r = 0; r < M; r++) {
-      const __m512bh pair = (__m512bh)_mm512_set1_epi32((int)x[r][p]);
+      const __m512bh pair = (__m512bh)_mm512_set1_epi32((int)(kRearranged ? block[p * M + r] : x[r][p]));
       sums[r][0] = _mm512_dpbf16_ps(sums[r][0], left, pair);
       sums[r][1] = _mm512_dpbf16_ps(sums[r][1], right, pair);
     }
@@ -37,11 +49,15 @@ template <int M> void multiply(const LinearArgs &a, int first, const uint16_t *w
 
 inline __mmask16 lanes(int left) { return left >= 16 ? 0xffff : left <= 0 ? 0 : (__mmask16)((1u << left) - 1); }
 
-template <int M> void compute(const LinearArgs &a, int first, int block) {
+template <int M> void compute(const Job &job, int first, int block) {
+  const LinearArgs &a = *job.args;
   const LinearWeight &w = a.weight;
-  const int64_t pairs = (w.k + 1) / 2;
+  const uint16_t *weights = w.packed + (int64_t)block * w.k * kPairWords;
   Vec sums[M][2];
-  multiply<M>(a, first, w.packed + block * pairs * 2 * kPairWords, sums);
+  if (job.is_rearranged)
+    multiply<M, true>(a, first, weights, sums);
+  else
+    multiply<M, false>(a, first, weights, sums);
   const int column = block * kFeatures;
   const __mmask16 inside[2] = {lanes(w.n - column), lanes(w.n - column - 16)};
   if (w.bias)
@@ -70,35 +86,51 @@ template <int M> void compute(const LinearArgs &a, int first, int block) {
   }
 }
 
-template <int M> void compute_rows(int count, const LinearArgs &a, int first, int block) {
+template <int M> void compute_rows(const Job &job, Pass pass, int block) {
   if constexpr (M > 0) {
-    if (count == M) return compute<M>(a, first, block);
-    compute_rows<M - 1>(count, a, first, block);
+    if (pass.count == M) return compute<M>(job, pass.first, block);
+    compute_rows<M - 1>(job, pass, block);
   }
 }
 
 void run_share(void *data) {
   Job &job = *(Job *)data;
   const LinearArgs &a = *job.args;
-  const int blocks = (a.weight.n + kFeatures - 1) / kFeatures, passes = (a.m + kRows - 1) / kRows;
+  const int blocks = (a.weight.n + kFeatures - 1) / kFeatures, passes = num_passes(a);
   const int few = blocks / (8 * a.num_threads), chunk = few < 1 ? 1 : few;
   for (int from; (from = __atomic_fetch_add(&job.next, chunk, __ATOMIC_RELAXED)) < blocks;) {
     const int to = from + chunk < blocks ? from + chunk : blocks;
     for (int block = from; block < to; block++)
-      for (int pass = 0, row = 0; pass < passes; pass++) {
-        const int count = a.m / passes + (pass < a.m % passes);
-        compute_rows<kRows>(count, a, row, block);
-        row += count;
-      }
+      for (int i = 0; i < passes; i++) compute_rows<kRows>(job, pass_at(a, i), block);
   }
+}
+
+void rearrange_share(void *data) {
+  Job &job = *(Job *)data;
+  const LinearArgs &a = *job.args;
+  const int pairs = a.weight.k / 2;
+  for (int i; (i = __atomic_fetch_add(&job.next, 1, __ATOMIC_RELAXED)) < num_passes(a);) {
+    const Pass pass = pass_at(a, i);
+    auto *block = (uint32_t *)a.scratch + (int64_t)pass.first * pairs;
+    for (int r = 0; r < pass.count; r++) {
+      const auto *x = (const uint32_t *)(a.x + (pass.first + r) * a.x_stride);
+      for (int p = 0; p < pairs; p++) block[p * pass.count + r] = x[p];
+    }
+  }
+}
+
+void run(void (*share)(void *), Job job, bool alone) {
+  if (alone)
+    share(&job);
+  else
+    GOMP_parallel(share, &job, job.args->num_threads, 0);
 }
 }  // namespace
 
 extern "C" int specserve_linear_avx512_bf16(const LinearArgs *a) {
-  Job job = {a, 0};
-  if (a->num_threads == 1 || (int64_t)a->m * a->weight.n * a->weight.k < kAlone)
-    run_share(&job);
-  else
-    GOMP_parallel(run_share, &job, a->num_threads, 0);
+  const bool alone = a->num_threads == 1 || (int64_t)a->m * a->weight.n * a->weight.k < kAlone;
+  const bool is_many = a->scratch && a->m >= kMany;
+  if (is_many) run(rearrange_share, {a, false, 0}, alone);
+  run(run_share, {a, is_many, 0}, alone);
   return 0;
 }

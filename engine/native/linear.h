@@ -22,6 +22,7 @@ struct LinearWeight {
 struct LinearArgs {
   LinearWeight weight;
   const uint16_t *x;         // bfloat16 [M, K], K even
+  uint16_t *scratch;         // [M, K], used for many rows
   void *y;
   int64_t x_stride, y_stride;  // in elements
   int32_t m, result, num_threads;

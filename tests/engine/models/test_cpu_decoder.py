@@ -87,13 +87,33 @@ def test_logits_are_as_exact_as_those_of_transformers(folder: Path) -> None:
         assert (got - truth).pow(2).mean() < 1.5 * (theirs - truth).pow(2).mean()
 
 
-def test_text_does_not_depend_on_chunks_and_batches(folder: Path) -> None:
+def test_logits_do_not_depend_on_chunks_and_batches_by_a_bit(folder: Path) -> None:
     """Sums of a row are taken in one order, whatever rows are computed beside it."""
     runner = load_runner(folder, "cpu")
-    params = SamplingParams(max_tokens=6, temperature=0.0, ignore_eos=True)
-    together = generate(runner, sequences(), [params] * len(LENGTHS))
-    alone = [generate(runner, [ids], [params], token_budget=128)[0] for ids in sequences()]
-    assert together == alone
+    for ids, mixed in zip(sequences(), logits_of(runner), strict=True):
+        alone = runner.logits(batch_of((request_of("alone", ids, list(range(1, 9))), 0, len(ids))))
+        assert torch.equal(alone, mixed)
+
+
+def test_text_of_long_contexts_does_not_depend_on_anything_beside_it(tmp_path: Path) -> None:
+    """Contexts of several parts: alone, together, in chunks, preempted, on one thread and on three."""
+    runner = load_runner(
+        write_checkpoint("llama", tmp_path, torch.bfloat16, max_position_embeddings=2048),
+        "cpu",
+        max_model_len=1600,
+        num_blocks=300,
+    )
+    prompts = [list(range(3, 3 + 190)) * 6, list(range(20, 60)) * 16, [7, 8, 9]]
+    params = [SamplingParams(max_tokens=40, temperature=0.0, ignore_eos=True, logprobs=3)] * len(prompts)
+    threads = torch.get_num_threads()
+    alone = [generate(runner, [ids], params[:1], token_budget=2048, num_blocks=300)[0] for ids in prompts]
+    try:
+        for count in (1, 3):
+            torch.set_num_threads(count)
+            for budget, blocks in ((2048, 300), (100, 300), (512, 119)):
+                assert generate(runner, prompts, params, token_budget=budget, num_blocks=blocks) == alone
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_what_does_not_fit_runs_through_transformers(tmp_path: Path) -> None:

@@ -8,8 +8,10 @@ import torch.nn.functional as F
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from specserve.engine.models import linear
-from specserve.engine.models.linear import Linear, pack, packing_refusal, replace_linears
+from specserve.engine.models import onednn_linear
+from specserve.engine.models.cpu_linear import CpuProduct
+from specserve.engine.models.linear import Linear, Packing, replace_linears
+from specserve.engine.models.onednn_linear import OneDnnProduct
 
 CPU = torch.device("cpu")
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 4e-2}
@@ -21,25 +23,44 @@ def nothing(done: float) -> None:
 
 
 def packable(dtype: torch.dtype) -> bool:
-    return packing_refusal(dtype, CPU) is None
+    return Packing(dtype, CPU).refusal is None
 
 
 @pytest.mark.parametrize("rows", [0, 1, 2, 7, 33, 256])
 @pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("form", "dtype"),
+    [(OneDnnProduct, torch.float32), (OneDnnProduct, torch.bfloat16), (CpuProduct, torch.bfloat16)],
+)
 @torch.inference_mode()
-def test_packed_linear_equals_f_linear(dtype: torch.dtype, bias: bool, rows: int) -> None:
-    if not packable(dtype):
-        pytest.skip(f"this CPU packs no {dtype}")
+def test_packed_linear_equals_f_linear(
+    form: type[OneDnnProduct | CpuProduct], dtype: torch.dtype, bias: bool, rows: int
+) -> None:
+    wanted = Packing(dtype, CPU).product(torch.zeros(2, 2, dtype=dtype), None)
+    if wanted is None or (form is CpuProduct and not isinstance(wanted, CpuProduct)):
+        pytest.skip(f"this CPU does not pack {dtype} so")
     torch.manual_seed(0)
     plain = nn.Linear(72, 130, bias=bias).to(dtype)
     plain.weight.copy_(torch.randn(130, 72) / 72**0.5)
-    ours = Linear(plain.weight, plain.bias, pack(plain.weight))
+    ours = Linear(plain.weight, plain.bias, form(plain.weight, plain.bias))
     x = torch.randn(1, rows, 72).to(dtype)
     got, want = ours(x), F.linear(x.float(), plain.weight.float(), None if not bias else plain.bias.float())
     assert got.shape == (1, rows, 130)
     assert got.dtype == dtype
     torch.testing.assert_close(got.float(), want, atol=TOLERANCE[dtype], rtol=TOLERANCE[dtype])
+
+
+@torch.inference_mode()
+def test_a_row_does_not_depend_on_the_rows_beside_it() -> None:
+    weight = torch.randn(130, 72).bfloat16()
+    product = Packing(torch.bfloat16, CPU).product(weight, None)
+    if not isinstance(product, CpuProduct):
+        pytest.skip("this CPU has no kernel for bfloat16")
+    x = torch.randn(200, 72).bfloat16()
+    whole = product(x)
+    for count in (1, 2, 11, 12, 13, 63, 64, 150):
+        assert torch.equal(product(x[:count]), whole[:count])
+    assert torch.equal(product(x[:, None].expand(-1, 3, -1)[5:9])[:, 1], whole[5:9])
 
 
 @torch.inference_mode()
@@ -85,8 +106,8 @@ def test_packing_frees_the_plain_weight_but_not_a_tied_embedding() -> None:
 def test_a_failing_self_test_leaves_plain_weights_and_gives_the_reason(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(linear, "packed_linear", lambda x, packed, bias: F.linear(x, packed, bias) + 1)
-    monkeypatch.setattr(linear, "pack", lambda weight: weight)
+    monkeypatch.setattr(onednn_linear, "packed_linear", lambda x, packed, bias: F.linear(x, packed, bias) + 1)
+    monkeypatch.setattr(onednn_linear, "pack", lambda weight: weight)
     model = nn.Sequential(nn.Linear(8, 8))
     x = torch.randn(2, 8)
     before = model(x)
@@ -100,7 +121,7 @@ def test_a_missing_operator_leaves_plain_weights(monkeypatch: pytest.MonkeyPatch
     def absent(weight: torch.Tensor) -> torch.Tensor:
         raise AttributeError("'_OpNamespace' 'mkldnn' object has no attribute '_reorder_linear_weight'")
 
-    monkeypatch.setattr(linear, "pack", absent)
+    monkeypatch.setattr(onednn_linear, "pack", absent)
     model = nn.Sequential(nn.Linear(8, 8))
     reason = replace_linears(model, nothing)
     assert reason is not None
