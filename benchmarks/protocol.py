@@ -5,8 +5,9 @@
 whole    one chat request of ten messages and three tools, answered at once with 16 tokens: from the ASGI call until
          the application returns. All the API process does is counted: routing, validation, template, tokenizer,
          the frames to and from the engine process, detokenization, the reply's JSON, the access log. `new`: no text
-         was seen before; `next turn`: only the last message is new. `parts` has the same work piece by piece, each
-         measured by itself, and the bare libraries below it.
+         was seen before; `next turn`: only the last message is new. Below each are its three large parts, and what
+         is left of each run without template and tokenizer.
+parts    the same work piece by piece, each repeated by itself with warm caches, and the bare libraries below it.
 streamed one token of a stream: from the bytes of the engine's step message to the ASGI send of its event, per token,
          with 1 and 32 streams that gain a token in each step.
 refused  the longest time the event loop does not get round while a prompt too long for the model is read and
@@ -24,8 +25,8 @@ import json
 import os
 import platform
 import statistics
-from collections.abc import Callable, Sequence
-from contextlib import redirect_stderr
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr
 from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter
@@ -41,6 +42,7 @@ from benchmarks.scripted import Call, ScriptedEngine, app_over, step_frame
 from specserve.engine.api import GenerationRequest, Tokenizer
 from specserve.engine.tokenizer import load_tokenizer
 from specserve.generated import schemas
+from specserve.handlers import routing
 from specserve.handlers.chat.template import ChatTemplate
 from specserve.handlers.demo import checkpoint_path
 from specserve.handlers.interpreter import favour_event_loop, settle_memory
@@ -55,6 +57,7 @@ CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 MAX_MODEL_LEN = 8192
 ANSWER = "The harbour is near the museum, and the weather will be sunny on Sunday, with 23 degrees."
 TEXT_BYTES, NUM_IDS = 130_000, 33_000
+WARM_UP = 50
 Figures = dict[str, float]
 
 
@@ -88,24 +91,54 @@ def timed(work: Callable[[int], object], runs: int) -> Figures:
 # ---- whole ---------------------------------------------------------------------------------------------------
 
 
-async def whole(tokenizer: Tokenizer, runs: int, next_turn: bool, first_seed: int) -> Figures:
+@contextmanager
+def stopwatch(owner: Any, name: str) -> Iterator[list[float]]:
+    """Seconds of every call of a function that is looked up as `owner.name`."""
+    function, taken = getattr(owner, name), []
+
+    def timed_call(*args: Any, **kwargs: Any) -> Any:
+        began = perf_counter()
+        try:
+            return function(*args, **kwargs)
+        finally:
+            taken.append(perf_counter() - began)
+
+    setattr(owner, name, timed_call)
+    try:
+        yield taken
+    finally:
+        setattr(owner, name, function)
+
+
+async def whole(tokenizer: Tokenizer, runs: int, name: str, next_turn: bool, first_seed: int) -> dict[str, Figures]:
     engine = ScriptedEngine(tokenizer, MAX_MODEL_LEN)
     app = app_over(engine)
     token_ids = tokenizer.encode(ANSWER, add_special_tokens=False)[:16]
     engine.on_add = lambda requests: engine.feed(step_frame(requests, token_ids, is_last=True))
     taken = []
-    warm_up = 50
-    for number in range(warm_up + runs):
-        seed = first_seed + number
-        body = request_body(first_seed, last_seed=seed) if next_turn else request_body(seed)
-        call = Call.of(CHAT, body)
-        engine.elsewhere_s = 0.0
-        seconds = await call.run(app)
-        if call.status != 200:
-            raise RuntimeError(call.answer.decode())
-        taken.append(seconds - engine.elsewhere_s)
+    with (
+        stopwatch(routing, "parse_body") as parsing,
+        stopwatch(ChatTemplate, "render") as rendering,
+        stopwatch(type(tokenizer), "encode") as tokenizing,
+    ):
+        for number in range(WARM_UP + runs):
+            seed = first_seed + number
+            call = Call.of(CHAT, request_body(first_seed, last_seed=seed) if next_turn else request_body(seed))
+            engine.elsewhere_s = 0.0
+            seconds = await call.run(app)
+            if call.status != 200:
+                raise RuntimeError(call.answer.decode())
+            taken.append(seconds - engine.elsewhere_s)
     await engine.stop()
-    return figures(taken[warm_up:])
+    rest = [all_s - text_s - ids_s for all_s, text_s, ids_s in zip(taken, rendering, tokenizing, strict=True)]
+    found = {
+        name: taken,
+        f"{name}: parse and validate": parsing,
+        f"{name}: template": rendering,
+        f"{name}: tokenize": tokenizing,
+        f"{name}: all but template and tokenizer": rest,
+    }
+    return {label: figures(seconds[WARM_UP:]) for label, seconds in found.items()}
 
 
 def parts(tokenizer: Tokenizer, runs: int, first_seed: int) -> dict[str, Figures]:
@@ -192,12 +225,12 @@ async def streamed(tokenizer: Tokenizer, path: str, extra: dict[str, Any], num_s
     await all_added.wait()
     all_ids = tokenizer.encode(ANSWER, add_special_tokens=False)
     token_ids = [token_id for token_id in all_ids if tokenizer.token_text(token_id).isascii()]
-    warm_up, taken = 20, []
+    taken = []
     # Text already comes with the first token; chats have an event for the role before it.
     first = counted.expect(num_streams * (2 if path == CHAT else 1))
     engine.feed(step_frame(requests, token_ids[:1], is_last=False))
     await first
-    for number in range(warm_up + steps):
+    for number in range(WARM_UP + steps):
         frame = step_frame(requests, [token_ids[number % len(token_ids)]], is_last=False)
         arrived = counted.expect(num_streams)
         began = perf_counter()
@@ -206,7 +239,7 @@ async def streamed(tokenizer: Tokenizer, path: str, extra: dict[str, Any], num_s
     engine.feed(step_frame(requests, [tokenizer.eos_token_ids[0]], is_last=True))
     await asyncio.gather(*calls)
     await engine.stop()
-    return figures(taken[warm_up:])
+    return figures(taken[WARM_UP:])
 
 
 # ---- refused -------------------------------------------------------------------------------------------------
@@ -281,8 +314,8 @@ async def measure(tokenizer: Tokenizer, scale: int) -> dict[str, dict[str, Figur
         "completions": (COMPLETIONS, {"prompt": "The harbour is"}),
     }
     found: dict[str, dict[str, Figures]] = {"whole": {}, "parts": {}, "streamed": {}, "refused": {}}
-    found["whole"]["new"] = await whole(tokenizer, 50 * scale, next_turn=False, first_seed=1_000_000)
-    found["whole"]["next turn"] = await whole(tokenizer, 50 * scale, next_turn=True, first_seed=2_000_000)
+    for name, next_turn in (("new", False), ("next turn", True)):
+        found["whole"] |= await whole(tokenizer, 50 * scale, name, next_turn, first_seed=1_000_000)
     found["parts"] = parts(tokenizer, 50 * scale, first_seed=3_000_000)
     for name, (path, body) in variants.items():
         for num_streams in (1, 32):

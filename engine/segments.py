@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections import OrderedDict
 from collections.abc import Iterator
 from threading import Lock
 from typing import Any
@@ -30,7 +29,7 @@ class SegmentEncoder:
         self._special_ids = special_ids
         longest_first = sorted(special_ids, key=len, reverse=True)  # the longest of several at one place wins
         self._border = re.compile(f"({'|'.join(map(re.escape, longest_first))})")
-        self._cached: OrderedDict[str, list[int]] = OrderedDict()
+        self._cached: dict[str, list[int]] = {}
         self._max_cached_ids = self._room = max_cached_ids
         self._lock = Lock()
 
@@ -42,31 +41,30 @@ class SegmentEncoder:
         pieces = self._border.split(text)
         if len(pieces) == 1:  # no template wrote this: it is not kept
             return encode_alone(self._backend, text)
+        known = {
+            piece: self._cached.get(piece) or encode_alone(self._backend, piece)
+            for piece in dict.fromkeys(pieces[::2])
+            if piece
+        }
+        self._keep(known)
         ids: list[int] = []
         for number, piece in enumerate(pieces):
             if number % 2:
                 ids.append(self._special_ids[piece])
             elif piece:
-                ids += self._known(piece) or self._encoded(piece)
+                ids += known[piece]
         return ids
 
-    def _known(self, piece: str) -> list[int] | None:
+    def _keep(self, used: dict[str, list[int]]) -> None:
+        """The pieces used last stand at the end; the first ones make room."""
         with self._lock:
-            ids = self._cached.get(piece)
-            if ids is not None:
-                self._cached.move_to_end(piece)
-            return ids
-
-    def _encoded(self, piece: str) -> list[int]:
-        ids = encode_alone(self._backend, piece)
-        with self._lock:
-            if piece not in self._cached:
+            for piece, ids in used.items():
+                if self._cached.pop(piece, None) is None:
+                    self._room -= len(ids)
                 self._cached[piece] = ids
-                self._room -= len(ids)
             while self._room < 0:
-                _, oldest = self._cached.popitem(last=False)
-                self._room += len(oldest)
-        return ids
+                oldest = next(iter(self._cached))
+                self._room += len(self._cached.pop(oldest))
 
 
 def encode_alone(backend: Backend, text: str, *, add_special_tokens: bool = False) -> list[int]:

@@ -58,9 +58,10 @@ def mount(
         by_path.setdefault(operation.path, {})[operation.method] = Endpoint(
             operation, method, readiness, limits, bodies, shares
         )
-    for path, endpoints in by_path.items():
-        route = Route(routable(path), ByMethod(endpoints), methods=list(endpoints))
-        app.router.routes.append(route)
+    # Before those that FastAPI brings: routes are tried in turn.
+    app.router.routes[:0] = [
+        Route(routable(path), ByMethod(endpoints), methods=list(endpoints)) for path, endpoints in by_path.items()
+    ]
 
 
 def routable(path: str) -> str:
