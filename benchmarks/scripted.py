@@ -19,6 +19,7 @@ from specserve.engine.messages import Add, Command, Step, encode_frame
 from specserve.engine.output_processor import OutputProcessor
 from specserve.engine.stats import EngineStats
 from specserve.handlers.app import assemble
+from specserve.handlers.chat.prompts import Prompts
 from specserve.handlers.lifecycle import Lifecycle
 from specserve.handlers.model_directory import ModelDirectory
 
@@ -66,7 +67,10 @@ class ScriptedEngine(EngineClient):
 def app_over(engine: ScriptedEngine) -> ASGIApp:
     lifecycle = Lifecycle()
     lifecycle.become_ready(engine)
-    return assemble(directory=ModelDirectory(["bench"], lambda: engine), engine=lambda: engine, readiness=lifecycle)
+    prompts = Prompts()
+    prompts.remark(engine.tokenizer)  # compiles the template, as the server does before it is ready
+    directory = ModelDirectory(["bench"], lambda: engine)
+    return assemble(directory=directory, engine=lambda: engine, readiness=lifecycle, prompts=prompts)
 
 
 def step_frame(requests: Sequence[GenerationRequest], token_ids: Sequence[int], *, is_last: bool) -> bytes:

@@ -16,7 +16,7 @@ from specserve.generated import document
 from specserve.generated.operations import OPERATIONS
 from specserve.handlers.auth import ApiKeyGuard
 from specserve.handlers.chat.answer_formats import FormatChoice
-from specserve.handlers.chat.prompts import Prompts, TemplateOptions
+from specserve.handlers.chat.prompts import Prompts
 from specserve.handlers.context import Readiness
 from specserve.handlers.errors import error_bytes, route_error
 from specserve.handlers.extras.render import Render
@@ -34,7 +34,9 @@ from specserve.handlers.routing import mount
 from specserve.handlers.settings import ServerSettings
 
 
-def create_app(lifecycle: Lifecycle, settings: ServerSettings, formats: FormatChoice | None = None) -> FastAPI:
+def create_app(
+    lifecycle: Lifecycle, settings: ServerSettings, prompts: Prompts, formats: FormatChoice | None = None
+) -> FastAPI:
     """The application of one `serve`. `formats` is the choice the settings ask for, if it was made already."""
     directory = ModelDirectory(settings.model_names, lambda: lifecycle.engine, defaults=settings.generation_defaults)
     return assemble(
@@ -50,7 +52,7 @@ def create_app(lifecycle: Lifecycle, settings: ServerSettings, formats: FormatCh
             request_timeout_s=settings.request_timeout or None,
         ),
         shows_tokenizer_info=settings.enable_tokenizer_info_endpoint,
-        prompts=Prompts(TemplateOptions.of(settings)),
+        prompts=prompts,
         chat_options=ChatOptions(
             response_role=settings.response_role,
             hides_unused_tools=settings.exclude_tools_when_tool_choice_none,

@@ -18,6 +18,7 @@ from specserve.handlers.settings import ServerSettings, read_settings
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
+    from specserve.handlers.chat.prompts import Prompts
     from specserve.handlers.lifecycle import Lifecycle
     from specserve.handlers.supervisor import Supervisor
 
@@ -128,10 +129,10 @@ def build(settings: ServerSettings, listener: socket.socket) -> Supervisor:
 
         formats = FormatChoice.of(settings)
 
-    def create(lifecycle: Lifecycle, settings: ServerSettings) -> ASGIApp:
+    def create(lifecycle: Lifecycle, settings: ServerSettings, prompts: Prompts) -> ASGIApp:
         from specserve.handlers.app import create_app
 
-        return create_app(lifecycle, settings, formats)
+        return create_app(lifecycle, settings, prompts, formats)
 
     return Supervisor(settings, listener, create)
 

@@ -36,7 +36,7 @@ RED_HEALTH_S = 1.0
 API_NICENESS = 10
 """On a CPU the engine's forward pass yields to nobody in this process: half of a step's time on a busy machine."""
 
-AppFactory = Callable[[Lifecycle, ServerSettings], ASGIApp]
+AppFactory = Callable[[Lifecycle, ServerSettings, Prompts], ASGIApp]
 
 
 class HttpServer(uvicorn.Server):
@@ -60,6 +60,7 @@ class Supervisor:
         self._listener = listener
         self._create_app = create_app
         self._lifecycle = Lifecycle()
+        self._prompts = Prompts(TemplateOptions.of(settings))
         self._console = Console()
         self._client = EngineClient(settings.engine_config(), self._note_progress)
         self._began = time.monotonic()
@@ -78,7 +79,7 @@ class Supervisor:
             loop.add_signal_handler(number, self._on_signal, number)
         engine = asyncio.create_task(self._run_engine())
         await asyncio.sleep(0)  # the engine process loads while this one imports what answers
-        self._http = HttpServer(self._http_config(self._create_app(self._lifecycle, self._settings)))
+        self._http = HttpServer(self._http_config(self._create_app(self._lifecycle, self._settings, self._prompts)))
         serving = asyncio.create_task(self._http.serve([self._listener]))
         try:
             await asyncio.wait((self._exit_code, serving), return_when=asyncio.FIRST_COMPLETED)
@@ -143,6 +144,7 @@ class Supervisor:
     def _note_ready(self) -> None:
         if self._lifecycle.state != "loading":
             return
+        remark = self._prompts.remark(self._client.tokenizer)  # compiles the template, so that no request waits for it
         settle_memory()
         self._lifecycle.become_ready(self._client)
         model, settings = self._client.model, self._settings
@@ -155,7 +157,7 @@ class Supervisor:
             needs_key=bool(settings.api_key),
             is_public=settings.is_public,
             took_s=time.monotonic() - self._began,
-            template=Prompts(TemplateOptions.of(settings)).remark(self._client.tokenizer),
+            template=remark,
         )
 
     def _fail(self, cause: str, remedy: str, exit_code: int) -> None:
