@@ -33,6 +33,11 @@ $(VENV)/.dev: $(BIN)/serve
 setup: $(BIN)/serve
 setup-dev: $(VENV)/.dev
 
+# 600 MB that only the tests need: the evaluation harness with its data frames and metrics.
+$(VENV)/.eval: $(VENV)/.dev
+	$(PIP) --group eval
+	@touch $@
+
 serve: setup
 	$(BIN)/serve $(ARGS)
 
@@ -52,7 +57,7 @@ check: setup-dev
 	$(BIN)/python codegen.py --check
 	$(BIN)/python docs/generate.py --check
 
-test: setup-dev
+test: $(VENV)/.eval
 	$(BIN)/python -m pytest -m "not gpu" $(ARGS)
 
 test-gpu: setup-dev

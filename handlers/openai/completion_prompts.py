@@ -17,7 +17,7 @@ from specserve.generated.errors import (
     UnsupportedParameter,
 )
 from specserve.handlers.openai.fill_in_middle import FillInMiddle
-from specserve.handlers.sampling import check_vocabulary
+from specserve.handlers.sampling import check_vocabulary, room_for_answer
 from specserve.handlers.text_work import check_text_length
 from specserve.handlers.truncation import Truncation
 
@@ -132,13 +132,16 @@ class PromptReader:
         if not sent:
             raise empty_prompt()
         if not isinstance(sent, str):
-            check_vocabulary(sent, self.model, param="prompt")
+            kept = self.truncation.cut(sent)
+            room_for_answer(len(kept), self.model, param="prompt", is_answered=False)
+            check_vocabulary(kept, self.model, param="prompt")
+        elif self.truncation.limit is None:
+            check_text_length(sent, self.tokenizer, self.model, param="prompt")
         if self.body.suffix and self.fill is not None:
+            check_text_length(self.body.suffix, self.tokenizer, self.model, param="suffix")
             return self._read_gap(sent, self.fill, self.body.suffix)
         if not isinstance(sent, str):
-            return self._echoing(self.truncation.cut(sent))
-        if self.truncation.limit is None:
-            check_text_length(sent, self.tokenizer, self.model, param="prompt")
+            return self._echoing(kept)
         starts: list[int] = []
         if self.body.echo and self.body.logprobs is not None:
             token_ids, starts = self.tokenizer.encode_with_starts(sent, add_special_tokens=self.body.add_special_tokens)
