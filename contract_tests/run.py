@@ -42,6 +42,7 @@ FLAGS = [
     "warning",
     "--enable-tokenizer-info-endpoint",
 ]
+LIBC = ctypes.CDLL(None)  # loaded here: a child that has just been forked should load nothing
 PR_SET_PDEATHSIG = 1
 PASSES = {"as drawn": "", "streaming": '"body.stream" = true'}
 
@@ -49,7 +50,7 @@ PASSES = {"as drawn": "", "streaming": '"body.stream" = true'}
 def die_with_parent() -> None:
     """Runs in a child before its program: whoever kills this run, by whatever signal, leaves no server behind."""
     if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def fuzz(url: str, pins: str, report: Path, *options: str) -> subprocess.CompletedProcess[str]:

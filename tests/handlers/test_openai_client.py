@@ -11,6 +11,7 @@ import pytest
 from openai import OpenAI
 from openai.types.chat import ChatCompletionMessageParam, ChatCompletionToolParam
 from running_server import RunningServer, serving
+from stream_linter import lint
 
 KEY = "a-key"
 FRANCE: list[ChatCompletionMessageParam] = [{"role": "user", "content": "What is the capital of France?"}]
@@ -35,7 +36,20 @@ def server() -> Iterator[RunningServer]:
 
 @pytest.fixture(scope="module")
 def client(server: RunningServer) -> OpenAI:
-    return OpenAI(base_url=f"http://127.0.0.1:{server.port}/v1", api_key=KEY, max_retries=0)
+    hooks: dict[str, Any] = {"response": [lint_stream]}
+    return OpenAI(
+        base_url=f"http://127.0.0.1:{server.port}/v1",
+        api_key=KEY,
+        max_retries=0,
+        http_client=openai.DefaultHttpxClient(event_hooks=hooks),
+    )
+
+
+def lint_stream(response: Any) -> None:
+    """Every stream the client gets keeps the rules of streams."""
+    if response.headers.get("content-type", "").startswith("text/event-stream"):
+        text = response.read().decode()
+        assert lint(text, response.request.url.path, json.loads(response.request.content)) == []
 
 
 def test_a_chat_answers(client: OpenAI) -> None:
