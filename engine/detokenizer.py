@@ -54,7 +54,7 @@ class Detokenizer:
         begin = max(0, len(after) - NUM_CONTEXT_TOKENS)
         while begin > 0 and after[begin] in byte_ids:
             begin -= 1
-        if any(token_id not in self._skipped for token_id in after[:begin]):
+        if any(after[at] not in self._skipped for at in range(begin)):
             self._num_spaces_to_strip = 0
         for token_id in after[begin:]:
             self.append(token_id)

@@ -95,14 +95,14 @@ class BeamSearch:
         if length == 1:
             self.num_cached_tokens = results[0].num_cached_tokens
         found = [
-            beam.extended(candidate, token.top, self._end_ids)
+            (beam, candidate, token.top)
             for beam, result in zip(self._running, results, strict=True)
             for token in result.logprobs or ()
             for candidate in token.top
             if length >= self._request.params.min_tokens or candidate.token_id not in self._end_ids
         ]
-        found.sort(key=lambda beam: -beam.sum_logprob)
-        return found[: self._num_kept]
+        found.sort(key=lambda item: -(item[0].sum_logprob + item[1].logprob))
+        return [beam.extended(chosen, top, self._end_ids) for beam, chosen, top in found[: self._num_kept]]
 
     def _take(self, candidates: list[Beam], *, is_last: bool) -> None:
         width, penalty = self._settings.width, self._settings.length_penalty

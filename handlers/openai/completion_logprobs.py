@@ -17,6 +17,7 @@ from specserve.handlers.openai.reply import ENTRIES_IN_ONE_GO, TokenNames, finit
 class CompletionLogprobsWriter:
     """Writes the lists for one choice, piece by piece; offsets count from the beginning of the choice's text.
 
+    `num_top` alternatives are shown for a token of the prompt, all that the engine gives for one of the answer.
     `echoed` is the prompt if the choice shows it. `after` is the prompt in whose text the answer goes on.
     """
 
@@ -40,7 +41,7 @@ class CompletionLogprobsWriter:
         tokens_in_one_go = ENTRIES_IN_ONE_GO // (1 + self.num_top) + 1
         places = zip(self.echoed.token_ids, self.echoed.starts, tokens, strict=True)
         for number, (token_id, begins, token) in enumerate(places, start=1):
-            self._append(found, begins, token_id, token)
+            self._append(found, begins, token_id, token and TokenLogprobs(token.sampled, token.top[: self.num_top]))
             if number % tokens_in_one_go == 0:
                 await asyncio.sleep(0)
         return found
@@ -58,7 +59,7 @@ class CompletionLogprobsWriter:
         found.text_offset.append(begins)  # type: ignore[union-attr]
         found.tokens.append(self.names.text(token_id))  # type: ignore[union-attr]
         found.token_logprobs.append(None if token is None else finite(token.sampled.logprob))  # type: ignore[union-attr]
-        best = None if token is None else self._candidates(token.sampled, token.top[: self.num_top])
+        best = None if token is None else self._candidates(token.sampled, token.top)
         found.top_logprobs.append(best)  # type: ignore[union-attr]
 
     def _candidates(self, chosen: TokenLogprob, top: Sequence[TokenLogprob]) -> dict[str, float]:

@@ -74,10 +74,10 @@ class Served:
         self.thread = threading.Thread(target=self.server.run, args=([self.listener],))
         self.thread.start()
 
-    def connect(self, *, stream: bool, n: int = 1) -> socket.socket:
+    def connect(self, *, stream: bool, n: int = 1, **fields: object) -> socket.socket:
         """A connection that has sent its request."""
         connection = socket.create_connection(self.listener.getsockname())
-        body = json.dumps({"prompt": "hello", "stream": stream, "n": n}).encode()
+        body = json.dumps({"prompt": "hello", "stream": stream, "n": n} | fields).encode()
         head = (
             f"POST /v1/completions HTTP/1.1\r\nHost: m\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
         )
@@ -129,6 +129,14 @@ def test_leaving_closes_every_choice(
     assert engine.closed == 0
     leave(connection)  # type: ignore[operator]
     wait_for(n, lambda: engine.closed)
+
+
+def test_leaving_closes_the_step_of_every_search(served: Served, engine: SlowEngine) -> None:
+    connection = served.connect(stream=False, n=2, use_beam_search=True, prompt=["one", "two", "three"])
+    wait_for(3, lambda: engine.started)
+    assert engine.closed == 0
+    connection.close()
+    wait_for(3, lambda: engine.closed)
 
 
 async def test_a_server_that_cancels_a_request_closes_it_too(engine: SlowEngine) -> None:

@@ -128,6 +128,21 @@ async def test_prompt_logprobs_and_echo_each_get_their_number(served: Served) ->
     assert (choice["text"], len(choice["prompt_logprobs"])) == ("", len(served.engine.requests[-1].prompt_token_ids))
 
 
+async def test_named_tokens_stand_in_the_place_of_the_likeliest(served: Served) -> None:
+    named = [7, 40, 41]
+    body = {
+        "prompt": TEXTS[0],
+        "logprob_token_ids": named,
+        "max_tokens": 3,
+        "return_tokens_as_token_ids": True,
+    } | GREEDY
+    for logprobs, echo in ((0, False), (3, True)):
+        (choice,) = (await ask(served.engine, body | {"logprobs": logprobs, "echo": echo}))["choices"]
+        for best in choice["logprobs"]["top_logprobs"][-3:]:
+            assert {f"token_id:{token_id}" for token_id in named} <= best.keys()
+            assert len(best) in (3, 4)
+
+
 async def test_no_answer_and_nothing_about_the_prompt_makes_no_sense(served: Served) -> None:
     body = {"prompt": "a", "max_tokens": 0}
     assert await refusal(served.engine, body) == ("invalid_parameter_combination", "max_tokens")
