@@ -24,6 +24,11 @@ class Reasoning:
 
 
 @dataclass(frozen=True, slots=True)
+class ReasoningEnd:
+    """What was thought is complete; its tokens are counted up to here."""
+
+
+@dataclass(frozen=True, slots=True)
 class CallStart:
     """A tool call begins. `call_id` is the model's own, None where its format has none."""
 
@@ -43,7 +48,7 @@ class CallEnd:
     """The arguments are complete. A call without this was cut, or written wrongly."""
 
 
-Piece = Content | Reasoning | CallStart | CallArguments | CallEnd
+Piece = Content | Reasoning | ReasoningEnd | CallStart | CallArguments | CallEnd
 
 
 class AnswerParser(Protocol):
@@ -90,6 +95,6 @@ def fold_pieces(pieces: Iterable[Piece]) -> FoldedAnswer:
             folded.calls.append(FoldedCall(piece.name, piece.call_id))
         elif isinstance(piece, CallArguments):
             folded.calls[-1].arguments += piece.text
-        else:
+        elif isinstance(piece, CallEnd):
             folded.calls[-1].is_complete = True
     return folded

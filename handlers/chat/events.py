@@ -19,6 +19,10 @@ class ContentDelta:
     num_cached_tokens: int = 0
     prompt_logprobs: tuple[TokenLogprobs | None, ...] | None = None
     """In the first piece, if they were asked for."""
+    num_reasoning_tokens: int = 0
+    """How many of its tokens were spent on reasoning."""
+    num_hidden_tokens: int = 0
+    """Tokens that count and are not in `token_ids`: nobody is to see the reasoning."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

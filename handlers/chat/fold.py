@@ -35,6 +35,8 @@ class ChoiceResult:
     num_prompt_tokens: int = 0
     num_cached_tokens: int = 0
     prompt_logprobs: tuple[TokenLogprobs | None, ...] | None = None
+    num_reasoning_tokens: int = 0
+    num_hidden_tokens: int = 0
 
 
 async def fold(events: AsyncGenerator[ChatEvent, None], num_choices: int) -> list[ChoiceResult]:
@@ -51,6 +53,8 @@ async def fold(events: AsyncGenerator[ChatEvent, None], num_choices: int) -> lis
                     choice.logprobs += event.logprobs
                 choice.num_prompt_tokens = event.num_prompt_tokens
                 choice.num_cached_tokens = event.num_cached_tokens
+                choice.num_reasoning_tokens += event.num_reasoning_tokens
+                choice.num_hidden_tokens += event.num_hidden_tokens
                 choice.prompt_logprobs = choice.prompt_logprobs or event.prompt_logprobs
             elif isinstance(event, ReasoningDelta):
                 choice.reasoning += event.text

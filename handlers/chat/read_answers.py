@@ -7,7 +7,15 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from specserve.engine.api import FinishReason
-from specserve.handlers.chat.answer_pieces import AnswerParser, CallArguments, CallStart, Content, Piece, Reasoning
+from specserve.handlers.chat.answer_pieces import (
+    AnswerParser,
+    CallArguments,
+    CallStart,
+    Content,
+    Piece,
+    Reasoning,
+    ReasoningEnd,
+)
 from specserve.handlers.chat.events import (
     ChatEvent,
     ChatFinished,
@@ -26,17 +34,33 @@ class ChoiceReader:
     parser: AnswerParser
     new_id: Callable[[], str]
     max_calls: int | None = None
+    shows_reasoning: bool = True
     num_calls: int = 0
+    is_thinking: bool = False
     last: ContentDelta | None = None
 
     def events(self, delta: ContentDelta, pieces: Sequence[Piece]) -> Iterator[ChatEvent]:
         """The first is the content, with the tokens that all of this came from."""
-        leading = 0
-        if pieces and isinstance(pieces[0], Content):
-            leading = 1
-        yield replace(delta, text="".join(piece.text for piece in pieces[:leading] if isinstance(piece, Content)))
+        first = pieces[0] if pieces else None
+        text = first.text if isinstance(first, Content) else ""
         self.last = replace(delta, text="", token_ids=(), logprobs=None, prompt_logprobs=None)
-        yield from self._rest(pieces[leading:])
+        yield replace(self._counted(delta, pieces), text=text)
+        yield from self._rest(pieces[1:] if isinstance(first, Content) else pieces)
+
+    def _counted(self, delta: ContentDelta, pieces: Sequence[Piece]) -> ContentDelta:
+        """The delta with its tokens counted as reasoning, and hidden if they are to be, when all of it is that."""
+        thoughts = [piece for piece in pieces if isinstance(piece, Reasoning | ReasoningEnd)]
+        is_thought = len(thoughts) == len(pieces) and (self.is_thinking or bool(thoughts))
+        if thoughts:
+            self.is_thinking = isinstance(thoughts[-1], Reasoning)
+        if not is_thought:
+            return delta
+        num_tokens = len(delta.token_ids)
+        if self.shows_reasoning:
+            return replace(delta, num_reasoning_tokens=num_tokens)
+        return replace(
+            delta, token_ids=(), logprobs=None, num_reasoning_tokens=num_tokens, num_hidden_tokens=num_tokens
+        )
 
     def end(self, event: ChatFinished) -> Iterator[ChatEvent]:
         yield from self._rest(self.parser.finish(is_cut=event.reason is FinishReason.LENGTH))
@@ -46,7 +70,7 @@ class ChoiceReader:
         for piece in pieces:
             if isinstance(piece, Content):
                 yield replace(self.last or ContentDelta(index=self.index, text=""), text=piece.text)
-            elif isinstance(piece, Reasoning):
+            elif isinstance(piece, Reasoning) and self.shows_reasoning:
                 yield ReasoningDelta(index=self.index, text=piece.text)
             elif isinstance(piece, CallStart):
                 self.num_calls += 1
@@ -73,7 +97,8 @@ async def read_answers(
 ) -> AsyncGenerator[ChatEvent, None]:
     """The events of answers with their text taken apart; `parser` makes the parser of a choice.
 
-    Token ids and log probabilities stay with the content events. Calls have ids of their own or get a `new_id`.
+    Token ids and log probabilities stay with the content events; those of reasoning are left out when it is not shown.
+    Calls have ids of their own or get a `new_id`.
     """
     readers: dict[int, ChoiceReader] = {}
     async with aclosing(events):
@@ -82,12 +107,11 @@ async def read_answers(
                 yield event
                 continue
             if event.index not in readers:
-                readers[event.index] = ChoiceReader(event.index, parser(), new_id, max_calls)
+                readers[event.index] = ChoiceReader(event.index, parser(), new_id, max_calls, shows_reasoning)
             reader = readers[event.index]
             if isinstance(event, ContentDelta):
                 found = reader.events(event, reader.parser.feed(event.text))
             else:
                 found = reader.end(event)
             for each in found:
-                if shows_reasoning or not isinstance(each, ReasoningDelta):
-                    yield each
+                yield each

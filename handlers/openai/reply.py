@@ -50,16 +50,18 @@ class UsageCount:
     num_prompt_tokens: int
     n: int
     num_completion_tokens: int = 0
+    num_reasoning_tokens: int = 0
     num_cached_tokens: dict[int, int] = field(default_factory=dict)
 
     def add(self, part: ContentDelta | ChoiceResult) -> None:
         """A piece of a choice, or a whole one."""
-        self.num_completion_tokens += len(part.token_ids)
+        self.num_completion_tokens += len(part.token_ids) + part.num_hidden_tokens
+        self.num_reasoning_tokens += part.num_reasoning_tokens
         if part.index % self.n == 0:
             self.num_cached_tokens[part.index] = part.num_cached_tokens
 
     def usage(self) -> schemas.Usage:
-        return schemas.Usage(
+        usage = schemas.Usage(
             prompt_tokens=self.num_prompt_tokens,
             completion_tokens=self.num_completion_tokens,
             total_tokens=self.num_prompt_tokens + self.num_completion_tokens,
@@ -67,6 +69,11 @@ class UsageCount:
                 cached_tokens=min(sum(self.num_cached_tokens.values()), self.num_prompt_tokens)
             ),
         )
+        if self.num_reasoning_tokens:
+            usage.completion_tokens_details = schemas.CompletionTokensDetails(
+                reasoning_tokens=self.num_reasoning_tokens
+            )
+        return usage
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from specserve.handlers.chat.answer_pieces import Content, Reasoning
+from specserve.handlers.chat.answer_pieces import Content, Reasoning, ReasoningEnd
 from specserve.handlers.chat.scanner import Scanner, Sink, Steps, Tags, WithoutLastNewline
 
 Opening = Literal["open", "closed", "none", "unknown"]
@@ -83,6 +83,8 @@ class ThinkParser(Scanner):
             yield from self.accept("\n")
         sink: Sink = WithoutLastNewline(self._reason) if form.trims else self._reason
         ended = yield from self.until(Tags((*form.ends, *form.also_ends)), sink)
+        if ended:
+            self.emit(ReasoningEnd())
         if ended in form.also_ends:
             self._content(ended)
 

@@ -10,7 +10,7 @@ message; an answer that begins with no header is content.
 
 from __future__ import annotations
 
-from specserve.handlers.chat.answer_pieces import Reasoning
+from specserve.handlers.chat.answer_pieces import Reasoning, ReasoningEnd
 from specserve.handlers.chat.scanner import Steps, Tags
 from specserve.handlers.chat.tool_formats.call_scanner import CallScanner
 
@@ -61,6 +61,7 @@ class HarmonyParser(CallScanner):
                 self.end_call()
         elif channel == "analysis":
             tag = yield from self.until(BETWEEN, lambda text: self.emit(Reasoning(text)))
+            self.emit(ReasoningEnd())
         else:
             tag = yield from self.until(BETWEEN, self.content)
         if tag in (START, CHANNEL):  # the end of the message was left out

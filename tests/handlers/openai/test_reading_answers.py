@@ -167,6 +167,28 @@ async def test_logprobs_and_tokens_are_those_of_the_whole_text() -> None:
     assert [token for piece in pieces for token in piece.get("token_ids") or []] == choice["token_ids"]
 
 
+@pytest.mark.parametrize("shown", [True, False])
+async def test_tokens_of_thoughts_are_counted_and_hidden_with_them(shown: bool) -> None:
+    answer = "I wonder. Hm.\n</think>\n\nYes, it is."
+    thought = TOKENIZER.encode(answer[: answer.index("</think>") + 8], add_special_tokens=False)
+    body = ASK | THINK | {"include_reasoning": shown, "logprobs": True, "return_token_ids": True}
+    async with client_of(app_over(engine_of(answer))) as client:
+        reply = (await client.post(CHAT, json=body)).json()
+        options = {"stream": True, "stream_options": {"include_usage": True}}
+        lines = (await client.post(CHAT, json=body | options)).text.split("\n\n")
+    chunks = [json.loads(line[6:]) for line in lines if line.startswith("data: {")]
+    [choice] = reply["choices"]
+    total = len(TOKENIZER.encode(answer, add_special_tokens=False)) + 1
+    assert reply["usage"]["completion_tokens"] == total
+    assert reply["usage"]["completion_tokens_details"] == {"reasoning_tokens": len(thought)}
+    assert {
+        key: chunks[-1]["usage"][key] for key in reply["usage"] if "prompt" not in key and key != "total_tokens"
+    } == {key: value for key, value in reply["usage"].items() if "prompt" not in key and key != "total_tokens"}
+    assert len(choice["token_ids"]) == (total if shown else total - len(thought))
+    assert len(choice["logprobs"]["content"]) == len(choice["token_ids"])
+    assert ("wonder" in json.dumps(choice)) is shown
+
+
 @pytest.mark.parametrize("field", ["reasoning", "reasoning_content"])
 async def test_the_server_may_use_one_name_of_reasoning(field: str) -> None:
     options = {"chat_options": ChatOptions(reasoning_field=field)}  # type: ignore[arg-type]
