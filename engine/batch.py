@@ -43,10 +43,14 @@ class ScheduledBatch:
 
 @dataclass(frozen=True, slots=True)
 class SampledToken:
-    """The token drawn for one request; `logprobs` only if it asked."""
+    """The token drawn for one request; `logprobs` only if it asked.
+
+    `ends` when its grammar allows nothing behind this token: the answer is complete.
+    """
 
     token_id: int
     logprobs: TokenLogprobs | None = None
+    ends: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +91,19 @@ class StepOutput:
     sampled: dict[str, SampledToken] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     """Requests whose logits were not finite, with the reason; the others are not affected."""
+    refused: set[str] = field(default_factory=set)
+    """Those of `failed` whose own constraint is at fault."""
     prompt_logprobs: dict[str, PackedLogprobs] = field(default_factory=dict)
     """One entry per request of the batch that reports some, unless it failed."""
 
 
 @dataclass(slots=True)
 class RequestProgress:
-    """What one request gained in a step, on its way to the API process. `prompt_logprobs` follow those sent before."""
+    """What one request gained in a step, on its way to the API process. `prompt_logprobs` follow those sent before.
+
+    `shows_last` tells that the last token is part of a stopped answer, which a grammar ended behind it.
+    With `error`, `is_refusal` tells that the request itself is at fault.
+    """
 
     request_id: str
     token_ids: list[int]
@@ -103,7 +113,11 @@ class RequestProgress:
     num_cached_tokens: int
     error: str | None = None
     prompt_logprobs: PackedLogprobs | None = None
+    shows_last: bool = False
+    is_refusal: bool = False
 
     @classmethod
-    def failed(cls, request_id: str, reason: str, num_cached_tokens: int = 0) -> RequestProgress:
-        return cls(request_id, [], None, None, None, num_cached_tokens, reason)
+    def failed(
+        cls, request_id: str, reason: str, num_cached_tokens: int = 0, *, is_refusal: bool = False
+    ) -> RequestProgress:
+        return cls(request_id, [], None, None, None, num_cached_tokens, reason, is_refusal=is_refusal)

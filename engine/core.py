@@ -8,6 +8,8 @@ from typing import Protocol
 
 from specserve.engine.api import GenerationRequest
 from specserve.engine.batch import RequestProgress, ScheduledBatch, StepOutput
+from specserve.engine.grammar_spec import GrammarSpec
+from specserve.engine.grammars.store import GrammarStore
 from specserve.engine.request import Request
 from specserve.engine.scheduler import Scheduler
 from specserve.engine.stats import EngineStats
@@ -27,20 +29,58 @@ class Runner(Protocol):
 class EngineCore:
     """Schedule, execute, update: nothing else happens in a step."""
 
-    def __init__(self, scheduler: Scheduler, runner: Runner) -> None:
+    def __init__(self, scheduler: Scheduler, runner: Runner, grammars: GrammarStore | None = None) -> None:
+        """Without `grammars`, constrained requests are refused."""
+        self._grammars = grammars
         self._scheduler = scheduler
         self._runner = runner
         self._num_failures = 0
         self.is_stalled = False
-        """The last step found nothing to compute although requests wait; only a command can change that."""
+        """The last step found nothing to compute although requests wait; only a command or a grammar that is ready can
+        change that."""
 
     @property
     def has_requests(self) -> bool:
         return self._scheduler.has_requests
 
     def add(self, requests: Sequence[GenerationRequest]) -> list[RequestProgress]:
-        """Queue requests; returns an error for each that can never run. Raises InvalidParameterError."""
-        return self._scheduler.add([Request.of(request) for request in requests])
+        """Queue requests; returns an error for each that can never run. Raises InvalidParameterError.
+
+        Those whose grammar is not known yet are held until it has been compiled.
+        """
+        made = [Request.of(request) for request in requests]
+        constrained = [request for request in made if request.params.grammar is not None]
+        for request in constrained:
+            request.is_ready = False
+        refused = self._scheduler.add(made)
+        for request in constrained:
+            if request.params.grammar is not None and self._scheduler.find(request.request_id) is request:
+                refused += self._constrain(request, request.params.grammar)
+        return refused
+
+    def _constrain(self, request: Request, spec: GrammarSpec) -> list[RequestProgress]:
+        if self._grammars is None:
+            refusal = self._scheduler.refuse(request.request_id, "this engine compiles no grammars")
+            return [] if refusal is None else [refusal]
+        request.matcher = self._grammars.want(request.request_id, spec)
+        if request.matcher is not None:
+            self._scheduler.make_ready(request.request_id)
+        return []
+
+    def _take_grammars(self) -> list[RequestProgress]:
+        """Let requests run whose grammars have been compiled; returns the refusals of the others."""
+        refused: list[RequestProgress] = []
+        for request_id, result in self._grammars.take_ready() if self._grammars is not None else ():
+            request = self._scheduler.find(request_id)
+            if request is None or request.is_ready:
+                continue  # aborted meanwhile
+            if isinstance(result, str):
+                refusal = self._scheduler.refuse(request_id, result)
+                refused += [] if refusal is None else [refusal]
+            else:
+                request.matcher = result
+                self._scheduler.make_ready(request_id)
+        return refused
 
     def abort(self, request_ids: Iterable[str]) -> None:
         self._scheduler.abort(request_ids)
@@ -50,6 +90,7 @@ class EngineCore:
 
         Raises what the runner raised when it fails `MAX_CONSECUTIVE_FAILURES` times in a row.
         """
+        refused = self._take_grammars()
         batch = self._scheduler.schedule()
         self.is_stalled = not batch
         try:
@@ -62,7 +103,7 @@ class EngineCore:
             logger.exception("step failed requests=%d tokens=%d", len(batch.requests), batch.num_tokens)
             reason = f"the step that computed this request failed ({type(error).__name__}); try again"
             output = StepOutput(failed={item.request.request_id: reason for item in batch.requests})
-        return self._scheduler.update(batch, output)
+        return refused + self._scheduler.update(batch, output)
 
     def stats(self) -> EngineStats:
         return self._scheduler.stats()

@@ -31,9 +31,17 @@ class _Decoder(Protocol):
 class Detokenizer:
     """The text of one sequence. Each call returns the text that became certain, in constant time."""
 
-    def __init__(self, tokenizer: Tokenizer, *, skip_special_tokens: bool = True, after: Sequence[int] = ()) -> None:
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        *,
+        skip_special_tokens: bool = True,
+        strips_spaces: bool = True,
+        after: Sequence[int] = (),
+    ) -> None:
         """`after` are the tokens of a text that this one goes on in. Their text is not returned, but a character they
-        leave unfinished is completed, and a space that the beginning of a text would lose is kept.
+        leave unfinished is completed, and a space that the beginning of a text would lose is kept; `strips_spaces`
+        False keeps it too.
         """
         spelling = tokenizer.spelling
         self._num_spaces_to_strip = 0
@@ -43,7 +51,7 @@ class Detokenizer:
             self._decoder = _WindowDecoder(tokenizer, skip_special_tokens)
             self._go_on(after, frozenset())
             return
-        self._num_spaces_to_strip = spelling.num_stripped_spaces
+        self._num_spaces_to_strip = spelling.num_stripped_spaces if strips_spaces else 0
         if skip_special_tokens:
             self._skipped = spelling.special_ids
         self._decoder = _ByteDecoder(tokenizer) if spelling.byte_ids is None else _RunDecoder(tokenizer, spelling)

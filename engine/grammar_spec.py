@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 GrammarKind = Literal["json_schema", "json_object", "regex", "choice", "grammar", "structural_tag"]
@@ -21,7 +21,8 @@ class GrammarSpec:
     additional_properties  False: objects of a JSON schema have only the properties it names
     rules                  filled in by the check: the same in the grammar library's language,
     widened                JSON pointers of the keywords that were left out,
-    num_bytes              and what the compiled grammar takes, about
+    num_bytes              what the compiled grammar takes, about,
+    param                  and the request field it came from, for errors on the way
     """
 
     kind: GrammarKind
@@ -33,3 +34,4 @@ class GrammarSpec:
     rules: str = ""
     widened: tuple[str, ...] = ()
     num_bytes: int = 0
+    param: str = field(default="", compare=False)

@@ -7,7 +7,7 @@ from __future__ import annotations
 from specserve.engine.api import FinishReason, GenerationOutput, GenerationRequest, Tokenizer, TokenLogprobs
 from specserve.engine.batch import PackedLogprobs, RequestProgress
 from specserve.engine.detokenizer import Detokenizer, StopChecker
-from specserve.engine.errors import EngineError, InvalidParameterError
+from specserve.engine.errors import EngineError, GrammarError, InvalidParameterError
 
 
 class _RequestState:
@@ -22,6 +22,8 @@ class _RequestState:
             tokenizer,
             skip_special_tokens=params.skip_special_tokens,
             after=request.prompt_token_ids if request.continues_prompt else (),
+            # A grammar decides about every space, also about one at the beginning.
+            strips_spaces=params.grammar is None,
         )
         self.stop_checker = StopChecker(params.stop, include_in_output=params.include_stop_str_in_output)
         self.num_tokens = 0
@@ -63,7 +65,7 @@ class OutputProcessor:
         its text is shown only with `include_stop_str_in_output`.
 
         Raises EngineError, and forgets the request, if it failed in the engine; InvalidParameterError if that is
-        due to embeddings that the caller made.
+        due to embeddings that the caller made, GrammarError if to the constraint.
         """
         if progress.prompt_logprobs is not None:
             self._keep_prompt_logprobs(progress.request_id, progress.prompt_logprobs)
@@ -74,6 +76,9 @@ class OutputProcessor:
             self.remove(progress.request_id)
             if state.request.prompt_embeds is not None:
                 raise InvalidParameterError(f"{progress.error}; check prompt_embeds", param="prompt_embeds")
+            grammar = state.request.params.grammar
+            if progress.is_refusal and grammar is not None:
+                raise GrammarError(progress.error, param=grammar.param)
             raise EngineError(progress.error)
         if not progress.token_ids and progress.finish_reason is None:
             return None
@@ -107,7 +112,11 @@ class OutputProcessor:
     def _append(self, state: _RequestState, progress: RequestProgress) -> tuple[str, int, str | None]:
         """New text, how many of the tokens count, and the stop string if one is complete."""
         params = state.request.params
-        is_hidden = progress.finish_reason is FinishReason.STOP and not params.include_stop_str_in_output
+        is_hidden = (
+            progress.finish_reason is FinishReason.STOP
+            and not progress.shows_last
+            and not params.include_stop_str_in_output
+        )
         num_shown = len(progress.token_ids) - is_hidden
         parts: list[str] = []
         for num_taken, token_id in enumerate(progress.token_ids[:num_shown], start=1):

@@ -24,6 +24,8 @@ from specserve.engine.batch import RequestProgress
 from specserve.engine.config import EngineConfig
 from specserve.engine.core import EngineCore
 from specserve.engine.errors import InsufficientMemoryError, InvalidParameterError, StartupError
+from specserve.engine.grammars.store import GrammarStore
+from specserve.engine.grammars.vocabulary import Vocabulary
 from specserve.engine.kv_cache.manager import KVCacheManager
 from specserve.engine.messages import (
     Abort,
@@ -44,6 +46,7 @@ from specserve.engine.messages import (
 from specserve.engine.prompt_embeds import with_repetition
 from specserve.engine.runner.model_runner import ModelRunner
 from specserve.engine.scheduler import Scheduler
+from specserve.engine.tokenizer import load_tokenizer
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +68,7 @@ class Channel:
         """`end_process` gets the exit code when nobody is left at the other end, or nobody can be understood."""
         self._connection = connection
         self._end_process = end_process
-        self._commands: SimpleQueue[Command] = SimpleQueue()
+        self._commands: SimpleQueue[Command | None] = SimpleQueue()
         self._last_progress = 0.0
         self._unsent = bytearray()
 
@@ -108,15 +111,19 @@ class Channel:
             self._last_progress = now
             self.send(Loading(phase, progress))
 
+    def wake(self) -> None:
+        """End the waiting in `commands`: there is news that is no command. From any thread."""
+        self._commands.put(None)
+
     def commands(self, wait_s: float) -> list[Command]:
-        """All commands that have arrived; waits up to `wait_s` for a first one."""
-        found: list[Command] = []
+        """All commands that have arrived; waits up to `wait_s` for a first one, or for `wake`."""
+        found: list[Command | None] = []
         try:
             found.append(self._commands.get(timeout=wait_s) if wait_s else self._commands.get_nowait())
             while True:
                 found.append(self._commands.get_nowait())
         except Empty:
-            return found
+            return [command for command in found if command is not None]
 
 
 def build(config: EngineConfig, channel: Channel) -> tuple[EngineCore, ModelRunner]:
@@ -134,7 +141,13 @@ def build(config: EngineConfig, channel: Channel) -> tuple[EngineCore, ModelRunn
     )
     channel.progress("warming up", 0.95)
     runner.warm_up()
-    return EngineCore(scheduler, runner), runner
+
+    def load_vocabulary() -> Vocabulary:
+        info = runner.info
+        tokenizer = load_tokenizer(info.path, trust_remote_code=config.model.trust_remote_code)
+        return Vocabulary.of(tokenizer, info.vocab_size, info.eos_token_ids)
+
+    return EngineCore(scheduler, runner, GrammarStore(load_vocabulary, channel.wake)), runner
 
 
 def apply(core: EngineCore, command: Command) -> list[RequestProgress]:

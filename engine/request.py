@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from typing import TYPE_CHECKING
 
 from specserve.engine.api import FinishReason, GenerationRequest
 from specserve.engine.params import SamplingParams
+
+if TYPE_CHECKING:
+    import llguidance
 
 
 class Phase(Enum):
@@ -49,6 +53,10 @@ class Request:
     num_prompt_logprobs: int = 0
     """Prompt positions whose logprobs have been reported, from the second on: the first has none."""
     num_preemptions: int = 0
+    is_ready: bool = True
+    """False while the grammar of its answer is being compiled: until then it must not run."""
+    matcher: llguidance.LLMatcher | None = None
+    """Where a constrained answer stands in its grammar; it has taken in all generated tokens."""
     max_num_tokens: int = 0
     """Prompt and answer together never get longer than this; set by the scheduler."""
     finish_reason: FinishReason | None = None

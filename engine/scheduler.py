@@ -71,6 +71,7 @@ class Scheduler:
         self._running: list[Request] = []  # both sorted by _order
         self._waiting: list[Request] = []
         self._siblings = HeldSiblings()
+        self._unready: dict[str, Request] = {}  # whose grammars are being compiled
         self._in_flight: set[str] = set()
         self._aborted_in_flight: set[str] = set()
         self._num_arrivals = 0
@@ -121,8 +122,27 @@ class Scheduler:
             if first is not request and shares_prompt(first, request, self._cache):
                 self._siblings.hold(first, [request])
             else:
-                insort(self._waiting, request, key=self._order)
+                self._enqueue(request)
         return refused
+
+    def make_ready(self, request_id: str) -> None:
+        """The grammar of a request is there; unknown ids are ignored, they may just have been aborted."""
+        request = self._requests.get(request_id)
+        if request is not None and not request.is_ready:
+            request.is_ready = True
+            if self._unready.pop(request_id, None) is not None:
+                self._enqueue(request)
+
+    def refuse(self, request_id: str, reason: str) -> RequestProgress | None:
+        """End a request that is not ready because it never will be; None if it is not known."""
+        request = self._requests.get(request_id)
+        if request is None or request.is_ready:
+            return None
+        self._end(request, None)
+        return RequestProgress.failed(request_id, reason, is_refusal=True)
+
+    def find(self, request_id: str) -> Request | None:
+        return self._requests.get(request_id)
 
     def abort(self, request_ids: Iterable[str]) -> None:
         """End requests without a further word about them; unknown ids are ignored, they may just have
@@ -206,7 +226,10 @@ class Scheduler:
                 # What it computed may not be finite: nobody else shall find it.
                 self._cache.discard(request)
                 self._end(request, None)
-                progress.append(RequestProgress.failed(request.request_id, reason, request.num_cached_tokens))
+                is_refusal = request.request_id in output.refused
+                progress.append(
+                    RequestProgress.failed(request.request_id, reason, request.num_cached_tokens, is_refusal=is_refusal)
+                )
             else:
                 request.num_computed_tokens += item.num_new_tokens
                 self._cache.cache_full_blocks(request)
@@ -298,7 +321,14 @@ class Scheduler:
     def _release_siblings(self, first: Request) -> None:
         if self._siblings.of(first) and first.num_computed_tokens >= num_shareable_tokens(first, self._cache):
             for sibling in self._siblings.release(first):
-                insort(self._waiting, sibling, key=self._order)
+                self._enqueue(sibling)
+
+    def _enqueue(self, request: Request) -> None:
+        """To its place in the queue, if it could run."""
+        if request.is_ready:
+            insort(self._waiting, request, key=self._order)
+        else:
+            self._unready[request.request_id] = request
 
     def _report(self, item: ScheduledRequest, output: StepOutput) -> RequestProgress:
         """Logprobs of the prompt are good for siblings too: they need not compute what they then can share."""
@@ -316,6 +346,9 @@ class Scheduler:
         request.token_ids.append(sampled.token_id)
         self._num_generated_tokens += 1
         reason = self._finish_reason(request, sampled.token_id)
+        ends_behind = sampled.ends and request.stop_reason is None and sampled.token_id not in self._eos_token_ids
+        if sampled.ends:
+            reason = FinishReason.STOP
         if reason is not None:
             self._end(request, reason)
         appended = RequestProgress(
@@ -325,6 +358,7 @@ class Scheduler:
             reason,
             request.stop_reason,
             request.num_cached_tokens,
+            shows_last=ends_behind,
         )
         if gained is not None:
             appended.prompt_logprobs = gained.prompt_logprobs
@@ -346,14 +380,14 @@ class Scheduler:
             self._running.remove(request)
         elif request in self._waiting:
             self._waiting.remove(request)
-        else:
+        elif self._unready.pop(request.request_id, None) is None:
             self._siblings.remove(request)
         self._cache.free(request)
         request.phase = Phase.FINISHED
         request.finish_reason = reason
         del self._requests[request.request_id]
         if heirs := self._siblings.release(request):
-            insort(self._waiting, heirs[0], key=self._order)
+            self._enqueue(heirs[0])
             self._siblings.hold(heirs[0], heirs[1:])
 
 

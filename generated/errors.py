@@ -201,6 +201,15 @@ class InvalidPrompt(BadRequest):
     retryable = False
 
 
+class InvalidConstraint(BadRequest):
+    """The schema, pattern, grammar or structural tag the answer shall meet is wrong, or too large to compile."""
+
+    code = "invalid_constraint"
+    summary = "The schema, pattern, grammar or structural tag the answer shall meet is wrong, or too large to compile."
+    names_field = "always"
+    retryable = False
+
+
 class UnknownParameter(BadRequest):
     """The body has a field nobody knows, and the server was started with --strict-params."""
 
@@ -434,6 +443,7 @@ ERRORS: dict[str, type[ApiError]] = {
     "invalid_parameter_combination": InvalidParameterCombination,
     "token_out_of_vocabulary": TokenOutOfVocabulary,
     "invalid_prompt": InvalidPrompt,
+    "invalid_constraint": InvalidConstraint,
     "unknown_parameter": UnknownParameter,
     "invalid_api_key": InvalidApiKey,
     "unknown_url": RouteNotFound,

@@ -136,6 +136,7 @@ OPERATIONS: dict[str, Operation] = {
                 "context_length_exceeded",
                 "deadline_exceeded",
                 "engine_dead",
+                "invalid_constraint",
                 "invalid_parameter_combination",
                 "invalid_prompt",
                 "model_not_found",
@@ -166,6 +167,7 @@ OPERATIONS: dict[str, Operation] = {
                 "context_length_exceeded",
                 "deadline_exceeded",
                 "engine_dead",
+                "invalid_constraint",
                 "invalid_parameter_combination",
                 "invalid_prompt",
                 "missing_required_parameter",
@@ -210,6 +212,7 @@ OPERATIONS: dict[str, Operation] = {
             [
                 "context_length_exceeded",
                 "engine_dead",
+                "invalid_constraint",
                 "invalid_parameter_combination",
                 "invalid_prompt",
                 "model_not_found",

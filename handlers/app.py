@@ -21,6 +21,7 @@ from specserve.handlers.context import Readiness
 from specserve.handlers.errors import error_bytes, route_error
 from specserve.handlers.extras.render import Render
 from specserve.handlers.extras.tokenization import Tokenization
+from specserve.handlers.grammars import GrammarChecker
 from specserve.handlers.lifecycle import Lifecycle
 from specserve.handlers.limits import Limits
 from specserve.handlers.middleware import RequestLog
@@ -76,11 +77,12 @@ def assemble(
     """Raises ContractError when a handler does not fit the contract."""
     limits = limits or Limits()
     prompts = prompts or Prompts()
-    chat = ChatPreparation(directory, prompts, limits, chat_options)
+    grammars = GrammarChecker(engine)
+    chat = ChatPreparation(directory, prompts, limits, grammars, chat_options)
     app = FastAPI(title="specserve", redirect_slashes=False)
     handlers = {
         "chat": ChatCompletions(chat),
-        "completions": Completions(directory, limits),
+        "completions": Completions(directory, limits, grammars),
         "models": Models(directory),
         "render": Render(chat, prompts),
         "server": Server(engine),

@@ -18,6 +18,7 @@ from specserve.generated.errors import (
     ContextLengthExceeded,
     EngineDead,
     InternalError,
+    InvalidConstraint,
     InvalidRequest,
     ModelNotFound,
     RouteNotFound,
@@ -38,6 +39,7 @@ INSIDES = re.compile(r"(?<![\w/.:])(?:~|\.{1,2})?/(?:[\w.@+\-]+/)+[\w.@+\-]*|\b0
 ENGINE_ERRORS: Mapping[type[engine_errors.EngineError], type[ApiError]] = {
     engine_errors.TokenOutOfVocabularyError: TokenOutOfVocabulary,
     engine_errors.InvalidParameterError: UnsupportedValue,
+    engine_errors.GrammarError: InvalidConstraint,
     engine_errors.PromptTooLongError: ContextLengthExceeded,
     engine_errors.UnsupportedFeatureError: UnsupportedValue,
     engine_errors.UnknownModelError: ModelNotFound,

@@ -16,15 +16,15 @@ import subprocess
 import sys
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from specserve.engine.api import Engine
-from specserve.engine.errors import OverloadedError
+from specserve.engine.errors import OverloadedError, UnsupportedFeatureError
 from specserve.engine.grammar_spec import GrammarSpec
 from specserve.engine.grammars.check_process import LENGTH_BYTES, Budget, Check, Setup, Verdict, decode_verdict
 from specserve.engine.grammars.check_process import encode_frame as encode
 from specserve.engine.grammars.vocabulary import Vocabulary
-from specserve.generated.errors import InvalidRequest, ServerLoading, UnsupportedValue
+from specserve.generated.errors import InvalidConstraint, ServerLoading, UnsupportedValue
 
 logger = logging.getLogger(__name__)
 
@@ -165,15 +165,18 @@ class GrammarChecker:
         param   the request field the constraint came from. Names the culprit in errors, followed by a JSON pointer
                 into the schema: response_format.json_schema.schema/properties/x/format
 
-        `widened` of the result lists pointers of what a schema that is not strict lost. Raises InvalidRequest or
-        UnsupportedValue (400), UnsupportedFeatureError (400), ServerLoading or OverloadedError (503).
+        `widened` of the result lists pointers of what a schema that is not strict lost. Raises InvalidConstraint or
+        UnsupportedValue (400), ServerLoading or OverloadedError (503).
         """
         verdict = self._cache.get(spec)
         if verdict is None:
-            verdict = await asyncio.shield(self._shared_task(spec))
+            try:
+                verdict = await asyncio.shield(self._shared_task(spec))
+            except UnsupportedFeatureError as refusal:
+                raise UnsupportedValue(refusal.message, param=param) from None
         if verdict.spec is not None:
-            return verdict.spec
-        error = UnsupportedValue if verdict.is_unsupported else InvalidRequest
+            return replace(verdict.spec, param=param)
+        error = UnsupportedValue if verdict.is_unsupported else InvalidConstraint
         raise error(f"{param}: {verdict.message}"[:2000], param=f"{param}{verdict.pointer}"[:500])
 
     async def close(self) -> None:
@@ -213,7 +216,7 @@ class GrammarChecker:
                     self._cache.put(spec, verdict)
                     return verdict
                 logger.warning("the process that checks grammars ended; starting another")
-        raise InvalidRequest("the constraint could not be checked; simplify it")
+        return Verdict(0, message="the constraint could not be checked; simplify it")
 
     async def _living_worker(self) -> Worker:
         async with self._starting:

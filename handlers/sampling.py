@@ -7,6 +7,7 @@ from typing import Any
 
 from specserve.engine.api import ModelInfo, Tokenizer
 from specserve.engine.errors import PromptTooLongError, TokenOutOfVocabularyError
+from specserve.engine.grammar_spec import GrammarSpec
 from specserve.engine.params import SamplingParams
 from specserve.generated.errors import InvalidParameterCombination, UnsupportedValue
 from specserve.generated.schemas import ChatCompletionRequest, CompletionRequest
@@ -128,11 +129,12 @@ def sampling_params(
     tokenizer: Tokenizer,
     max_logprobs: int,
     policy: MaxTokensPolicy = "clamp",
+    grammar: GrammarSpec | None = None,
 ) -> SamplingParams:
     """`max_tokens` None asks for the server's default, and without one for all the `room` there is.
 
-    `max_logprobs` is the server's limit. Raises InvalidParameterCombination, UnsupportedValue,
-    TokenOutOfVocabularyError, and what `answer_limit` does.
+    `max_logprobs` is the server's limit; `grammar` has passed its check. Raises InvalidParameterCombination,
+    UnsupportedValue, TokenOutOfVocabularyError, and what `answer_limit` does.
     """
     wanted = max_tokens if max_tokens is not None else defaults.max_new_tokens or room
     if body.min_tokens > wanted:
@@ -178,4 +180,5 @@ def sampling_params(
         allowed_token_ids=allowed_token_ids,
         skip_special_tokens=body.skip_special_tokens,
         spaces_between_special_tokens=body.spaces_between_special_tokens,
+        grammar=grammar,
     )

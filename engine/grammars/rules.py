@@ -40,7 +40,8 @@ def choice_rules(choices: Any) -> str:
         raise GrammarError("choice must be a list of at least one text")
     if len(choices) > MAX_CHOICES:
         raise GrammarError(f"choice has {len(choices)} texts, the limit is {MAX_CHOICES}")
-    return f"{FREELY}\nstart: " + " | ".join(literal(choice) for choice in choices)
+    # One terminal: alternatives of a rule are followed one by one, those of a terminal as one automaton.
+    return f"{FREELY}\nstart: CHOICE\nCHOICE: " + " | ".join(literal(choice) for choice in choices)
 
 
 def literal(text: str) -> str:

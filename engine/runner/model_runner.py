@@ -30,6 +30,7 @@ from specserve.engine.runner.memory import (
     choose_token_budget,
 )
 from specserve.engine.runner.probing import probe_layers
+from specserve.engine.sampling.grammar_masks import MaskFiller
 from specserve.engine.sampling.logprobs import prompt_logprobs
 from specserve.engine.sampling.metadata import SamplingMetadata
 from specserve.engine.sampling.sampler import NOT_FINITE, Sampler
@@ -61,6 +62,7 @@ class ModelRunner:
         self._forward = forward
         self._eos_token_ids = loaded.eos_token_ids
         self._sampler = Sampler(seed=seed)
+        self._masks = MaskFiller(int(loaded.config.vocab_size), loaded.eos_token_ids)
         self._max_model_len = max_model_len
         self._vocab_size = int(loaded.config.vocab_size)
         self.info = ModelInfo(
@@ -146,6 +148,7 @@ class ModelRunner:
         rows = inputs.sample_rows
         if inputs.prompt is not None:
             rows = torch.cat([rows, inputs.prompt.rows])
+        masks = self._masks.begin(inputs.sampling)
         logits = self._logits(batch, inputs, rows)
         if inputs.prompt is not None:
             self._report_prompts(logits[len(inputs.sampling) :], inputs.prompt, output)
@@ -153,11 +156,13 @@ class ModelRunner:
         if not inputs.sampling:
             return output
         metadata = SamplingMetadata.of(inputs.sampling, self._eos_token_ids)
-        for request, result in zip(inputs.sampling, self._sampler.sample(logits, metadata), strict=True):
+        for request, result in zip(inputs.sampling, self._sampler.sample(logits, metadata, masks), strict=True):
             if request.request_id in output.failed:
                 continue
             if isinstance(result, str):
                 output.failed[request.request_id] = result
+                if request.matcher is not None and request.matcher.is_error():
+                    output.refused.add(request.request_id)
             else:
                 output.sampled[request.request_id] = result
         return output

@@ -22,7 +22,10 @@ class GroupedLogits:
 
     def refresh(self, rows: Tensor) -> None:
         """After an edit of these rows of the logits."""
-        self.maxima[rows] = group_maxima(self.logits[rows])
+        if len(rows) == len(self.logits):  # without a copy
+            self.maxima = group_maxima(self.logits)
+        else:
+            self.maxima[rows] = group_maxima(self.logits[rows])
 
     def row_maxima(self) -> Tensor:
         """[R]; NaN where a row has one."""

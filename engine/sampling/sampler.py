@@ -5,12 +5,13 @@ Order of operations:
  2. Logprobs are taken from the raw distribution, for rows that report them.
  3. logit_bias, allowed_token_ids, min_tokens, bad words (`logits_processors`, in this order).
  4. repetition_penalty, then presence_penalty and frequency_penalty (same table).
- 5. Rows with temperature 0 take the largest logit and are done.
- 6. Division by the temperature.
- 7. top_k: exactly the k most likely stay.
- 8. top_p: of those, renormalised, the fewest that together reach top_p stay, the most likely first.
- 9. min_p: of those, the ones at least min_p times as likely as the most likely stay.
-10. One uniform number per row picks a token by the inverse of the cumulative distribution of what stayed.
+ 5. The mask of the row's grammar. Where it and the bans before leave nothing, the bans are undone.
+ 6. Rows with temperature 0 take the largest logit and are done.
+ 7. Division by the temperature.
+ 8. top_k: exactly the k most likely stay.
+ 9. top_p: of those, renormalised, the fewest that together reach top_p stay, the most likely first.
+10. min_p: of those, the ones at least min_p times as likely as the most likely stay.
+11. One uniform number per row picks a token by the inverse of the cumulative distribution of what stayed.
 
 A row's result depends on its own logits and request only: rows are grouped by need, so that one with a costly
 wish does not slow the others, and the group a row falls into never depends on its neighbours.
@@ -29,6 +30,7 @@ from torch import Tensor
 from specserve.engine.batch import SampledToken
 from specserve.engine.params import SamplingParams
 from specserve.engine.sampling.candidates import GROUP, GroupedLogits
+from specserve.engine.sampling.grammar_masks import NOTHING_LEFT, StepMasks
 from specserve.engine.sampling.logits_processors import edit_logits
 from specserve.engine.sampling.logprobs import RawLogprobs
 from specserve.engine.sampling.metadata import SamplingMetadata
@@ -48,39 +50,42 @@ class Sampler:
         self._seed = seed
         self._scratch = torch.empty(0)
 
-    def sample(self, logits: Tensor, metadata: SamplingMetadata) -> list[SampledToken | str]:
-        """logits [R, V] of any floating-point type, R requests → a token each, or why there is none.
+    def sample(
+        self, logits: Tensor, metadata: SamplingMetadata, masks: StepMasks | None = None
+    ) -> list[SampledToken | str]:
+        """logits [R, V] of any floating-point type, R requests → a token each, or why there is none. The grammars of
+        `masks` take in what was chosen.
 
         float32 logits are edited in place.
         """
         grouped = GroupedLogits(logits if logits.dtype == torch.float32 else logits.float())
         raw_maxima = grouped.row_maxima().tolist()
         failed = {row: NOT_FINITE for row, value in enumerate(raw_maxima) if not math.isfinite(value)}
-        raw = self._raw_logprobs(grouped, metadata)
-        if metadata.edited:
-            edit_logits(grouped.logits, metadata.requests, metadata.edited, metadata.eos_token_ids)
-            grouped.refresh(torch.tensor(metadata.edited, device=logits.device))
-            for row, value in enumerate(grouped.row_maxima().tolist()):
-                if row not in failed and not math.isfinite(value):
-                    failed[row] = NOTHING_ALLOWED
+        raw = self._raw_logprobs(grouped, metadata, keep=bool(metadata.edited) or masks is not None)
+        if metadata.edited or masks is not None:
+            for row, reason in edit(grouped, metadata, masks).items():
+                failed.setdefault(row, reason)
         if failed:  # keep NaN out of what follows; these rows' tokens are not used
             rows = torch.tensor(list(failed), device=logits.device)
             grouped.logits[rows] = 0.0
             grouped.maxima[rows] = 0.0
         token_ids = self._choose(grouped, metadata)
         reports = raw.report(token_ids) if raw is not None else {}
-        return [
+        results: list[SampledToken | str] = [
             failed[row] if row in failed else SampledToken(token_id, reports.get(row))
             for row, token_id in enumerate(token_ids.tolist())
         ]
+        if masks is not None:
+            masks.advance(results)
+        return results
 
-    def _raw_logprobs(self, grouped: GroupedLogits, metadata: SamplingMetadata) -> RawLogprobs | None:
+    def _raw_logprobs(self, grouped: GroupedLogits, metadata: SamplingMetadata, *, keep: bool) -> RawLogprobs | None:
         rows = metadata.logprobs
         if not rows:
             return None
         _, normaliser = self._weights(grouped, rows, [1.0] * len(rows))
         params = [metadata.requests[row].params for row in rows]
-        return RawLogprobs(grouped, rows, params, normaliser, keep=bool(metadata.edited))
+        return RawLogprobs(grouped, rows, params, normaliser, keep=keep)
 
     def _choose(self, grouped: GroupedLogits, metadata: SamplingMetadata) -> Tensor:
         """[R] int64 token ids."""
@@ -168,6 +173,32 @@ class Sampler:
             weights.div_(divisors)
         weights.exp_()
         return weights, weights.sum(-1, keepdim=True).log_() + maxima / divisors
+
+
+def edit(grouped: GroupedLogits, metadata: SamplingMetadata, masks: StepMasks | None) -> dict[int, str]:
+    """Steps 3 to 5, in place. Returns rows to which nothing is left, with the reason."""
+    logits = grouped.logits
+    constrained = () if masks is None else masks.rows
+    banned = set(metadata.edited).intersection(constrained)
+    raw = {row: logits[row].clone() for row in banned}
+    edit_logits(logits, metadata.requests, metadata.edited, metadata.eos_token_ids)
+    failed: dict[int, str] = {}
+    if masks is not None:
+        masks.apply(logits)
+        failed = masks.failures()
+    touched = sorted({*metadata.edited, *constrained})
+    grouped.refresh(torch.tensor(touched, device=logits.device))
+    for row, value in enumerate(grouped.row_maxima().tolist()):
+        if value > NOTHING_LEFT or row in failed:  # NaN is not: it has failed before
+            continue
+        if masks is not None and row in banned:
+            logits[row] = raw[row]
+            masks.apply_row(logits, row)
+            grouped.refresh(torch.tensor([row], device=logits.device))
+            if float(grouped.maxima[row].amax()) > NOTHING_LEFT:
+                continue
+        failed[row] = NOTHING_ALLOWED
+    return failed
 
 
 def kept_probabilities(values: Tensor, params: Sequence[SamplingParams], normaliser: Tensor | None = None) -> Tensor:

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, replace
 
 from specserve.engine.api import GenerationRequest
+from specserve.engine.grammar_spec import GrammarSpec
 from specserve.generated import schemas
 from specserve.generated.errors import InvalidParameterCombination
 from specserve.generated.operations import CompletionsApi
@@ -14,11 +15,13 @@ from specserve.handlers.chat.beam_search import stream_beams
 from specserve.handlers.chat.events import ChatEvent
 from specserve.handlers.chat.pipeline import siblings, stream_chat
 from specserve.handlers.context import RequestContext
+from specserve.handlers.grammars import GrammarChecker
 from specserve.handlers.limits import Limits
 from specserve.handlers.model_directory import ModelDirectory, ServedModel
 from specserve.handlers.openai.beams import beam_settings
 from specserve.handlers.openai.completion_prompts import CompletionPrompt, PromptReader
 from specserve.handlers.openai.completion_reply import CompletionReply, nothing_generated
+from specserve.handlers.openai.constraints import checked_grammar
 from specserve.handlers.openai.reply import Identity, TokenNames, check_common
 from specserve.handlers.sampling import num_alternatives, room_for_answer, sampling_params
 from specserve.handlers.text_work import text_work
@@ -27,8 +30,8 @@ DEFAULT_MAX_TOKENS = 16
 
 
 class Completions(CompletionsApi[RequestContext]):
-    def __init__(self, directory: ModelDirectory, limits: Limits) -> None:
-        self._directory, self._limits = directory, limits
+    def __init__(self, directory: ModelDirectory, limits: Limits, grammars: GrammarChecker) -> None:
+        self._directory, self._limits, self._grammars = directory, limits, grammars
 
     async def create_completion(
         self, body: schemas.CompletionRequest, context: RequestContext
@@ -45,9 +48,14 @@ class Completions(CompletionsApi[RequestContext]):
         prompts = await text_work(context, reader.read)
         check_common(body, len(prompts) * num_candidates, self._limits.max_choices)
         reader.truncation.report(context.response_headers)
+        grammar = await checked_grammar(body, self._grammars, context)
         identity = Identity.of("cmpl", body, context, served)
         asked = Asked(
-            num_top=num_top, is_ranked=num_candidates > (body.n or 1), end_ids=reader.end_ids, limits=self._limits
+            num_top=num_top,
+            is_ranked=num_candidates > (body.n or 1),
+            end_ids=reader.end_ids,
+            limits=self._limits,
+            grammar=grammar,
         )
         requests = [
             engine_request(body, served, prompt, f"{identity.engine_id}-{at}", asked)
@@ -79,6 +87,7 @@ class Asked:
     is_ranked: bool
     end_ids: tuple[int, ...]
     limits: Limits
+    grammar: GrammarSpec | None
 
 
 def engine_request(
@@ -97,6 +106,7 @@ def engine_request(
         tokenizer=served.engine.tokenizer,
         max_logprobs=asked.limits.max_logprobs,
         policy=asked.limits.max_tokens_policy,
+        grammar=asked.grammar,
     )
     if body.echo and num_top is not None:
         params = replace(params, prompt_logprobs=max(num_top, params.prompt_logprobs or 0))

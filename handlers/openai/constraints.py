@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from specserve.engine.grammar_spec import GrammarKind, GrammarSpec
 from specserve.generated import schemas
-from specserve.generated.errors import InvalidParameterCombination, InvalidRequest
+from specserve.generated.errors import InvalidConstraint, InvalidParameterCombination
 from specserve.handlers.context import RequestContext
 from specserve.handlers.grammars import GrammarChecker
 
@@ -56,7 +56,7 @@ async def checked_grammar(body: Request, checker: GrammarChecker, context: Reque
 
 
 def read_constraint(body: Request) -> Constraint | None:
-    """Raises InvalidParameterCombination for more than one constraint, InvalidRequest for none where one is due."""
+    """Raises InvalidParameterCombination for more than one constraint, InvalidConstraint for none where one is due."""
     found = list(constraints(body, read_options(body)))
     if len(found) > 1:
         raise InvalidParameterCombination(
@@ -64,7 +64,7 @@ def read_constraint(body: Request) -> Constraint | None:
             param=found[1].param,
         )
     if not found and body.structured_outputs is not None:
-        raise InvalidRequest(
+        raise InvalidConstraint(
             "structured_outputs names no constraint; give one of json, regex, choice, grammar, json_object and "
             "structural_tag, or leave it out",
             param="structured_outputs",
@@ -121,7 +121,7 @@ def constraints(body: Request, options: Options) -> Iterator[Constraint]:
             yield constraint("structural_tag", source, "response_format")
     outputs = body.structured_outputs or schemas.StructuredOutputs()
     if outputs.json_object is False:
-        raise InvalidRequest(
+        raise InvalidConstraint(
             "structured_outputs.json_object must be true or left out", param="structured_outputs.json_object"
         )
     if outputs.json_object:

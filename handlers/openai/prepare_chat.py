@@ -17,9 +17,11 @@ from specserve.handlers.chat.beam_search import BeamSettings
 from specserve.handlers.chat.conversation import Conversation
 from specserve.handlers.chat.prompts import Prompts
 from specserve.handlers.context import RequestContext
+from specserve.handlers.grammars import GrammarChecker
 from specserve.handlers.limits import Limits
 from specserve.handlers.model_directory import ModelDirectory, ServedModel
 from specserve.handlers.openai.beams import beam_settings
+from specserve.handlers.openai.constraints import checked_grammar
 from specserve.handlers.openai.messages import own_template, to_conversation
 from specserve.handlers.openai.reply import Identity, check_common
 from specserve.handlers.openai.tools import RequestTools, read_tools
@@ -67,9 +69,14 @@ class PreparedChat:
 
 class ChatPreparation:
     def __init__(
-        self, directory: ModelDirectory, prompts: Prompts, limits: Limits, options: ChatOptions | None = None
+        self,
+        directory: ModelDirectory,
+        prompts: Prompts,
+        limits: Limits,
+        grammars: GrammarChecker,
+        options: ChatOptions | None = None,
     ) -> None:
-        self._directory, self._prompts, self._limits = directory, prompts, limits
+        self._directory, self._prompts, self._limits, self._grammars = directory, prompts, limits, grammars
         self._options = options or ChatOptions()
 
     async def prepare(self, body: schemas.ChatCompletionRequest, context: RequestContext) -> PreparedChat:
@@ -86,6 +93,7 @@ class ChatPreparation:
         conversation = to_conversation(body, tools.shown)
         served = self._directory.resolve(body.model)
         engine = served.engine
+        grammar = await checked_grammar(body, self._grammars, context)
         beams = beam_settings(body, engine.model) if body.use_beam_search else None
         truncation = Truncation.of(body, engine.model)
         sources = (engine, conversation, chat_template, body.add_special_tokens, truncation)
@@ -105,6 +113,7 @@ class ChatPreparation:
             tokenizer=engine.tokenizer,
             max_logprobs=self._limits.max_logprobs,
             policy=self._limits.max_tokens_policy,
+            grammar=grammar,
         )
         last = conversation.messages[-1]
         role = self._options.response_role if conversation.add_generation_prompt else last["role"]

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from specserve.engine.api import FinishReason, Tokenizer, TokenLogprob, TokenLogprobs
 from specserve.generated import schemas
-from specserve.generated.errors import InvalidParameterCombination, UnsupportedParameter, UnsupportedValue
+from specserve.generated.errors import InvalidParameterCombination, UnsupportedValue
 from specserve.handlers.chat.events import ContentDelta
 from specserve.handlers.chat.fold import ChoiceResult
 from specserve.handlers.context import RequestContext
@@ -168,11 +168,6 @@ def check_common(body: Request, num_choices: int, max_choices: int) -> None:
     """What holds for both endpoints and no schema can say."""
     if body.stream_options is not None and not body.stream:
         raise InvalidParameterCombination("stream_options goes with stream: true only", param="stream_options")
-    if body.response_format is not None and body.response_format.type != "text":
-        raise UnsupportedParameter(
-            f"response_format {body.response_format.type} is not offered by this server yet; ask for text",
-            param="response_format",
-        )
     if num_choices > max_choices:
         raise UnsupportedValue(
             f"{num_choices} choices were asked for (prompts times n), the limit is {max_choices}; ask for fewer",

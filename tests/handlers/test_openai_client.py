@@ -221,8 +221,8 @@ def test_errors_have_the_classes_the_client_knows(server: RunningServer, client:
         client.chat.completions.create(model=MODEL, messages=FRANCE, temperature=3)
     assert wrong.value.param == "temperature"
     with pytest.raises(openai.BadRequestError) as refused:
-        client.chat.completions.create(model=MODEL, messages=FRANCE, response_format={"type": "json_object"})
-    assert (refused.value.code, refused.value.param) == ("unsupported_parameter", "response_format")
+        client.chat.completions.create(model=MODEL, messages=FRANCE, extra_body={"use_beam_search": True})
+    assert (refused.value.code, refused.value.param) == ("unsupported_parameter", "use_beam_search")
     with pytest.raises(openai.BadRequestError) as long:
         client.completions.create(model=MODEL, prompt="word " * 2000)
     assert long.value.code == "context_length_exceeded"

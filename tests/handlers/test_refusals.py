@@ -142,6 +142,7 @@ REFUSALS = [
         param="chat_template",
     ),
     Refusal("invalid_prompt", COMPLETION, {"prompt": ""}, param="prompt"),
+    Refusal("invalid_constraint", ASK, {"guided_regex": "("}, param="guided_regex"),
     *(
         Refusal("invalid_prompt", (name,), HELLO | more, server={"prompts": templated(source)}, param="messages")
         for name, more in (*((name, {}) for name in CHAT), *((name, {"prompt": None}) for name in TOKENIZE))

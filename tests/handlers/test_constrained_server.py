@@ -1,0 +1,98 @@
+"""Constrained answers of the real server and its demo model, through the official client and over plain HTTP."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import jsonschema
+import pytest
+from openai import OpenAI
+from running_server import RunningServer, serving
+from test_grammars import HOSTILE
+
+MODEL = "specserve-demo"
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "city": {"type": "string", "maxLength": 12},
+        "population": {"type": "integer", "minimum": 0, "maximum": 99_999_999},
+        "tags": {"type": "array", "items": {"enum": ["large", "small", "old"]}, "maxItems": 3},
+        "founded": {"type": "string", "format": "date"},
+    },
+    "required": ["city", "population", "tags", "founded"],
+    "additionalProperties": False,
+}
+FIELD_OF = {"json_schema": "json", "regex": "regex", "grammar": "grammar", "structural_tag": "structural_tag"}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[RunningServer]:
+    with serving("--disable-uvicorn-access-log") as running:
+        running.wait_ready()
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(server: RunningServer) -> OpenAI:
+    return OpenAI(base_url=f"http://127.0.0.1:{server.port}/v1", api_key="none", max_retries=0)
+
+
+def test_a_strict_schema_is_followed_by_every_choice_that_stops(client: OpenAI) -> None:
+    reply = client.chat.completions.create(
+        model=MODEL,
+        messages=[{"role": "user", "content": "Describe a city."}],
+        response_format={"type": "json_schema", "json_schema": {"name": "city", "schema": SCHEMA, "strict": True}},
+        temperature=1.5,
+        max_tokens=200,
+        n=8,
+    )
+    stopped = [choice.message.content for choice in reply.choices if choice.finish_reason == "stop"]
+    assert stopped
+    for text in stopped:
+        jsonschema.validate(json.loads(text or ""), SCHEMA)
+
+
+def test_a_stream_says_the_same(client: OpenAI) -> None:
+    wanted: dict[str, Any] = {
+        "model": MODEL,
+        "prompt": "A date: ",
+        "temperature": 0,
+        "max_tokens": 60,
+        "extra_body": {"structured_outputs": {"regex": r"\d{4}-\d{2}-\d{2}( or \d{4}-\d{2}-\d{2}){2}"}},
+    }
+    whole = client.completions.create(**wanted).choices[0]
+    pieces = [chunk.choices[0] for chunk in client.completions.create(**wanted, stream=True)]
+    assert whole.finish_reason == "stop"
+    assert re.fullmatch(r"\d{4}-\d{2}-\d{2}( or \d{4}-\d{2}-\d{2}){2}", whole.text)
+    assert "".join(piece.text for piece in pieces) == whole.text
+    assert pieces[-1].finish_reason == "stop"
+
+
+def test_hostile_constraints_disturb_nobody(server: RunningServer) -> None:
+    def body(fields: dict[str, Any]) -> dict[str, Any]:
+        return {"prompt": "Hello", "max_tokens": 5, **fields}
+
+    outcomes: dict[str, tuple[int, Any]] = {}
+
+    def attack() -> None:
+        for name, (kind, source) in HOSTILE.items():
+            value = json.loads(source) if kind == "choice" else source
+            field = FIELD_OF.get(kind, kind)
+            outcomes[name] = server.answer("POST", "/v1/completions", body({"structured_outputs": {field: value}}))
+
+    attacker = threading.Thread(target=attack)
+    attacker.start()
+    num_answers = 0
+    while attacker.is_alive():
+        status, answer = server.answer("POST", "/v1/completions", body({"guided_choice": ["yes", "no"]}))
+        assert (status, answer["choices"][0]["text"]) in ((200, "yes"), (200, "no"))
+        num_answers += 1
+        attacker.join(timeout=0.1)
+    assert num_answers > 5
+    assert {status for status, _ in outcomes.values()} == {200, 400}
+    assert all(answer["error"]["param"] for status, answer in outcomes.values() if status == 400)
+    assert server.answer("GET", "/health")[0] == 200
