@@ -17,9 +17,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from specserve.handlers.app import create_app
 from specserve.handlers.chat.prompts import Prompts
+from specserve.handlers.command_line import read_settings
 from specserve.handlers.lifecycle import Lifecycle
 from specserve.handlers.serve import bind
-from specserve.handlers.settings import ServerSettings, read_settings
+from specserve.handlers.settings import ServerSettings
 from specserve.handlers.supervisor import Supervisor
 
 Change = Callable[[int, bytes], tuple[int, bytes]]

@@ -18,9 +18,12 @@ import jinja2
 
 from specserve.generated import document
 from specserve.generated.operations import OPERATIONS
+from specserve.handlers.accepted_flags import ACCEPTED
+from specserve.handlers.command_line import ENVIRONMENT_PREFIX, EXIT_CODES
 from specserve.handlers.fields import POLICIES, FieldPolicy
+from specserve.handlers.flag_table import FLAGS
 from specserve.handlers.flags import Flag
-from specserve.handlers.settings import ENVIRONMENT_PREFIX, EXIT_CODES, FLAGS, ServerSettings
+from specserve.handlers.settings import ServerSettings
 
 HERE = Path(__file__).resolve().parent
 OUTPUT = HERE / "reference"
@@ -189,6 +192,7 @@ def pages() -> dict[str, str]:
         "headers": doc["x-headers"],
         "groups": flag_groups(),
         "prefix": ENVIRONMENT_PREFIX,
+        "accepted": ACCEPTED,
         "exit_codes": EXIT_CODES,
         "errors": error_rows(doc),
     }

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from specserve.engine.errors import StartupError
 from specserve.engine.model_folder import local_model_folder
+from specserve.handlers.command_line import read_settings
 from specserve.handlers.flags import UsageError
-from specserve.handlers.settings import ServerSettings, read_settings
+from specserve.handlers.settings import ServerSettings
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -44,6 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (StartupError, PortError) as error:
         return report(error.cause, error.remedy, error.exit_code)
     set_up_logging(settings)
+    for notice in settings.notices:
+        print(f"serve: {notice}", file=sys.stderr)
     settings = dataclasses.replace(settings, port=listener.getsockname()[1])
     try:
         server = build(settings, listener)

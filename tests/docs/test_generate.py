@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from specserve.generated import document
+from specserve.handlers.command_line import EXIT_CODES
 from specserve.handlers.fields import POLICIES
-from specserve.handlers.settings import EXIT_CODES, FLAGS
+from specserve.handlers.flag_table import FLAGS
 
 ROOT = Path(__file__).resolve().parents[2]
 _spec = importlib.util.spec_from_file_location("reference_pages", ROOT / "docs" / "generate.py")

@@ -12,10 +12,10 @@ from fake_engine import FakeEngine, app_over, client_of
 
 from specserve.engine.api import ModelInfo
 from specserve.engine.generation_config import HONOURED_FIELDS
+from specserve.handlers.command_line import read_settings
 from specserve.handlers.flags import UsageError
 from specserve.handlers.generation_defaults import GenerationDefaults
 from specserve.handlers.limits import Limits
-from specserve.handlers.settings import read_settings
 
 ROUTES = {
     "/v1/chat/completions": {"messages": [{"role": "user", "content": "hello"}]},

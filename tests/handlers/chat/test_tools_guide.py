@@ -13,7 +13,7 @@ from specserve.handlers.chat.answer_pieces import FoldedAnswer, FoldedCall, fold
 from specserve.handlers.chat.reasoning_formats import registry as reasoning
 from specserve.handlers.chat.tool_formats import registry as tools
 from specserve.handlers.chat.tool_formats.plugins import load_plugin
-from specserve.handlers.settings import FLAGS
+from specserve.handlers.flag_table import FLAGS
 
 GUIDE = (Path(__file__).parents[3] / "docs/guides/tools.md").read_text(encoding="utf-8")
 

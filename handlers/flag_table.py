@@ -1,0 +1,277 @@
+"""Every flag of `serve` that sets something: its spelling, its values and what its help says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from specserve.engine.config import SCHEDULING_POLICIES
+from specserve.engine.generation_config import HONOURED_FIELDS
+from specserve.handlers.flags import (
+    Flag,
+    integer,
+    json_object,
+    one_of,
+    positive_seconds,
+    positive_size,
+    seconds,
+    switch,
+)
+from specserve.handlers.generation_defaults import check_override, generation_source
+from specserve.handlers.settings import RESERVED_TEMPLATE_VARIABLES, ServerSettings
+
+DEFAULTS = ServerSettings()
+
+
+def model_len(text: str) -> int | None:
+    """`auto` and -1 mean the model's own length."""
+    if text in ("auto", "-1"):
+        return None
+    return positive_size(text)
+
+
+def template(text: str) -> str:
+    """A Jinja template in one line, or the content of the file it names."""
+    if "{{" in text or "{%" in text or "{#" in text:
+        return text
+    try:
+        return Path(text).expanduser().read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise ValueError(f"it is neither a template nor a file that can be read ({reason})") from error
+
+
+def generation_override(text: str) -> dict[str, Any]:
+    values = json_object()(text)
+    check_override(values)
+    return values
+
+
+def paths(text: str) -> tuple[str, ...]:
+    found = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not found or not all(path.startswith("/") for path in found):
+        raise ValueError("must be paths that begin with a slash, separated by commas")
+    return found
+
+
+def name(text: str) -> str:
+    if not text.strip():
+        raise ValueError("must not be empty")
+    return text
+
+
+def one_key(text: str) -> str:
+    """HTTP headers carry printable ASCII; another key could never be sent."""
+    if not text.isascii() or not text.isprintable() or not text.strip() or " " in text:
+        raise ValueError("must be printable ASCII without spaces")
+    return text
+
+
+MODEL, SERVER, ENGINE, CACHE, SCHEDULER = "Model", "Server", "Engine", "KV cache", "Scheduler"
+LEVELS = ("critical", "error", "warning", "info", "debug")
+
+
+def flag(
+    setting: str,
+    group: str,
+    help: str,
+    parse: Callable[[str], Any] = str,
+    metavar: str = "TEXT",
+    many: bool = False,
+    is_secret: bool = False,
+) -> Flag:
+    default = getattr(DEFAULTS, setting)
+    if default not in (None, ()) and parse is not switch:
+        help = f"{help} (default {default:g})" if isinstance(default, float) else f"{help} (default {default})"
+    return Flag(name=setting, group=group, help=help, parse=parse, metavar=metavar, many=many, is_secret=is_secret)
+
+
+FLAGS = (
+    flag("model", MODEL, "the same as the positional MODEL: a folder or a hub id", name, "MODEL"),
+    flag(
+        "served_model_name",
+        MODEL,
+        "names clients may use; the first is reported. Default: MODEL as given",
+        name,
+        "NAME",
+        many=True,
+    ),
+    flag("revision", MODEL, "branch, tag or commit of a hub id", name, "REV"),
+    flag(
+        "dtype",
+        MODEL,
+        "auto takes the checkpoint's own",
+        one_of("auto", "bfloat16", "float16", "float32", "half", "float"),
+        "TYPE",
+    ),
+    flag(
+        "max_model_len",
+        MODEL,
+        "tokens of prompt and answer together, such as 8K (8192). Default: the model's own",
+        model_len,
+        "SIZE",
+    ),
+    flag("seed", MODEL, "for requests that name no seed", integer(0, 2**63 - 1), "N"),
+    flag("trust_remote_code", MODEL, "run Python code that comes with the model", switch),
+    flag(
+        "chat_template", MODEL, "a Jinja file or a template in one line, instead of the model's own", template, "FILE"
+    ),
+    flag(
+        "chat_template_content_format",
+        MODEL,
+        "how templates get message content: string, openai (a list of parts) or auto, as the template reads it",
+        one_of("auto", "string", "openai"),
+        "FORM",
+    ),
+    flag(
+        "default_chat_template_kwargs",
+        MODEL,
+        "JSON object of variables for the chat template; those of a request win",
+        json_object(without=RESERVED_TEMPLATE_VARIABLES),
+        "JSON",
+    ),
+    flag(
+        "trust_request_chat_template",
+        MODEL,
+        "render templates that requests bring in chat_template, in a limited process",
+        switch,
+    ),
+    flag("response_role", MODEL, "the role of chat answers", name, "ROLE"),
+    flag(
+        "exclude_tools_when_tool_choice_none",
+        MODEL,
+        "leave tools out of the prompt when tool_choice is none",
+        switch,
+    ),
+    flag("enable_auto_tool_choice", MODEL, "find tool calls in answers (on by default)", switch),
+    flag(
+        "tool_call_parser",
+        MODEL,
+        "how the model writes tool calls, such as hermes; auto goes by the chat template, none looks for none",
+        name,
+        "NAME",
+    ),
+    flag("tool_parser_plugin", MODEL, "a Python file that brings more values for --tool-call-parser", name, "FILE"),
+    flag(
+        "reasoning_parser",
+        MODEL,
+        "how the model writes its reasoning, such as deepseek_r1; auto goes by the chat template, none leaves it in",
+        name,
+        "NAME",
+    ),
+    flag(
+        "reasoning_field",
+        MODEL,
+        "what clients get reasoning as: reasoning, reasoning_content or both",
+        one_of("both", "reasoning", "reasoning_content"),
+        "FIELD",
+    ),
+    flag(
+        "generation_config",
+        MODEL,
+        "where sampling defaults come from: auto (the model's generation_config.json), vllm (built in) or a folder",
+        generation_source,
+        "SOURCE",
+    ),
+    flag(
+        "override_generation_config",
+        MODEL,
+        f"JSON object that replaces single sampling defaults: {', '.join(HONOURED_FIELDS)}",
+        generation_override,
+        "JSON",
+    ),
+    flag("max_logprobs", MODEL, "most alternatives a request may ask for per token; -1: all tokens", integer(-1), "N"),
+    flag("enable_prompt_embeds", MODEL, "take prompts as embeddings (prompt_embeds in completions)", switch),
+    flag(
+        "max_tokens_policy",
+        MODEL,
+        "a max_tokens that does not fit the context is lowered (clamp) or the request refused (reject)",
+        one_of("clamp", "reject"),
+        "POLICY",
+    ),
+    flag("strict_params", SERVER, "refuse request fields nobody knows, instead of naming them in a header", switch),
+    flag(
+        "request_timeout",
+        SERVER,
+        "seconds after which a request ends with a 504, or its stream with an error; 0 sets no limit",
+        seconds,
+        "S",
+    ),
+    flag("host", SERVER, "address to listen on; 0.0.0.0 lets other machines in", name, "ADDRESS"),
+    flag("port", SERVER, "port to listen on; 0 takes a free one", integer(0, 65535), "PORT"),
+    flag(
+        "api_key", SERVER, "bearer tokens that open /v1; also VLLM_API_KEY", one_key, "KEY", many=True, is_secret=True
+    ),
+    flag("enable_tokenizer_info_endpoint", SERVER, "show tokenizer and chat template at /tokenizer_info", switch),
+    flag(
+        "max_requests_per_client",
+        SERVER,
+        "open answers per API key, or per address without keys; more are refused with 429",
+        integer(1),
+        "N",
+    ),
+    flag("shutdown_timeout", SERVER, "seconds that running answers get to finish after SIGTERM", seconds, "S"),
+    flag("log_level", SERVER, "how much is logged", one_of(*LEVELS), "LEVEL"),
+    flag("uvicorn_log_level", SERVER, "how much the HTTP server itself logs", one_of(*LEVELS, "trace"), "LEVEL"),
+    flag("disable_uvicorn_access_log", SERVER, "no log line per request", switch),
+    flag(
+        "disable_access_log_for_endpoints",
+        SERVER,
+        "paths without a log line, such as /health,/version",
+        paths,
+        "PATHS",
+    ),
+    flag("disable_fastapi_docs", SERVER, "no /docs, /redoc and /openapi.json", switch),
+    flag(
+        "sse_keep_alive_interval",
+        SERVER,
+        "seconds without an event after which a stream sends a comment; 0 sends none",
+        seconds,
+        "S",
+    ),
+    flag(
+        "return_tokens_as_token_ids",
+        SERVER,
+        "write tokens in log probabilities as token_id:N, unless a request says otherwise",
+        switch,
+    ),
+    flag(
+        "enable_force_include_usage",
+        SERVER,
+        "every chunk of every stream carries the usage so far, whatever the request says",
+        switch,
+    ),
+    flag("device", ENGINE, "auto takes a GPU if there is one", name, "DEVICE"),
+    flag("attention_backend", ENGINE, "auto, or one by name: xformers, cpu, reference", name, "NAME"),
+    flag("enforce_eager", ENGINE, "never capture CUDA graphs", switch),
+    flag("num_threads", ENGINE, "threads on a CPU. Default: the physical cores this process may use", integer(1), "N"),
+    flag(
+        "engine_watchdog",
+        ENGINE,
+        "seconds without progress after which a busy engine counts as hung",
+        positive_seconds,
+        "S",
+    ),
+    flag("block_size", CACHE, "tokens of a KV block. Default: the attention backend's own", integer(1, 1024), "N"),
+    flag("num_gpu_blocks_override", CACHE, "number of KV blocks, on CPUs too", positive_size, "N"),
+    flag("kv_cache_memory_bytes", CACHE, "memory of the KV cache; 2G is 2 GiB", positive_size, "SIZE"),
+    flag("enable_prefix_caching", CACHE, "reuse the KV of shared prompt beginnings (on by default)", switch),
+    flag("max_num_seqs", SCHEDULER, "sequences computed together", integer(1), "N"),
+    flag(
+        "max_num_batched_tokens",
+        SCHEDULER,
+        "tokens of one step. Default: 512 on CPUs, 4096 on GPUs",
+        positive_size,
+        "SIZE",
+    ),
+    flag("max_num_queued_reqs", SCHEDULER, "waiting requests; more are refused with 503", integer(1), "N"),
+    flag(
+        "scheduling_policy",
+        SCHEDULER,
+        "fcfs: first come, first served, and priority in requests has no effect; priority: lower values first, also "
+        "in the place of running ones",
+        one_of(*SCHEDULING_POLICIES),
+        "POLICY",
+    ),
+)
