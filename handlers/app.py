@@ -30,6 +30,7 @@ from specserve.handlers.openai.chat_completions import ChatCompletions
 from specserve.handlers.openai.completions import Completions
 from specserve.handlers.openai.models import Models
 from specserve.handlers.openai.prepare_chat import ChatOptions, ChatPreparation
+from specserve.handlers.openai.reply_defaults import ReplyDefaults
 from specserve.handlers.ops.server import Server
 from specserve.handlers.routing import mount
 from specserve.handlers.settings import ServerSettings
@@ -51,7 +52,13 @@ def create_app(
             max_open_per_client=settings.max_requests_per_client,
             is_strict=settings.strict_params,
             request_timeout_s=settings.request_timeout or None,
+            keep_alive_s=settings.sse_keep_alive_interval or float("inf"),
         ),
+        reply_defaults=ReplyDefaults(
+            tokens_as_ids=settings.return_tokens_as_token_ids, counts_always=settings.enable_force_include_usage
+        ),
+        unlogged_paths=frozenset(settings.disable_access_log_for_endpoints),
+        has_docs=not settings.disable_fastapi_docs,
         shows_tokenizer_info=settings.enable_tokenizer_info_endpoint,
         prompts=prompts,
         chat_options=ChatOptions(
@@ -73,16 +80,19 @@ def assemble(
     shows_tokenizer_info: bool = False,
     prompts: Prompts | None = None,
     chat_options: ChatOptions | None = None,
+    reply_defaults: ReplyDefaults | None = None,
+    unlogged_paths: frozenset[str] = frozenset(),
+    has_docs: bool = True,
 ) -> FastAPI:
-    """Raises ContractError when a handler does not fit the contract."""
+    """`has_docs` publishes the document and pages that show it. Raises ContractError when a handler does not fit."""
     limits = limits or Limits()
     prompts = prompts or Prompts()
     grammars = GrammarChecker(engine)
     chat = ChatPreparation(directory, prompts, limits, grammars, chat_options)
-    app = FastAPI(title="specserve", redirect_slashes=False)
+    app = FastAPI(title="specserve", redirect_slashes=False, openapi_url="/openapi.json" if has_docs else None)
     handlers = {
-        "chat": ChatCompletions(chat),
-        "completions": Completions(directory, limits, grammars),
+        "chat": ChatCompletions(chat, reply_defaults),
+        "completions": Completions(directory, limits, grammars, reply_defaults),
         "models": Models(directory),
         "render": Render(chat, prompts),
         "server": Server(engine),
@@ -96,7 +106,7 @@ def assemble(
         if not isinstance(error, HTTPException):
             raise error
         paths = [operation.path for operation in OPERATIONS.values()]
-        refusal = route_error(error, method=request.method, path=request.url.path, known_paths=paths)
+        refusal = route_error(error, method=request.method, path=request.url.path, known_paths=paths, has_docs=has_docs)
         return Response(
             error_bytes(refusal), refusal.status, headers=dict(refusal.headers), media_type="application/json"
         )
@@ -104,7 +114,7 @@ def assemble(
     app.add_exception_handler(HTTPException, refuse_route)
     if api_keys:
         app.add_middleware(ApiKeyGuard, keys=api_keys)
-    app.add_middleware(RequestLog)
+    app.add_middleware(RequestLog, unlogged_paths=unlogged_paths)
     return app
 
 

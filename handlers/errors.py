@@ -71,14 +71,22 @@ def bounded(message: str) -> str:
     return message if len(message) <= MAX_MESSAGE_CHARS else message[: MAX_MESSAGE_CHARS - 1] + "…"
 
 
-def route_error(error: HTTPException, *, method: str, path: str, known_paths: Iterable[str]) -> ApiError:
+def route_error(
+    error: HTTPException, *, method: str, path: str, known_paths: Iterable[str], has_docs: bool = True
+) -> ApiError:
     """The router's own 404 and 405 in our envelope, with the path that was probably meant."""
     if error.status_code == 405:
         allow = (error.headers or {}).get("Allow", "")
         return WrongMethod(f"{path[:200]} does not take {method}, it takes {allow}", headers=error.headers)
     if error.status_code == 404:
         near = near_path(path, tuple(known_paths))
-        advice = f"did you mean {near}?" if near else "/openapi.json lists what there is, /docs shows it"
+        advice = (
+            f"did you mean {near}?"
+            if near
+            else "/openapi.json lists what there is, /docs shows it"
+            if has_docs
+            else "this server lists none"
+        )
         return RouteNotFound(f"there is no path {path[:200]}; {advice}")
     return InvalidRequest(bounded(str(error.detail)), headers=error.headers)
 

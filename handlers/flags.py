@@ -195,7 +195,8 @@ class Parser(argparse.ArgumentParser):
 
     def read(self, argv: Sequence[str]) -> dict[str, Any]:
         """What the command line gives, by setting. Raises UsageError."""
-        found, unknown = self.parse_known_args([_dashed(word) for word in argv])
+        objects = [flag.spelling for flag in self._flags.values() if flag.metavar == "JSON"]
+        found, unknown = self.parse_known_args(with_whole_objects([_dashed(word) for word in argv], objects))
         if unknown:
             raise unknown_name(unknown[0].partition("=")[0], list(self._option_string_actions), "there is no flag")
         given = vars(found)
@@ -204,6 +205,61 @@ class Parser(argparse.ArgumentParser):
             name: flags[name].value_of(value, flags[name].spelling) if name in flags else value
             for name, value in given.items()
         }
+
+
+def with_whole_objects(argv: Sequence[str], flags: Sequence[str]) -> list[str]:
+    """Dotted forms put together: `--x.a.b 1 --x.l+ y` becomes `--x {"a": {"b": 1}, "l": ["y"]}` for `--x` in `flags`.
+
+    Values are JSON, else sizes such as 4k, else text. They are added to an object that is given as a whole.
+    Raises UsageError.
+    """
+    kept: list[str] = []
+    objects: dict[str, dict[str, Any]] = {}
+    words = iter(argv)
+    for word in words:
+        spelled, equals, value = word.partition("=")
+        flag, dot, path = spelled.partition(".")
+        if flag not in flags:
+            kept.append(word)
+            continue
+        if not equals:
+            value = next(words, "")
+        if not dot:
+            kept += [flag, value]
+            continue
+        *parents, last = path.split(".")
+        place = objects.setdefault(flag, {})
+        for parent in parents:
+            place = place.setdefault(parent, {})
+            if not isinstance(place, dict):
+                raise UsageError(f"{spelled} goes on from {parent}, which has a value already", "keep one of the two")
+        if last.endswith("+"):
+            place.setdefault(last[:-1], []).extend(typed(part) for part in (value.split(",") if equals else [value]))
+        else:
+            place[last] = typed(value)
+    for flag, dotted in objects.items():
+        if flag in kept:
+            at = len(kept) - 1 - kept[::-1].index(flag) + 1
+            kept[at] = json.dumps(json.loads(kept[at]) | dotted) if is_object(kept[at]) else kept[at]
+        else:
+            kept = [flag, json.dumps(dotted), *kept]
+    return kept
+
+
+def typed(text: str) -> Any:
+    for read in (json.loads, size):
+        try:
+            return read(text)
+        except (ValueError, RecursionError):
+            continue
+    return text
+
+
+def is_object(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def unknown_name(name: str, known: Sequence[str], what: str) -> UsageError:
@@ -261,7 +317,8 @@ def _dashed(word: str) -> str:
     if not word.startswith("--"):
         return word
     name, equals, value = word.partition("=")
-    return name.replace("_", "-") + equals + value
+    name, dot, keys = name.partition(".")
+    return name.replace("_", "-") + dot + keys + equals + value
 
 
 def _escaped(text: str) -> str:

@@ -27,8 +27,8 @@ def identify(scope: Scope) -> RequestIdentity:
 class RequestLog:
     """Pure ASGI, outermost: it adds nothing to a streamed chunk but one function call."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
+    def __init__(self, app: ASGIApp, unlogged_paths: frozenset[str] = frozenset()) -> None:
+        self.app, self._unlogged_paths = app, unlogged_paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -57,14 +57,15 @@ class RequestLog:
             if status == CLIENT_LEFT:
                 await send_error(send_with_id, refusal)
         finally:
-            access_log.info(
-                "method=%s path=%s status=%d duration_ms=%.1f request_id=%s",
-                scope["method"],
-                printable(scope["path"]),
-                status,
-                (perf_counter() - began) * 1000,
-                request_identity(scope).id,
-            )
+            if scope["path"] not in self._unlogged_paths:
+                access_log.info(
+                    "method=%s path=%s status=%d duration_ms=%.1f request_id=%s",
+                    scope["method"],
+                    printable(scope["path"]),
+                    status,
+                    (perf_counter() - began) * 1000,
+                    request_identity(scope).id,
+                )
 
 
 def printable(path: str) -> str:

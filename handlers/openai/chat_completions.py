@@ -16,15 +16,18 @@ from specserve.handlers.context import RequestContext
 from specserve.handlers.openai.chat_reply import ChatReply
 from specserve.handlers.openai.prepare_chat import ChatPreparation
 from specserve.handlers.openai.reply import TokenNames
+from specserve.handlers.openai.reply_defaults import ReplyDefaults
 
 
 class ChatCompletions(ChatApi[RequestContext]):
-    def __init__(self, preparation: ChatPreparation) -> None:
+    def __init__(self, preparation: ChatPreparation, defaults: ReplyDefaults | None = None) -> None:
         self._preparation = preparation
+        self._defaults = defaults or ReplyDefaults()
 
     async def create_chat_completion(
         self, body: schemas.ChatCompletionRequest, context: RequestContext
     ) -> schemas.ChatCompletion | AsyncIterator[schemas.ChatCompletionChunk]:
+        self._defaults.fill(body)
         chat = await self._preparation.prepare(body, context)
         context.note_max_tokens(chat.request.params.max_tokens)
         engine = chat.served.engine

@@ -23,6 +23,7 @@ from specserve.handlers.openai.completion_prompts import CompletionPrompt, Promp
 from specserve.handlers.openai.completion_reply import CompletionReply, nothing_generated
 from specserve.handlers.openai.constraints import checked_grammar
 from specserve.handlers.openai.reply import Identity, TokenNames, check_common
+from specserve.handlers.openai.reply_defaults import ReplyDefaults
 from specserve.handlers.sampling import num_alternatives, room_for_answer, sampling_params
 from specserve.handlers.text_work import text_work
 
@@ -30,13 +31,21 @@ DEFAULT_MAX_TOKENS = 16
 
 
 class Completions(CompletionsApi[RequestContext]):
-    def __init__(self, directory: ModelDirectory, limits: Limits, grammars: GrammarChecker) -> None:
+    def __init__(
+        self,
+        directory: ModelDirectory,
+        limits: Limits,
+        grammars: GrammarChecker,
+        defaults: ReplyDefaults | None = None,
+    ) -> None:
         self._directory, self._limits, self._grammars = directory, limits, grammars
+        self._defaults = defaults or ReplyDefaults()
 
     async def create_completion(
         self, body: schemas.CompletionRequest, context: RequestContext
     ) -> schemas.Completion | AsyncIterator[schemas.Completion]:
         fields.COMPLETION.check(body)
+        self._defaults.fill(body)
         num_candidates = check_candidates(body)
         check_values(body)
         served = self._directory.resolve(body.model)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from specserve.generated import document
+from specserve.handlers.accepted_flags import ACCEPTED_FLAGS
 from specserve.handlers.command_line import EXIT_CODES
 from specserve.handlers.fields import POLICIES
 from specserve.handlers.flag_table import FLAGS
@@ -77,7 +78,9 @@ def test_types_bounds_and_defaults_are_those_of_the_contract() -> None:
 
 def test_every_flag_has_a_row_with_what_help_says() -> None:
     found = rows("flags.md")
-    assert found.keys() - {"Flag", "Code"} == {flag.spelling for flag in FLAGS} | {str(code) for code in EXIT_CODES}
+    assert found.keys() - {"Flag", "Code"} == {flag.spelling for flag in (*FLAGS, *ACCEPTED_FLAGS)} | {
+        str(code) for code in EXIT_CODES
+    }
     assert found["--port"] == ["`PORT`", "`8000`", "port to listen on; 0 takes a free one"]
     assert found["--api-key"][:2] == ["`KEY …`", ""]
 

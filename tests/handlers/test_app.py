@@ -271,3 +271,12 @@ async def test_models_are_found_by_every_name_and_near_names_are_told() -> None:
             assert (await client.post(CHAT, json=HELLO | {"model": name})).json()["model"] == "org/model"
     assert missing.status_code == 404
     assert "did you mean alias?" in missing.json()["error"]["message"]
+
+
+async def test_documents_can_be_left_unpublished() -> None:
+    async with client_of(app_over(FakeEngine(), has_docs=False)) as client:
+        for path in ("/openapi.json", "/docs", "/redoc"):
+            reply = await client.get(path)
+            assert (reply.status_code, reply.json()["error"]["code"]) == (404, "unknown_url")
+            assert "openapi.json lists" not in reply.json()["error"]["message"]
+        assert (await client.get("/version")).status_code == 200

@@ -88,3 +88,11 @@ async def test_a_fault_of_the_server_is_found_in_the_log_by_the_name_in_its_text
     assert reply.status_code == 500
     assert "find-me" in reply.json()["error"]["message"]
     assert "request_id=find-me failed" in caplog.text
+
+
+async def test_paths_can_be_left_out_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "specserve.access")
+    async with client_of(app_over(FakeEngine(), unlogged_paths=frozenset({"/health"}))) as client:
+        await client.get("/health")
+        await client.get("/version")
+    assert [record.args[1] for record in caplog.records if record.args] == ["/version"]
