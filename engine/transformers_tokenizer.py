@@ -13,6 +13,7 @@ from typing import Any
 from transformers import AutoTokenizer
 
 from specserve.engine.api import Tokenizer
+from specserve.engine.detokenizer import Detokenizer
 from specserve.engine.errors import ModelLoadError
 from specserve.engine.tokenizer import HuggingFaceTokenizer, published_configuration, read_generation_eos
 
@@ -85,16 +86,17 @@ class PythonTokenizer:
             return list(self._loaded.encode(text, add_special_tokens=add_special_tokens))
 
     def encode_with_starts(self, text: str, *, add_special_tokens: bool) -> tuple[list[int], list[int]]:
-        """As the lengths of the single tokens tell: such tokenizers keep no record of places."""
+        """As the text of the tokens tells: such tokenizers keep no record of places."""
         token_ids = self.encode(text, add_special_tokens=add_special_tokens)
         with self._lock:
             special_ids = set(self._loaded.all_special_ids)
+        detokenizer = Detokenizer(self)
         starts, end = [], 0
         for token_id in token_ids:
             starts.append(end)
-            token = self.token_text(token_id)
-            if token_id not in special_ids or text.startswith(token, end):
-                end = min(end + len(token), len(text))
+            piece = self.token_text(token_id) if token_id in special_ids else detokenizer.append(token_id)
+            if token_id not in special_ids or text.startswith(piece, end):
+                end = min(end + len(piece), len(text))
         return token_ids, starts
 
     def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = False) -> str:

@@ -88,6 +88,7 @@ class BeamSearch:
                 request_id=f"{self._request.request_id}-{length}-{number}",
                 prompt_token_ids=[*self._request.prompt_token_ids, *beam.token_ids],
                 params=params,
+                continues_prompt=False,
             )
             for number, beam in enumerate(self._running)
         ]

@@ -71,6 +71,18 @@ def test_any_tokens_stream_to_the_whole(tokenizer: Tokenizer, data: st.DataObjec
         assert text == tokenizer.decode(ids, skip_special_tokens=skip_special_tokens)
 
 
+@given(data=st.data(), skip_special_tokens=st.booleans())
+def test_a_text_that_goes_on_reads_as_one(tokenizer: Tokenizer, data: st.DataObject, skip_special_tokens: bool) -> None:
+    """Wherever it is taken up again: within a character, a run of bytes, or before a word."""
+    text = data.draw(st.text(max_size=12) | st.sampled_from([*TEXTS, FAMILY]))
+    ids = tokenizer.encode(text * data.draw(st.integers(1, 4)), add_special_tokens=True)
+    split = data.draw(st.integers(0, len(ids)))
+    before = Detokenizer(tokenizer, skip_special_tokens=skip_special_tokens)
+    after = Detokenizer(tokenizer, skip_special_tokens=skip_special_tokens, after=ids[:split])
+    pieces = [*map(before.append, ids[:split]), *map(after.append, ids[split:]), after.flush()]
+    assert "".join(pieces) == "".join(stream(tokenizer, ids, skip_special_tokens=skip_special_tokens))
+
+
 @given(data=st.binary(max_size=30))
 @example(data=b"\xf0\x9f\x98A\xe4\xbd\xed\xa0\x80\xf5")
 def test_any_bytes_stream_to_the_whole(byte_level: Tokenizer, data: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from trained_tokenizers import KINDS, TEXTS, byte_level, vocabulary_and_merges
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, ByT5Tokenizer
 
 from specserve.engine.api import Tokenizer
 from specserve.engine.errors import ModelLoadError
@@ -202,6 +203,16 @@ def test_a_folder_without_tokenizer_json_goes_through_transformers(tmp_path: Pat
     assert ours.spelling is not None
     for text in TEXTS:
         assert ours.encode(text, add_special_tokens=True) == theirs.encode(text)
+
+
+def test_a_tokenizer_written_in_python_tells_where_its_tokens_begin(tmp_path: Path) -> None:
+    ByT5Tokenizer(extra_ids=0).save_pretrained(tmp_path)
+    tokenizer = load_tokenizer(tmp_path)
+    text = "hi x</s>y"
+    token_ids, starts = tokenizer.encode_with_starts(text, add_special_tokens=True)
+    assert token_ids == ByT5Tokenizer(extra_ids=0).encode(text)
+    pieces = [text[begin:end] for begin, end in itertools.pairwise([*starts, len(text)])]
+    assert pieces == ["h", "i", " ", "x", "</s>", "y", ""]
 
 
 def test_names_that_only_a_class_knows_come_from_transformers(tmp_path: Path) -> None:

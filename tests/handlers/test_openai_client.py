@@ -207,6 +207,30 @@ def test_echo_repeats_the_prompt(client: OpenAI) -> None:
     assert (alone.choices[0].text, alone.choices[0].finish_reason) == ("What is", "length")
 
 
+def test_texts_are_scored_without_being_continued(client: OpenAI) -> None:
+    """The likelier a model finds a sentence, the better it knows it."""
+    texts = [PARIS, "The capital of France is three of a."]
+    reply = client.completions.create(model=MODEL, prompt=texts, echo=True, logprobs=0, max_tokens=0)
+    scores = []
+    for choice, text in zip(reply.choices, texts, strict=True):
+        assert choice.text == text
+        assert choice.logprobs is not None
+        assert choice.logprobs.token_logprobs is not None
+        assert choice.logprobs.token_logprobs[0] is None
+        scores.append(sum(choice.logprobs.token_logprobs[1:]))
+    assert scores[0] > scores[1]
+    assert reply.usage is not None
+    assert reply.usage.completion_tokens == 0
+
+
+def test_the_best_of_several_is_one_of_them(client: OpenAI) -> None:
+    options = {"model": MODEL, "prompt": "hello", "max_tokens": 6, "seed": 5, "temperature": 1.5}
+    several = client.completions.create(n=4, **options)  # type: ignore[call-overload]
+    best = client.completions.create(best_of=4, **options)  # type: ignore[call-overload]
+    assert best.choices[0].text in {choice.text for choice in several.choices}
+    assert best.usage.completion_tokens == several.usage.completion_tokens
+
+
 def test_models_are_listed_and_described(client: OpenAI) -> None:
     assert [model.id for model in client.models.list()] == [MODEL]
     assert client.models.retrieve(MODEL).id == MODEL
