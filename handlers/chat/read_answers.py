@@ -43,8 +43,9 @@ class ChoiceReader:
         """The first is the content, with the tokens that all of this came from."""
         first = pieces[0] if pieces else None
         text = first.text if isinstance(first, Content) else ""
-        self.last = replace(delta, text="", token_ids=(), logprobs=None, prompt_logprobs=None)
-        yield replace(self._counted(delta, pieces), text=text)
+        self.last = delta
+        counted = self._counted(delta, pieces)
+        yield counted if counted.text == text else replace(counted, text=text)
         yield from self._rest(pieces[1:] if isinstance(first, Content) else pieces)
 
     def _counted(self, delta: ContentDelta, pieces: Sequence[Piece]) -> ContentDelta:
@@ -69,7 +70,7 @@ class ChoiceReader:
     def _rest(self, pieces: Sequence[Piece]) -> Iterator[ChatEvent]:
         for piece in pieces:
             if isinstance(piece, Content):
-                yield replace(self.last or ContentDelta(index=self.index, text=""), text=piece.text)
+                yield self._more_content(piece.text)
             elif isinstance(piece, Reasoning) and self.shows_reasoning:
                 yield ReasoningDelta(index=self.index, text=piece.text)
             elif isinstance(piece, CallStart):
@@ -81,6 +82,12 @@ class ChoiceReader:
                     )
             elif isinstance(piece, CallArguments) and not self._is_beyond:
                 yield ToolCallArguments(index=self.index, call_index=self.num_calls - 1, text=piece.text)
+
+    def _more_content(self, text: str) -> ContentDelta:
+        """Without tokens, which were told already."""
+        if self.last is None:
+            return ContentDelta(index=self.index, text=text)
+        return replace(self.last, text=text, token_ids=(), logprobs=None, prompt_logprobs=None)
 
     @property
     def _is_beyond(self) -> bool:

@@ -192,6 +192,8 @@ class WithoutLastNewline:
 
 def joined(pieces: list[Piece]) -> list[Piece]:
     """Neighbours of one kind as one piece."""
+    if len(pieces) < 2:
+        return pieces
     found: list[Piece] = []
     for kind, several in groupby(pieces, type):
         same = list(several)
