@@ -1,7 +1,7 @@
 """Constrained JSON read as tool calls while it is written: any way of cutting the text gives the same calls.
 
-Two forms, as `tool_constraints` asks for them: the arguments of one known tool, or an array of
-`{"name": …, "parameters": {…}}`. Text that is neither is handed back as content: nothing is lost.
+Two forms, as `tool_constraints` asks for them: one `{"name": …, "arguments": {…}}`, or an array of them. Text that is
+neither is handed back as content: nothing is lost.
 """
 
 from __future__ import annotations
@@ -10,29 +10,14 @@ import json
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 from specserve.handlers.chat.events import ChatEvent, ChatFinished, ContentDelta, ToolCallArguments, ToolCallStart
 
-NAME, ARGUMENTS = "name", "parameters"
-"""The keys of a call in the array form."""
+NAME = "name"
+"""The first key of a call."""
 SPACE = frozenset(" \t\r\n")
 CallEvent = ToolCallStart | ToolCallArguments
 NewId = Callable[[], str]
-
-
-class CallReader(Protocol):
-    """Reads one choice. `content` is text that turned out to be no call."""
-
-    def feed(self, text: str) -> tuple[str, list[CallEvent]]:
-        """Content and calls in the next piece of text."""
-
-    def end(self) -> str:
-        """Content that was held back when the text ends."""
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether everything that was begun is closed, and there is a call."""
 
 
 @dataclass(slots=True)
@@ -61,70 +46,52 @@ class ValueEnd:
         return False
 
 
-@dataclass(slots=True)
-class NamedCallReader:
-    """The whole text is the arguments of one tool; blank text is no call."""
-
-    index: int
-    name: str
-    new_id: NewId
-    _end: ValueEnd = field(default_factory=ValueEnd)
-    _has_begun: bool = False
-    _is_closed: bool = False
-
-    def feed(self, text: str) -> tuple[str, list[CallEvent]]:
-        if not self._has_begun:
-            text = text.lstrip()
-        if not text:
-            return "", []
-        for character in text:
-            if not self._is_closed:
-                self._is_closed = self._end.ends_with(character)
-        found: list[CallEvent] = []
-        if not self._has_begun:
-            self._has_begun = True
-            found.append(ToolCallStart(index=self.index, call_index=0, call_id=self.new_id(), name=self.name))
-        return "", [*found, ToolCallArguments(index=self.index, call_index=0, text=text)]
-
-    def end(self) -> str:
-        return ""
-
-    @property
-    def is_complete(self) -> bool:
-        return self._is_closed
-
-
 STRING, OBJECT, COMMA_OR_END = "a string", "an object", "a comma or the end"
-PARTS = ("[", "{", f'"{NAME}"', ":", STRING, ",", f'"{ARGUMENTS}"', ":", OBJECT, "}", COMMA_OR_END)
-"""What an array of calls is made of, with white space anywhere between; after a comma it goes on with the brace."""
-FIRST_OF_CALL = 1
+FIRST_OF_CALL, AFTER_NAME = 1, 5
+NUM_PARTS = 11
+
+
+def parts(key: str) -> tuple[str, ...]:
+    """What an array of calls is made of, with white space anywhere between; after a comma it goes on with the brace.
+
+    A call by itself is the same without the first and the last part. `key` is that of the arguments.
+    """
+    return "[", "{", f'"{NAME}"', ":", STRING, ",", f'"{key}"', ":", OBJECT, "}", COMMA_OR_END
 
 
 @dataclass(slots=True)
-class ArrayCallsReader:
-    """An array of calls, each with its name before its parameters.
+class CallReader:
+    """Reads one choice: a call, or an array of calls, each with its name before its arguments.
 
     `_pending` is the raw text that was not told of yet: it becomes content should the text go on otherwise, or end.
     """
 
     index: int
     new_id: NewId
+    key: str
+    is_array: bool
     _at: int = 0
-    """Place in PARTS; their number when the array is closed."""
+    """Place in `parts`; their number when the array is closed."""
     _part: str = ""
     """The part as far as it was read."""
     _pending: str = ""
     _is_content: bool = False
     _num_calls: int = 0
     _end: ValueEnd = field(default_factory=ValueEnd)
+    _parts: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        self._parts = parts(self.key)
+        self._at = 0 if self.is_array else FIRST_OF_CALL
 
     def feed(self, text: str) -> tuple[str, list[CallEvent]]:
+        """Text that turned out to be no call, and calls, in the next piece of text."""
         found: list[CallEvent] = []
         arguments = ""
         for at, character in enumerate(text):
             if self._is_content:
                 return self.end() + text[at:], found
-            if self._at < len(PARTS) and PARTS[self._at] is OBJECT and (self._part or character == "{"):
+            if self._at < NUM_PARTS and self._parts[self._at] is OBJECT and (self._part or character == "{"):
                 self._part = "{"
                 arguments += character
                 if self._end.ends_with(character):
@@ -139,26 +106,30 @@ class ArrayCallsReader:
         return self.end() if self._is_content else "", found
 
     def end(self) -> str:
+        """Content that was held back when the text ends."""
         held, self._pending = self._pending, ""
         return held
 
     @property
     def is_complete(self) -> bool:
-        return self._at == len(PARTS) and self._num_calls > 0 and not self._is_content
+        """Whether everything that was begun is closed, and there is a call."""
+        return self._at == NUM_PARTS and self._num_calls > 0 and not self._is_content
 
     def _more(self, text: str) -> ToolCallArguments:
         return ToolCallArguments(index=self.index, call_index=self._num_calls - 1, text=text)
 
     def _advance(self) -> None:
         self._at += 1
+        if self._at == NUM_PARTS - 1 and not self.is_array:
+            self._at = NUM_PARTS
         self._part = ""
-        if self._at > PARTS.index(STRING):  # a part of a call that has been told of
+        if self._at >= AFTER_NAME:  # a part of a call that has been told of
             self._pending = ""
 
     def _read(self, character: str, found: list[CallEvent]) -> None:
         self._pending += character
         self._part += character
-        wanted = PARTS[self._at] if self._at < len(PARTS) else None
+        wanted = self._parts[self._at] if self._at < NUM_PARTS else None
         if wanted is STRING:
             self._read_name(found)
         elif wanted is COMMA_OR_END and character == "]":

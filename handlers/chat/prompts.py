@@ -14,7 +14,7 @@ from specserve.engine.api import Tokenizer
 from specserve.generated.errors import InvalidPrompt, UnsupportedParameter
 from specserve.handlers.chat.conversation import Conversation
 from specserve.handlers.chat.request_templates import RequestTemplates
-from specserve.handlers.chat.template import ChatTemplate, ContentFormat
+from specserve.handlers.chat.template import CallStyle, ChatTemplate, ContentFormat
 from specserve.handlers.chat.template_linter import Findings, lint
 from specserve.handlers.settings import ServerSettings
 
@@ -94,11 +94,14 @@ class Prompts:
         name = "tool_use" if with_tools and "tool_use" in tokenizer.chat_templates else "default"
         return self.options.chat_template or tokenizer.chat_templates.get(name)
 
-    def wants_short_ids(self, tokenizer: Tokenizer, chat_template: str | None = None) -> bool:
-        """Whether ids of tool calls must be nine letters and digits to be taken back by the template."""
+    def call_style(self, tokenizer: Tokenizer, chat_template: str | None = None) -> CallStyle:
+        """How the template writes tool calls; of one that came with the request, as far as can be seen by reading."""
         if chat_template is not None:
-            return "[TOOL_CALLS]" in chat_template
-        return self.template(tokenizer, with_tools=True).wants_short_ids
+            return CallStyle(
+                short_ids="[TOOL_CALLS]" in chat_template,
+                arguments_key="arguments" if '"arguments"' in chat_template else "parameters",
+            )
+        return self.template(tokenizer, with_tools=True).call_style
 
     def findings(self, tokenizer: Tokenizer) -> Findings:
         """What the server's own template hides from the model. Raises InvalidPrompt as `template` does."""

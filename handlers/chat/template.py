@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from typing import Any, Literal
@@ -40,6 +41,16 @@ TEMPLATE_FAILURES = (
     RecursionError,
     MemoryError,
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallStyle:
+    """`short_ids`: ids must be nine letters and digits, as Mistral's templates insist. `arguments_key` is where a call
+    in JSON has its arguments: `arguments` or `parameters`.
+    """
+
+    short_ids: bool = False
+    arguments_key: str = "parameters"
 
 
 class GenerationTag(Extension):
@@ -123,24 +134,33 @@ class ChatTemplate:
         return "openai" if self._reads_parts else "string"
 
     @cached_property
-    def wants_short_ids(self) -> bool:
-        """Whether ids of tool calls must be nine letters and digits, as Mistral's templates insist."""
-        if "[TOOL_CALLS]" in self._source:
-            return True
-        return not self._takes_id("call_0123456789abcdef") and self._takes_id("a1b2c3d4e")
+    def call_style(self) -> CallStyle:
+        """How it writes tool calls."""
+        with_long_id = self._written_call("call_0123456789abcdef")
+        with_short_id = self._written_call("a1b2c3d4e")
+        text = with_long_id or with_short_id or ""
+        between = text.partition(f"{PROBE}-name")[2].partition(f"{PROBE}-value")[0]
+        return CallStyle(
+            short_ids="[TOOL_CALLS]" in self._source or (with_long_id is None and with_short_id is not None),
+            arguments_key="arguments" if '"arguments"' in between else "parameters",
+        )
 
-    def _takes_id(self, call_id: str) -> bool:
-        call = {"id": call_id, "type": "function", "function": {"name": "f", "arguments": {}}}
+    def _written_call(self, call_id: str) -> str | None:
+        """A conversation with a call; None when it is refused."""
+        function = {"name": f"{PROBE}-name", "arguments": {"key": f"{PROBE}-value"}}
         messages: list[Message] = [
             {"role": "user", "content": PROBE},
-            {"role": "assistant", "content": "", "tool_calls": [call]},
-            {"role": "tool", "tool_call_id": call_id, "name": "f", "content": PROBE},
+            {
+                "role": "assistant",
+                "content": "",
+                "tool_calls": [{"id": call_id, "type": "function", "function": function}],
+            },
+            {"role": "tool", "tool_call_id": call_id, "name": f"{PROBE}-name", "content": PROBE},
         ]
         try:
-            self._template.render(**self._special_tokens, messages=messages, add_generation_prompt=True)
+            return self._template.render(**self._special_tokens, messages=messages, add_generation_prompt=True)
         except TEMPLATE_FAILURES:
-            return False
-        return True
+            return None
 
     def _shows(self, content: Any) -> bool:
         """Whether content of this form is written as what it says, and not as a Python object or not at all."""
@@ -204,7 +224,7 @@ class ChatTemplate:
 
     def _adapted(self, message: Message) -> Message:
         """The message in the forms this template reads."""
-        if self.wants_short_ids:
+        if self.call_style.short_ids:
             message = with_short_ids(message)
         if message["role"] == "developer" and not self._knows_developer:
             message = message | {"role": "system"}

@@ -1,7 +1,8 @@
 """Forced tool calls: the JSON schema an answer must follow so that it is calls, and the reader of such an answer.
 
-A named tool: the answer is its arguments. Any tool: an array of `{"name": …, "parameters": {…}}`, the name first,
-so that a client learns it before the arguments are written.
+One call is `{"name": …, "parameters": {…}}`, several are an array of them. The name comes first, so that a client
+learns it before the arguments are written, and also when there is only one tool: it leads the model on. The second
+key is the one that the model was trained to write, where its template shows it.
 """
 
 from __future__ import annotations
@@ -13,12 +14,17 @@ from typing import Any, Literal
 
 from specserve.engine.grammar_spec import GrammarSpec
 from specserve.generated.errors import InvalidValue
-from specserve.handlers.chat.json_calls import ARGUMENTS, NAME, ArrayCallsReader, CallReader, NamedCallReader, NewId
+from specserve.handlers.chat.json_calls import NAME, CallReader, NewId
 from specserve.handlers.grammars import GrammarChecker
 
 Schema = dict[str, Any]
 Mode = Literal["none", "auto", "required", "named"]
 NOT_SCHEMAS = frozenset(["const", "enum", "default", "examples"])
+WHITE_SPACE = " ?"
+"""Between the parts of a call, as models have seen JSON printed. With more of it small models never come to an end."""
+COMBINING = frozenset(
+    """allOf if not dependentSchemas dependencies unevaluatedProperties $dynamicRef $recursiveRef""".split()
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +44,7 @@ class ToolUse:
     mode: Mode = "none"
     tools: Sequence[CallableTool] = ()
     parallel: bool = True
+    arguments_key: str = "parameters"
 
     @property
     def is_forced(self) -> bool:
@@ -45,9 +52,7 @@ class ToolUse:
 
     def reader(self, index: int, new_id: NewId) -> CallReader:
         """Reads choice `index` of a forced answer."""
-        if self.mode == "named":
-            return NamedCallReader(index, self.tools[0].name, new_id)
-        return ArrayCallsReader(index, new_id)
+        return CallReader(index, new_id, self.arguments_key, is_array=self.mode == "required")
 
 
 async def checked_calls(use: ToolUse, checker: GrammarChecker) -> tuple[GrammarSpec, list[str]]:
@@ -59,17 +64,15 @@ async def checked_calls(use: ToolUse, checker: GrammarChecker) -> tuple[GrammarS
     widened: list[str] = []
     for tool in use.tools:
         param = f"{tool.where}.parameters"
-        spec = GrammarSpec(kind="json_schema", source=as_text(arguments_schema(tool)), strict=tool.strict)
-        checked = await checker.check(spec, param=param)
+        checked = await checker.check(grammar_of(closed(arguments_schema(tool)), strict=tool.strict), param=param)
         widened += [param + pointer for pointer in checked.widened]
-    if use.mode == "required":
-        source = as_text(calls_schema(use.tools, parallel=use.parallel))
-        checked = await checker.check(GrammarSpec(kind="json_schema", source=source, strict=False), param="tools")
-    return checked, widened
+    schema = calls_schema(use)
+    return await checker.check(grammar_of(schema, strict=False), param="tools"), widened
 
 
-def as_text(schema: Schema) -> str:
-    return json.dumps(schema, ensure_ascii=False, separators=(",", ":"))
+def grammar_of(schema: Schema, *, strict: bool) -> GrammarSpec:
+    source = json.dumps(schema, ensure_ascii=False, separators=(",", ":"))
+    return GrammarSpec(kind="json_schema", source=source, strict=strict, whitespace_pattern=WHITE_SPACE)
 
 
 def arguments_schema(tool: CallableTool) -> Schema:
@@ -86,12 +89,43 @@ def arguments_schema(tool: CallableTool) -> Schema:
     return {"type": "object", **tool.parameters}
 
 
-def calls_schema(tools: Sequence[CallableTool], *, parallel: bool) -> Schema:
-    """An array of at least one call. Raises InvalidValue."""
+def closed(schema: Any) -> Any:
+    """The schema with no properties but those that objects name, where that leaves it satisfiable.
+
+    Free properties are an invitation to invent arguments. Schemas that say of one object in several places what it
+    has are left open: what one place names the other would forbid.
+    """
+    return with_closed_objects(schema) if can_be_closed(schema) else schema
+
+
+def can_be_closed(schema: Any) -> bool:
+    if isinstance(schema, list):
+        return all(map(can_be_closed, schema))
+    if not isinstance(schema, dict):
+        return True
+    if COMBINING & schema.keys() or ("properties" in schema and {"anyOf", "oneOf", "$ref"} & schema.keys()):
+        return False
+    return all(can_be_closed(value) for key, value in schema.items() if key not in NOT_SCHEMAS)
+
+
+def with_closed_objects(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [with_closed_objects(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {key: value if key in NOT_SCHEMAS else with_closed_objects(value) for key, value in schema.items()}
+    is_open = not {"additionalProperties", "patternProperties"} & schema.keys()
+    if isinstance(schema.get("properties"), dict) and schema["properties"] and is_open:
+        found["additionalProperties"] = False
+    return found
+
+
+def calls_schema(use: ToolUse) -> Schema:
+    """One call of the named tool, or an array of at least one call. Raises InvalidValue."""
     definitions: Schema = {}
     calls: list[Schema] = []
-    for number, tool in enumerate(tools):
-        arguments = arguments_schema(tool)
+    for number, tool in enumerate(use.tools):
+        arguments = closed(arguments_schema(tool))
         if refers_to_itself(arguments):
             place = f"tool_{number}"
             definitions[place] = moved(arguments, f"#/$defs/{place}")
@@ -99,18 +133,15 @@ def calls_schema(tools: Sequence[CallableTool], *, parallel: bool) -> Schema:
         calls.append(
             {
                 "type": "object",
-                "properties": {NAME: {"const": tool.name}, ARGUMENTS: arguments},
-                "required": [NAME, ARGUMENTS],
+                "properties": {NAME: {"const": tool.name}, use.arguments_key: arguments},
+                "required": [NAME, use.arguments_key],
                 "additionalProperties": False,
             }
         )
-    schema: Schema = {
-        "type": "array",
-        "minItems": 1,
-        "items": calls[0] if len(calls) == 1 else {"anyOf": calls},
-    }
-    if not parallel:
-        schema["maxItems"] = 1
+    call = calls[0] if len(calls) == 1 else {"anyOf": calls}
+    schema: Schema = call
+    if use.mode != "named":
+        schema = {"type": "array", "minItems": 1, "items": call} | ({} if use.parallel else {"maxItems": 1})
     return schema | ({"$defs": definitions} if definitions else {})
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -49,10 +49,15 @@ async def checked_grammar(body: Request, checker: GrammarChecker, context: Reque
     if constraint is None:
         return None
     spec = await checker.check(constraint.spec, param=constraint.param)
-    if spec.widened:
-        listed = ",".join(quote(pointer, safe="/$~") for pointer in spec.widened)
-        context.response_headers[WIDENED_HEADER] = listed[:MAX_HEADER_CHARS]
+    tell_widened(spec.widened, context)
     return spec
+
+
+def tell_widened(pointers: Sequence[str], context: RequestContext) -> None:
+    """Name the keywords of a schema that are not enforced, if there are any, in a response header."""
+    if pointers:
+        listed = ",".join(quote(pointer, safe="/$~") for pointer in pointers)
+        context.response_headers[WIDENED_HEADER] = listed[:MAX_HEADER_CHARS]
 
 
 def read_constraint(body: Request) -> Constraint | None:

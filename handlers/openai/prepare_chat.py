@@ -8,26 +8,31 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from specserve.engine.api import Engine, GenerationRequest, ModelInfo, Tokenizer
+from specserve.engine.grammar_spec import GrammarSpec
 from specserve.generated import schemas
-from specserve.generated.errors import InvalidParameterCombination, InvalidPrompt, UnsupportedValue
+from specserve.generated.errors import InvalidParameterCombination, InvalidPrompt
 from specserve.handlers import fields
 from specserve.handlers.chat.answer_formats import AnswerFormats, FormatChoice
 from specserve.handlers.chat.answer_pieces import AnswerParser
 from specserve.handlers.chat.beam_search import BeamSettings
 from specserve.handlers.chat.conversation import Conversation
 from specserve.handlers.chat.prompts import Prompts
+from specserve.handlers.chat.template import CallStyle
+from specserve.handlers.chat.tool_constraints import ToolUse, checked_calls
 from specserve.handlers.context import RequestContext
 from specserve.handlers.grammars import GrammarChecker
 from specserve.handlers.limits import Limits
 from specserve.handlers.model_directory import ModelDirectory, ServedModel
 from specserve.handlers.openai.beams import beam_settings
-from specserve.handlers.openai.constraints import checked_grammar
+from specserve.handlers.openai.constraints import checked_grammar, tell_widened
 from specserve.handlers.openai.messages import own_template, to_conversation
 from specserve.handlers.openai.reply import Identity, check_common
 from specserve.handlers.openai.tools import RequestTools, read_tools
 from specserve.handlers.sampling import num_alternatives, room_for_answer, sampling_params
 from specserve.handlers.text_work import check_text_length, text_work
 from specserve.handlers.truncation import Truncation
+
+OTHER_CONSTRAINTS = ("structured_outputs", "guided_json", "guided_regex", "guided_choice", "guided_grammar")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,16 +90,21 @@ class ChatPreparation:
         check_common(body, body.n or 1, self._limits.max_choices)
         chat_template = own_template(body, self._prompts)
         tools = read_tools(body, hide_unused=self._options.hides_unused_tools)
-        if tools.use.is_forced:
-            name = "function_call" if tools.is_legacy else "tool_choice"
-            raise UnsupportedValue(
-                f"{name} takes none and auto; forced tools are not offered by this server yet", param=name
-            )
         conversation = to_conversation(body, tools.shown)
         served = self._directory.resolve(body.model)
         engine = served.engine
-        grammar = await checked_grammar(body, self._grammars, context)
         beams = beam_settings(body, engine.model) if body.use_beam_search else None
+        if beams is not None and tools.use.is_forced:
+            raise InvalidParameterCombination(
+                "a forced tool call does not go with use_beam_search; leave one out",
+                param="function_call" if tools.is_legacy else "tool_choice",
+            )
+        if tools.use.mode != "none":
+            style = self._prompts.call_style(engine.tokenizer, chat_template)
+            tools = replace(tools, use=replace(tools.use, arguments_key=style.arguments_key))
+        else:
+            style = CallStyle()
+        grammar = await self._grammar(body, tools.use, context)
         truncation = Truncation.of(body, engine.model)
         sources = (engine, conversation, chat_template, body.add_special_tokens, truncation)
         if chat_template is None:
@@ -147,10 +157,26 @@ class ChatPreparation:
             continues_text=conversation.continue_final_message,
             beams=beams,
             has_own_template=chat_template is not None,
-            short_ids=tools.use.mode != "none" and self._prompts.wants_short_ids(engine.tokenizer, chat_template),
+            short_ids=style.short_ids,
             parser=parser,
             reasoning_field=self._options.reasoning_field,
         )
+
+    async def _grammar(
+        self, body: schemas.ChatCompletionRequest, use: ToolUse, context: RequestContext
+    ) -> GrammarSpec | None:
+        """The constraint of the answer. A response_format is that of a message's content: a forced call has none."""
+        if not use.is_forced:
+            return await checked_grammar(body, self._grammars, context)
+        for name in OTHER_CONSTRAINTS:
+            if getattr(body, name) is not None:
+                raise InvalidParameterCombination(
+                    f"{name} constrains the answer, but tool_choice asks for a tool call instead; send one of them",
+                    param=name,
+                )
+        grammar, widened = await checked_calls(use, self._grammars)
+        tell_widened(widened, context)
+        return grammar
 
     def _prompt(
         self,
@@ -160,14 +186,18 @@ class ChatPreparation:
         add_special_tokens: bool,
         truncation: Truncation,
     ) -> tuple[str, list[int]]:
-        """Template and tokenizer; may run in a worker thread. Raises InvalidPrompt or ContextLengthExceeded."""
+        """Template and tokenizer; may run in a worker thread. The text of a prompt that was cut is that of its tokens.
+
+        Raises InvalidPrompt or ContextLengthExceeded.
+        """
         text = self._prompts.text(engine.tokenizer, conversation, chat_template)
         if truncation.limit is None:
             check_text_length(text, engine.tokenizer, engine.model, param="messages")
-        token_ids = engine.tokenizer.encode(text, add_special_tokens=add_special_tokens)
-        if not token_ids:
+        whole = engine.tokenizer.encode(text, add_special_tokens=add_special_tokens)
+        if not whole:
             raise InvalidPrompt("these messages give an empty prompt", param="messages")
-        return text, truncation.cut(token_ids)
+        token_ids = truncation.cut(whole)
+        return text if len(token_ids) == len(whole) else engine.tokenizer.decode(token_ids), token_ids
 
 
 def has_special_marks(formats: AnswerFormats, tokenizer: Tokenizer) -> bool:

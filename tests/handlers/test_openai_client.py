@@ -9,7 +9,12 @@ from typing import Any
 import openai
 import pytest
 from openai import OpenAI
-from openai.types.chat import ChatCompletionMessageParam, ChatCompletionToolParam
+from openai.types.chat import (
+    ChatCompletionMessageParam,
+    ChatCompletionToolChoiceOptionParam,
+    ChatCompletionToolParam,
+)
+from pydantic import BaseModel
 from running_server import RunningServer, serving
 from stream_linter import lint
 
@@ -166,6 +171,60 @@ def test_thoughts_are_told_apart_under_both_names(client: OpenAI) -> None:
         assert "".join(delta.get(name) or "" for delta in deltas) == thought
 
 
+BOSTON: list[ChatCompletionMessageParam] = [{"role": "user", "content": "What's the weather in Boston?"}]
+CHOICES: list[tuple[ChatCompletionToolChoiceOptionParam, str]] = [
+    ("required", "tool_calls"),
+    ({"type": "function", "function": {"name": "get_weather"}}, "stop"),
+]
+
+
+@pytest.mark.parametrize(("choice", "reason"), CHOICES, ids=["required", "named"])
+def test_a_forced_call_is_written_by_the_model(
+    client: OpenAI, choice: ChatCompletionToolChoiceOptionParam, reason: str
+) -> None:
+    reply = client.chat.completions.create(
+        model=MODEL, messages=BOSTON, tools=[WEATHER], tool_choice=choice, temperature=0
+    )
+    (call,) = reply.choices[0].message.tool_calls or []
+    assert call.type == "function"
+    assert (call.function.name, json.loads(call.function.arguments)) == ("get_weather", {"location": "Boston"})
+    assert (reply.choices[0].finish_reason, reply.choices[0].message.content) == (reason, None)
+
+
+def test_the_clients_stream_of_a_forced_call_adds_up(client: OpenAI) -> None:
+    with client.chat.completions.stream(
+        model=MODEL, messages=BOSTON, tools=[WEATHER], tool_choice="required", temperature=0
+    ) as stream:
+        events = list(stream)
+        final = stream.get_final_completion().choices[0]
+    deltas = [event.arguments_delta for event in events if event.type == "tool_calls.function.arguments.delta"]
+    (done,) = [event for event in events if event.type == "tool_calls.function.arguments.done"]
+    assert len(deltas) > 2
+    assert json.loads("".join(deltas)) == json.loads(done.arguments) == {"location": "Boston"}
+    assert (final.finish_reason, done.name) == ("tool_calls", "get_weather")
+
+
+def test_the_client_parses_calls_and_answers_into_its_own_types(client: OpenAI) -> None:
+    class Place(BaseModel):
+        location: str
+
+    class Person(BaseModel):
+        name: str
+        age: int
+
+    tool = openai.pydantic_function_tool(Place, name="get_weather")
+    called = client.chat.completions.parse(
+        model=MODEL, messages=BOSTON, tools=[tool], tool_choice="required", temperature=0
+    )
+    (call,) = called.choices[0].message.tool_calls or []
+    assert call.function.parsed_arguments == Place(location="Boston")
+    ask: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Invent a person."}]
+    answered = client.chat.completions.parse(model=MODEL, messages=ask, response_format=Person, temperature=0)
+    assert isinstance(answered.choices[0].message.parsed, Person)
+    with client.chat.completions.stream(model=MODEL, messages=ask, response_format=Person, temperature=0) as stream:
+        assert stream.get_final_completion().choices[0].message.parsed == answered.choices[0].message.parsed
+
+
 def test_a_seed_repeats_and_siblings_differ(client: OpenAI) -> None:
     def ask() -> list[str]:
         reply = client.completions.create(
@@ -245,8 +304,8 @@ def test_errors_have_the_classes_the_client_knows(server: RunningServer, client:
         client.chat.completions.create(model=MODEL, messages=FRANCE, temperature=3)
     assert wrong.value.param == "temperature"
     with pytest.raises(openai.BadRequestError) as refused:
-        client.chat.completions.create(model=MODEL, messages=FRANCE, extra_body={"use_beam_search": True})
-    assert (refused.value.code, refused.value.param) == ("unsupported_parameter", "use_beam_search")
+        client.chat.completions.create(model=MODEL, messages=FRANCE, extra_body={"watermarking": True})
+    assert (refused.value.code, refused.value.param) == ("unsupported_parameter", "watermarking")
     with pytest.raises(openai.BadRequestError) as long:
         client.completions.create(model=MODEL, prompt="word " * 2000)
     assert long.value.code == "context_length_exceeded"

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from specserve.engine.api import FinishReason
 from specserve.handlers.chat.events import ChatEvent, ChatFinished, ContentDelta
 from specserve.handlers.chat.fold import ChoiceResult, fold
-from specserve.handlers.chat.json_calls import ArrayCallsReader, CallReader, NamedCallReader, read_calls
+from specserve.handlers.chat.json_calls import CallReader, NewId, read_calls
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=8) | st.sampled_from(['"', "\\", '}]{["', "\\u0041", "🙂"])
 VALUE = st.recursive(
@@ -34,8 +34,12 @@ def pieces_of(text: str, cuts: list[int]) -> list[str]:
     return [text[start:end] for start, end in itertools.pairwise(places)]
 
 
-def array_reader(index: int) -> CallReader:
-    return ArrayCallsReader(index, lambda: "call_0")
+def array(index: int, new_id: NewId) -> CallReader:
+    return CallReader(index, new_id, "parameters", is_array=True)
+
+
+def single(index: int, new_id: NewId) -> CallReader:
+    return CallReader(index, new_id, "parameters", is_array=False)
 
 
 async def folded(reader_of: Any, pieces: list[str], reason: FinishReason = FinishReason.STOP) -> ChoiceResult:
@@ -62,34 +66,34 @@ async def test_an_array_of_calls_is_read_as_json_reads_it(
     calls: list[dict[str, Any]], layout: dict[str, Any], cuts: list[int]
 ) -> None:
     text = json.dumps(calls, **layout)
-    result = await folded(ArrayCallsReader, pieces_of(text, cuts))
+    result = await folded(array, pieces_of(text, cuts))
     found = [{"name": call.name, "parameters": json.loads(call.arguments)} for call in result.calls]
     assert found == calls
     assert [call.call_id for call in result.calls] == [f"call_{number}" for number in range(len(calls))]
     assert (result.text, result.calls_complete) == ("", True)
 
 
-@given(arguments=ARGUMENTS, layout=LAYOUT, cuts=CUTS, blank=st.sampled_from(["", " ", "\n\t"]))
-async def test_the_text_of_a_named_call_is_its_arguments(
-    arguments: dict[str, Any], layout: dict[str, Any], cuts: list[int], blank: str
+@given(call=CALL, layout=LAYOUT, cuts=CUTS, blank=st.sampled_from(["", " ", "\n\t"]))
+async def test_a_call_by_itself_is_read_as_json_reads_it(
+    call: dict[str, Any], layout: dict[str, Any], cuts: list[int], blank: str
 ) -> None:
-    text = json.dumps(arguments, **layout)
-
-    def reader(index: int, new_id: Any) -> NamedCallReader:
-        return NamedCallReader(index, "f", new_id)
-
-    result = await folded(reader, pieces_of(blank + text, cuts))
-    assert told(result) == ("", [("call_0", "f", text)], FinishReason.STOP, True)
+    result = await folded(single, pieces_of(blank + json.dumps(call, **layout) + blank, cuts))
+    assert (result.calls[0].name, json.loads(result.calls[0].arguments)) == (call["name"], call["parameters"])
+    assert (len(result.calls), result.text.strip(), result.calls_complete) == (1, "", True)
 
 
 @given(
-    text=st.builds(lambda calls, end, more: json.dumps(calls)[:end] + more, CALLS, st.integers(0, 80), TEXT) | TEXT,
+    text=st.builds(lambda call, end, more: json.dumps(call)[:end] + more, CALLS | CALL, st.integers(0, 80), TEXT)
+    | TEXT,
     cuts=CUTS,
     one_by_one=st.booleans(),
+    reader=st.sampled_from([array, single]),
 )
-async def test_any_text_is_read_the_same_however_it_is_cut(text: str, cuts: list[int], one_by_one: bool) -> None:
-    whole = await folded(ArrayCallsReader, [text])
-    cut = await folded(ArrayCallsReader, list(text) if one_by_one else pieces_of(text, cuts))
+async def test_any_text_is_read_the_same_however_it_is_cut(
+    text: str, cuts: list[int], one_by_one: bool, reader: Any
+) -> None:
+    whole = await folded(reader, [text])
+    cut = await folded(reader, list(text) if one_by_one else pieces_of(text, cuts))
     assert told(cut) == told(whole)
 
 
@@ -112,24 +116,28 @@ async def test_any_text_is_read_the_same_however_it_is_cut(text: str, cuts: list
 async def test_what_is_no_whole_call_is_content_and_nothing_is_lost(
     text: str, content: str, calls: list[tuple[str, str]]
 ) -> None:
-    result = await folded(ArrayCallsReader, [text])
+    result = await folded(array, [text])
     assert result.text == content
     assert [(call.name, call.arguments) for call in result.calls] == calls
     assert not result.calls_complete
 
 
 async def test_counts_stay_with_the_tokens() -> None:
-    result = await folded(ArrayCallsReader, list('[{"name": "f", "parameters": {}}'))
+    result = await folded(array, list('[{"name": "f", "parameters": {}}'))
     assert (len(result.token_ids), result.num_prompt_tokens) == (32, 7)
 
 
-async def test_a_blank_named_answer_is_no_call() -> None:
-    result = await folded(lambda index, new_id: NamedCallReader(index, "f", new_id), [" ", "\n"])
-    assert told(result) == ("", [], FinishReason.STOP, False)
+async def test_a_blank_answer_is_no_call() -> None:
+    assert told(await folded(single, [" ", "\n"])) == ("", [], FinishReason.STOP, False)
+
+
+async def test_what_follows_a_call_by_itself_is_content() -> None:
+    result = await folded(single, ['{"name": "f", "parameters": {}}', ", more"])
+    assert (result.text, len(result.calls), result.calls_complete) == (", more", 1, False)
 
 
 def test_a_name_is_told_before_its_arguments_and_arguments_as_they_come() -> None:
-    reader = array_reader(3)
+    reader = array(3, lambda: "call_0")
     seen = [
         (piece, [type(event).__name__ for event in reader.feed(piece)[1]])
         for piece in ('[{"name": "get', '_weather"', ', "parameters": {"ci', 'ty": ', '"Oslo"}', "}]")

@@ -204,8 +204,8 @@ MISTRAL = """{% for m in messages %}{% if m.role == 'user' %}[INST] {{ m.content
 
 def test_ids_of_other_servers_are_shortened_for_templates_that_insist_on_short_ones() -> None:
     template = ChatTemplate(MISTRAL, SPECIAL)
-    assert template.wants_short_ids
-    assert not ChatTemplate(CHATML, SPECIAL).wants_short_ids
+    assert template.call_style.short_ids
+    assert not ChatTemplate(CHATML, SPECIAL).call_style.short_ids
     call = {"type": "function", "function": {"name": "f", "arguments": {}}}
     messages: list[Message] = [
         QUESTION,
@@ -263,3 +263,9 @@ def test_names_mean_what_they_mean_in_jinjas_own_sandbox(expression: str) -> Non
     expected = outcome(ImmutableSandboxedEnvironment())
     environment = Environment()
     assert [outcome(environment), outcome(environment)] == [expected] * 2, "asked again it says the same"
+
+
+def test_the_key_of_arguments_is_the_one_the_template_writes() -> None:
+    assert ChatTemplate(CHATML, SPECIAL).call_style.arguments_key == "arguments"
+    assert ChatTemplate(CHATML.replace('"arguments"', '"parameters"'), {}).call_style.arguments_key == "parameters"
+    assert ChatTemplate(HEADERS, {}).call_style.arguments_key == "parameters"

@@ -267,3 +267,41 @@ TOOLS = [{"type": "function", "function": {"name": name}} for name in ("one", "t
 async def test_tools_and_choices_that_do_not_fit_are_refused_by_their_place(fields: dict[str, Any], param: str) -> None:
     error, _ = await ask(HELLO | fields, 400)
     assert error["param"] == param, error["message"]
+
+
+# ---- what completions can do, too
+
+
+@pytest.mark.parametrize(("side", "kept"), [(None, slice(-5, None)), ("left", slice(-5, None)), ("right", slice(5))])
+async def test_a_long_prompt_is_cut_when_that_is_asked_for(side: str | None, kept: slice) -> None:
+    engine = FakeEngine()
+    body = HELLO | {"truncate_prompt_tokens": 5, "truncation_side": side, "return_prompt_text": True}
+    async with client_of(app_over(engine)) as client:
+        await client.post(CHAT, json=HELLO)
+        reply = await client.post(CHAT, json=body)
+    whole, cut = [list(request.prompt_token_ids) for request in engine.requests]
+    assert cut == whole[kept]
+    assert reply.headers["x-truncated-prompt-tokens"] == f"{len(whole)}/5"
+    assert reply.json()["prompt_text"] == TOKENIZER.decode(cut)
+
+
+async def test_a_conversation_beyond_the_context_is_cut_rather_than_refused_when_asked() -> None:
+    engine = FakeEngine(max_model_len=64)
+    body = {"messages": [{"role": "user", "content": "word " * 400}], "truncate_prompt_tokens": -1}
+    async with client_of(app_over(engine)) as client:
+        assert (await client.post(CHAT, json=body)).status_code == 200
+    assert len(engine.requests[0].prompt_token_ids) == 63
+
+
+async def test_a_continued_message_goes_on_in_its_text() -> None:
+    engine = FakeEngine()
+    async with client_of(app_over(engine)) as client:
+        await client.post(CHAT, json=BEGUN)
+        await client.post(CHAT, json=HELLO)
+    assert [request.continues_prompt for request in engine.requests] == [True, False]
+
+
+async def test_beams_do_not_go_with_forced_calls() -> None:
+    tools = [{"type": "function", "function": WEATHER}]
+    error, _ = await ask(HELLO | {"use_beam_search": True, "tools": tools, "tool_choice": "required"}, 400)
+    assert (error["code"], error["param"]) == ("invalid_parameter_combination", "tool_choice")

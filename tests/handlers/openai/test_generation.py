@@ -308,7 +308,6 @@ async def test_a_request_comes_before_the_servers_defaults_and_those_before_neut
         (CHAT, {"allowed_token_ids": [10**6]}, "token_out_of_vocabulary", "allowed_token_ids"),
         (CHAT, {"logit_bias": {"1000000": 1}}, "token_out_of_vocabulary", "logit_bias"),
         (CHAT, {"chat_template": "{{ 1 }}"}, "unsupported_parameter", "chat_template"),
-        (CHAT, {"functions": [{"name": "f"}], "function_call": {"name": "f"}}, "unsupported_value", "function_call"),
         (CHAT, {"modalities": ["text", "audio"]}, "unsupported_value", "modalities"),
         (CHAT, {"chat_template_kwargs": {"messages": []}}, "unsupported_value", "chat_template_kwargs.messages"),
         (
@@ -316,12 +315,6 @@ async def test_a_request_comes_before_the_servers_defaults_and_those_before_neut
             {"continue_final_message": True, "add_generation_prompt": True},
             "invalid_parameter_combination",
             "continue_final_message",
-        ),
-        (
-            CHAT,
-            {"tools": [{"type": "function", "function": {"name": "f"}}], "tool_choice": "required"},
-            "unsupported_value",
-            "tool_choice",
         ),
         (CHAT, {"tools": [{"type": "custom", "custom": {"name": "c"}}]}, "unsupported_value", "tools.0.type"),
         (
