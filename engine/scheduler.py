@@ -11,13 +11,13 @@ from __future__ import annotations
 from bisect import insort
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 from specserve.engine.admission import ORDERS, admit, fits_without, num_shareable_tokens, refusal, shares_prompt
 from specserve.engine.api import FinishReason
 from specserve.engine.batch import RequestProgress, ScheduledBatch, ScheduledRequest, StepOutput
 from specserve.engine.errors import InvalidParameterError
 from specserve.engine.kv_cache.manager import KVCacheManager
+from specserve.engine.progress import gain_nothing, gain_prompt_logprobs, gain_token
 from specserve.engine.request import Phase, Request
 from specserve.engine.siblings import HeldSiblings
 from specserve.engine.stats import EngineStats
@@ -233,16 +233,24 @@ class Scheduler:
             else:
                 request.num_computed_tokens += item.num_new_tokens
                 self._cache.cache_full_blocks(request)
-                gained = self._report(item, output) if reports_prompt and item.reported else None
+                gained = None
+                if reports_prompt and item.reported:
+                    packed = output.prompt_logprobs[request.request_id]
+                    gained = gain_prompt_logprobs(request, item.reported, packed, self._siblings.of(request))
                 if self._siblings:
                     self._release_siblings(request)
                 if item.samples:
-                    gained = self._append(request, output, gained)
+                    reported = gained
+                    gained = gain_token(request, output.sampled[request.request_id], self._eos_token_ids)
+                    self._num_generated_tokens += 1
+                    if reported is not None:
+                        gained.prompt_logprobs = reported.prompt_logprobs
                 elif request.num_computed_tokens == request.max_num_tokens:  # only the prompt was wanted
-                    gained = gained or _nothing_gained(request)
+                    gained = gained or gain_nothing(request)
                     gained.finish_reason = FinishReason.LENGTH
-                    self._end(request, FinishReason.LENGTH)
                 if gained is not None:
+                    if gained.finish_reason is not None:
+                        self._end(request, gained.finish_reason)
                     progress.append(gained)
         self._aborted_in_flight.clear()
         return progress
@@ -330,50 +338,6 @@ class Scheduler:
         else:
             self._unready[request.request_id] = request
 
-    def _report(self, item: ScheduledRequest, output: StepOutput) -> RequestProgress:
-        """Logprobs of the prompt are good for siblings too: they need not compute what they then can share."""
-        request = item.request
-        takers = [held for held in self._siblings.of(request) if held.params.prompt_logprobs is not None]
-        for taker in (request, *takers):
-            taker.num_prompt_logprobs = item.reported[-1]
-        gained = _nothing_gained(request)
-        packed = output.prompt_logprobs[request.request_id]
-        gained.prompt_logprobs = replace(packed, siblings=tuple(taker.request_id for taker in takers))
-        return gained
-
-    def _append(self, request: Request, output: StepOutput, gained: RequestProgress | None) -> RequestProgress:
-        sampled = output.sampled[request.request_id]
-        request.token_ids.append(sampled.token_id)
-        self._num_generated_tokens += 1
-        reason = self._finish_reason(request, sampled.token_id)
-        ends_behind = sampled.ends and request.stop_reason is None and sampled.token_id not in self._eos_token_ids
-        if sampled.ends:
-            reason = FinishReason.STOP
-        if reason is not None:
-            self._end(request, reason)
-        appended = RequestProgress(
-            request.request_id,
-            [sampled.token_id],
-            None if sampled.logprobs is None else [sampled.logprobs],
-            reason,
-            request.stop_reason,
-            request.num_cached_tokens,
-            shows_last=ends_behind,
-        )
-        if gained is not None:
-            appended.prompt_logprobs = gained.prompt_logprobs
-        return appended
-
-    def _finish_reason(self, request: Request, token_id: int) -> FinishReason | None:
-        params = request.params
-        if request.num_generated_tokens >= params.min_tokens:
-            if token_id in self._eos_token_ids and not params.ignore_eos:
-                return FinishReason.STOP
-            if token_id in params.stop_token_ids:
-                request.stop_reason = token_id
-                return FinishReason.STOP
-        return FinishReason.LENGTH if request.num_tokens >= request.max_num_tokens else None
-
     def _end(self, request: Request, reason: FinishReason | None) -> None:
         """Forget a request and free its blocks; its held siblings get a new first one."""
         if request.phase is Phase.RUNNING:
@@ -389,14 +353,3 @@ class Scheduler:
         if heirs := self._siblings.release(request):
             self._enqueue(heirs[0])
             self._siblings.hold(heirs[0], heirs[1:])
-
-
-def _nothing_gained(request: Request) -> RequestProgress:
-    return RequestProgress(
-        request_id=request.request_id,
-        token_ids=[],
-        logprobs=None if request.params.logprobs is None else [],
-        finish_reason=None,
-        stop_reason=None,
-        num_cached_tokens=request.num_cached_tokens,
-    )
