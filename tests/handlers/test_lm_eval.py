@@ -71,12 +71,21 @@ def tasks() -> list[ConfigurableTask]:
         "doc_to_target": "{{text}}",
         "metric_list": [{"metric": "byte_perplexity"}],
     }
-    choice["num_fewshot"] = rolling["num_fewshot"] = 0
-    return [ConfigurableTask(config=config) for config in (choice, rolling)]
+    writing = {
+        "task": "write",
+        "output_type": "generate_until",
+        "custom_dataset": over(QUESTIONS[:5]),
+        "test_split": "test",
+        "doc_to_text": "{{question}}",
+        "doc_to_target": "{{choices[answer]}}",
+        "generation_kwargs": {"until": ["e", "\n\n"], "max_gen_toks": 12, "do_sample": False, "temperature": 0.0},
+        "metric_list": [{"metric": "exact_match"}],
+    }
+    return [ConfigurableTask(config=config | {"num_fewshot": 0}) for config in (choice, rolling, writing)]
 
 
-def measured(model: LM) -> tuple[dict[str, Any], dict[str, list[list[float]]]]:
-    """The metrics of each task, and the log likelihoods of each item."""
+def measured(model: LM) -> tuple[dict[str, Any], dict[str, list[list[Any]]]]:
+    """The metrics of each task, and for each item the log likelihoods or what was written."""
     # `simple_evaluate` would also read the thousands of tasks that the harness brings.
     loaded = TaskManager(include_defaults=False).load(tasks())
     found = evaluate(lm=model, task_dict=loaded, bootstrap_iters=0, log_samples=True)
@@ -87,19 +96,20 @@ def measured(model: LM) -> tuple[dict[str, Any], dict[str, list[list[float]]]]:
         for name, value in values.items()
         if isinstance(value, float) and "stderr" not in name
     }
-    items: dict[str, list[list[float]]] = {}
+    items: dict[str, list[list[Any]]] = {}
     for task, samples in found["samples"].items():
         ordered = sorted(samples, key=lambda sample: sample["doc_id"])
-        items[task] = [[likelihood(response[0]) for response in sample["resps"]] for sample in ordered]
+        items[task] = [[part for response in sample["resps"] for part in outcome(response[0])] for sample in ordered]
     return metrics, items
 
 
-def likelihood(response: Any) -> float:
-    return float(response[0] if isinstance(response, (tuple, list)) else response)
+def outcome(response: Any) -> list[Any]:
+    """A text; a log likelihood; or one with whether all its tokens were the likeliest."""
+    return [float(part) for part in response] if isinstance(response, (tuple, list)) else [response]
 
 
 @pytest.fixture(scope="module")
-def expected(folder: Path) -> tuple[dict[str, Any], dict[str, list[list[float]]]]:
+def expected(folder: Path) -> tuple[dict[str, Any], dict[str, list[list[Any]]]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
         return measured(transformers_model(folder))
@@ -126,7 +136,7 @@ def test_the_harness_finds_the_likelihoods_of_transformers(
     tokenizer_backend: str,
     folder: Path,
     server: RunningServer,
-    expected: tuple[dict[str, Any], dict[str, list[list[float]]]],
+    expected: tuple[dict[str, Any], dict[str, list[list[Any]]]],
 ) -> None:
     model = LocalCompletionsAPI(
         model="tiny",
@@ -142,5 +152,11 @@ def test_the_harness_finds_the_likelihoods_of_transformers(
     their_metrics, their_items = expected
     assert items["choose"] == [pytest.approx(one, abs=TOLERANCE) for one in their_items["choose"]]
     assert items["read"] == [pytest.approx(one, abs=TOLERANCE) for one in their_items["read"]]
+    assert items["write"] == their_items["write"]
     assert metrics == pytest.approx(their_metrics, rel=1e-5)
-    assert {"choose.acc,none", "choose.acc_norm,none", "read.byte_perplexity,none"} <= metrics.keys()
+    assert {
+        "choose.acc,none",
+        "choose.acc_norm,none",
+        "read.byte_perplexity,none",
+        "write.exact_match,none",
+    } <= metrics.keys()
