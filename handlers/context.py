@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Literal, Protocol
 
 from starlette.types import Scope
 
+from specserve.engine.api import GenerationRequest
+from specserve.engine.params import SamplingParams
 from specserve.handlers.deadlines import Deadline
+
+request_log = logging.getLogger("specserve.requests")
 
 State = Literal["loading", "ready", "draining", "failed"]
 
@@ -64,12 +69,28 @@ class RequestContext:
     num_body_bytes: int = 0
     deadline: Deadline | None = None
 
-    def note_max_tokens(self, max_tokens: int) -> None:
-        """Tell the client how many tokens its answer may have; of several prompts, the least room counts."""
-        noted = self.response_headers.get(MAX_TOKENS_HEADER)
+    def note(self, request: GenerationRequest) -> None:
+        """Tell the client how many tokens its answer may have (of several prompts, the least room counts), and the log
+        what was asked for, without any text, if the operator wants to know."""
+        noted, max_tokens = self.response_headers.get(MAX_TOKENS_HEADER), request.params.max_tokens
         self.response_headers[MAX_TOKENS_HEADER] = str(min(max_tokens, int(noted)) if noted else max_tokens)
+        if request_log.isEnabledFor(logging.INFO):
+            shown = " ".join(f"{name}={value}" for name, value in numbers_of(request.params).items())
+            request_log.info(
+                "request_id=%s num_prompt_tokens=%d %s", self.identity.id, len(request.prompt_token_ids), shown
+            )
 
     def adopt_id(self, name: str | None, scope: Scope) -> None:
         """Call the request what its body calls it, unless a header did; a name that is not safe is not taken."""
         if name and not self.identity.was_sent and SAFE_ID.fullmatch(name):
             self.identity = scope[SCOPE_KEY] = RequestIdentity(name, was_sent=True)
+
+
+def numbers_of(params: SamplingParams) -> dict[str, int | float | bool]:
+    """What differs from the defaults and is no text."""
+    found = {}
+    for one in fields(params):
+        value = getattr(params, one.name)
+        if isinstance(value, int | float) and value != one.default:
+            found[one.name] = value
+    return found

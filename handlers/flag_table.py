@@ -215,6 +215,7 @@ FLAGS = (
     flag("log_level", SERVER, "how much is logged", one_of(*LEVELS), "LEVEL"),
     flag("uvicorn_log_level", SERVER, "how much the HTTP server itself logs", one_of(*LEVELS, "trace"), "LEVEL"),
     flag("disable_uvicorn_access_log", SERVER, "no log line per request", switch),
+    flag("enable_log_requests", SERVER, "log the numbers of every request: prompt tokens, sampling; no text", switch),
     flag(
         "disable_access_log_for_endpoints",
         SERVER,

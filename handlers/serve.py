@@ -104,6 +104,7 @@ def set_up_logging(settings: ServerSettings) -> None:
     # What no line shows is not found out: which thread, process and task wrote it.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging.getLogger("uvicorn").setLevel(settings.uvicorn_log_level.upper().replace("TRACE", "DEBUG"))
+    logging.getLogger("specserve.requests").setLevel("INFO" if settings.enable_log_requests else "WARNING")
     if settings.disable_uvicorn_access_log:
         logging.getLogger("specserve.access").setLevel(logging.WARNING)
 

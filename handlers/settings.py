@@ -64,6 +64,7 @@ class ServerSettings:
     log_level: str = "info"
     uvicorn_log_level: str = "warning"
     disable_uvicorn_access_log: bool = False
+    enable_log_requests: bool = False
     disable_access_log_for_endpoints: tuple[str, ...] = ()
     disable_fastapi_docs: bool = False
     sse_keep_alive_interval: float = 15.0

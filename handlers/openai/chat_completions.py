@@ -29,7 +29,7 @@ class ChatCompletions(ChatApi[RequestContext]):
     ) -> schemas.ChatCompletion | AsyncIterator[schemas.ChatCompletionChunk]:
         self._defaults.fill(body)
         chat = await self._preparation.prepare(body, context)
-        context.note_max_tokens(chat.request.params.max_tokens)
+        context.note(chat.request)
         engine = chat.served.engine
         if chat.beams is not None:
             events = stream_beams(engine, [chat.request], chat.beams)

@@ -71,7 +71,7 @@ class Completions(CompletionsApi[RequestContext]):
             for at, prompt in enumerate(prompts)
         ]
         for request in requests:
-            context.note_max_tokens(request.params.max_tokens)
+            context.note(request)
         names = TokenNames(engine.tokenizer, bool(body.return_tokens_as_token_ids))
         reply = CompletionReply(identity, names, body, prompts, num_candidates, num_top)
         events: AsyncGenerator[ChatEvent, None]

@@ -6,10 +6,12 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 from fake_engine import FakeEngine, app_over, client_of
+from local_engine import LocalEngine, write_model
 
 from specserve.engine.api import GenerationOutput, GenerationRequest
 from specserve.handlers.limits import Limits
@@ -39,7 +41,7 @@ class StuckEngine(FakeEngine):
             self.closed += 1
 
 
-async def post(engine: FakeEngine, path: str, body: dict[str, Any], **options: Any) -> Any:
+async def post(engine: FakeEngine | LocalEngine, path: str, body: dict[str, Any], **options: Any) -> Any:
     limits = options.pop("limits", Limits())
     async with client_of(app_over(engine, limits=limits)) as client:
         return await client.post(path, json=ROUTES[path] | body, **options)
@@ -77,6 +79,21 @@ async def test_a_stream_that_has_not_begun_is_a_504_too(path: str) -> None:
     reply = await post(engine, path, {"stream": True}, headers=SOON)
     assert (reply.status_code, reply.json()["error"]["code"]) == (504, "deadline_exceeded")
     assert engine.closed == 1
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("deadlines"))
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_late_answer_gives_its_blocks_back(stream: bool, folder: Path) -> None:
+    engine = LocalEngine(folder, max_model_len=512)
+    body = {"n": 8, "max_tokens": 500, "ignore_eos": True, "stream": stream}
+    reply = await post(engine, "/v1/completions", body, headers={"x-request-timeout-ms": "20"})
+    assert "deadline_exceeded" in reply.text
+    stats = engine.stats()
+    assert (engine.num_open, stats.num_running, stats.num_waiting, stats.num_used_blocks) == (0, 0, 0, 0)
 
 
 async def test_the_servers_limit_holds_for_requests_that_name_none() -> None:

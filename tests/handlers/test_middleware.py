@@ -90,6 +90,20 @@ async def test_a_fault_of_the_server_is_found_in_the_log_by_the_name_in_its_text
     assert "request_id=find-me failed" in caplog.text
 
 
+@pytest.mark.parametrize("path", ROUTES)
+async def test_the_log_tells_the_numbers_of_a_request_and_no_text(path: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "specserve.requests")
+    body = ROUTES[path] | {"max_tokens": 7, "temperature": 0.25, "stop": ["secret"], "request_id": "r-1"}
+    reply = await post(path, body)
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "specserve.requests"]
+    tokens = reply.json()["usage"]["prompt_tokens"]
+    assert line == f"request_id=r-1 num_prompt_tokens={tokens} max_tokens=7 temperature=0.25"
+    caplog.clear()
+    caplog.set_level(logging.WARNING, "specserve.requests")
+    await post(path, body)
+    assert not [record for record in caplog.records if record.name == "specserve.requests"]
+
+
 async def test_paths_can_be_left_out_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "specserve.access")
     async with client_of(app_over(FakeEngine(), unlogged_paths=frozenset({"/health"}))) as client:
