@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -36,6 +37,8 @@ class ChoiceReader:
     max_calls: int | None = None
     shows_reasoning: bool = True
     num_calls: int = 0
+    arguments: str = ""
+    """Of the last call that is not left out."""
     is_thinking: bool = False
     last: ContentDelta | None = None
 
@@ -64,8 +67,10 @@ class ChoiceReader:
         )
 
     def end(self, event: ChatFinished) -> Iterator[ChatEvent]:
-        yield from self._rest(self.parser.finish(is_cut=event.reason is FinishReason.LENGTH))
-        yield replace(event, calls_complete=self.num_calls > 0)
+        is_stopped = isinstance(event.stop_reason, str)  # a stop string can match anywhere, also within arguments
+        yield from self._rest(self.parser.finish(is_cut=is_stopped or event.reason is FinishReason.LENGTH))
+        is_whole = not is_stopped or is_json(self.arguments)
+        yield replace(event, calls_complete=self.num_calls > 0 and is_whole)
 
     def _rest(self, pieces: Sequence[Piece]) -> Iterator[ChatEvent]:
         for piece in pieces:
@@ -76,11 +81,13 @@ class ChoiceReader:
             elif isinstance(piece, CallStart):
                 self.num_calls += 1
                 if not self._is_beyond:
+                    self.arguments = ""
                     call_id = piece.call_id or self.new_id()
                     yield ToolCallStart(
                         index=self.index, call_index=self.num_calls - 1, call_id=call_id, name=piece.name
                     )
             elif isinstance(piece, CallArguments) and not self._is_beyond:
+                self.arguments += piece.text
                 yield ToolCallArguments(index=self.index, call_index=self.num_calls - 1, text=piece.text)
 
     def _more_content(self, text: str) -> ContentDelta:
@@ -92,6 +99,14 @@ class ChoiceReader:
     @property
     def _is_beyond(self) -> bool:
         return self.max_calls is not None and self.num_calls > self.max_calls
+
+
+def is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 async def read_answers(

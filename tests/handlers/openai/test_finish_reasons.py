@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -37,7 +37,8 @@ OF, PERIOD = ids(" of")[0], ids(".")[0]
 class Cause:
     """`text`, `reason` and `stop_reason` of every choice of a request with `fields`.
 
-    `room` is the number of tokens that the model's context leaves for the answer.
+    `room` is the number of tokens that the model's context leaves for the answer; `says` is another answer than the
+    script's; `arguments` are those of the tools it calls.
     """
 
     name: str
@@ -47,7 +48,9 @@ class Cause:
     stop_reason: str | int | None = None
     room: int | None = None
     paths: tuple[str, ...] = (CHAT, COMPLETIONS)
-    num_tokens: int | None = field(default=None)
+    num_tokens: int | None = None
+    says: str | None = None
+    arguments: tuple[str, ...] = ()
 
 
 CAUSES = [
@@ -99,16 +102,46 @@ CAUSES = [
 ]
 
 
+TOOL = {"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}}
+TOOLS: dict[str, Any] = {"tools": [TOOL], "max_tokens": None}
+ROME = '{"city": "Rome"}'
+CALL = f'<tool_call>\n{{"name": "get_weather", "arguments": {ROME}}}\n</tool_call>'
+NUM_TO_ROME = len(ids(CALL[: CALL.index("Rome")]))
+
+
+def calling(name: str, says: str, text: str, reason: str, *arguments: str, **fields: Any) -> Cause:
+    stop = fields.get("stop")
+    return Cause(name, TOOLS | fields, text, reason, stop, paths=(CHAT,), says=says, arguments=arguments)
+
+
+CAUSES += [
+    calling("tool call", CALL, "", "tool_calls", ROME),
+    calling("two tool calls", f"{CALL}\n{CALL}", "", "tool_calls", ROME, ROME),
+    calling("only one tool call", f"{CALL}\n{CALL}", "", "tool_calls", ROME, parallel_tool_calls=False),
+    calling("text before a tool call", f"Wait. {CALL}", "Wait.", "tool_calls", ROME),
+    calling("tool call before a stop string", f"{CALL} Done.", "", "tool_calls", ROME, stop="Done"),
+    calling("end of a tool call as the stop string", f"{CALL} Done.", "", "tool_calls", ROME, stop="</tool_call>"),
+    calling("tool call cut by max_tokens", CALL, "", "length", '{"city": "', max_tokens=NUM_TO_ROME),
+    calling("tool call cut by a stop string", CALL, "", "stop", '{"city": "', stop="Rome"),
+    calling("no tool call", "It rains.", "It rains.", "stop"),
+    calling("tool call that is not asked for", CALL, CALL, "stop", tool_choice="none"),
+]
+
+
 def num_prompt_tokens(path: str) -> int:
     return 1 if path == COMPLETIONS else 9
 
 
 def put_together(chunks: list[dict[str, Any]], n: int) -> list[dict[str, Any]]:
     """The choices of a stream as a client adds them up; the stream linter has seen to their order."""
-    found: list[dict[str, Any]] = [{"text": ""} for _ in range(n)]
+    found: list[dict[str, Any]] = [{"text": "", "arguments": []} for _ in range(n)]
     for piece in (piece for chunk in chunks for piece in chunk["choices"]):
         choice = found[piece["index"]]
         choice["text"] += piece["text"] if "text" in piece else piece["delta"].get("content") or ""
+        for call in piece.get("delta", {}).get("tool_calls", []):
+            if call["index"] == len(choice["arguments"]):
+                choice["arguments"].append("")
+            choice["arguments"][call["index"]] += call["function"].get("arguments") or ""
         if piece["finish_reason"] is not None:
             choice |= {"finish_reason": piece["finish_reason"], "stop_reason": piece.get("stop_reason")}
     return found
@@ -120,7 +153,8 @@ async def outcome(path: str, cause: Cause, n: int, stream: bool) -> tuple[list[d
     body = BODIES[path] | cause.fields | {"n": n, "stream": stream}
     if stream:
         body |= {"stream_options": {"include_usage": True}}
-    async with client_of(app_over(CoreEngine(SCRIPT, **room))) as client:  # type: ignore[arg-type]
+    script = SCRIPT if cause.says is None else [*ids(cause.says), END]
+    async with client_of(app_over(CoreEngine(script, **room))) as client:  # type: ignore[arg-type]
         reply = await client.post(path, json=body)
     assert reply.status_code == 200, reply.text
     if stream:
@@ -129,7 +163,8 @@ async def outcome(path: str, cause: Cause, n: int, stream: bool) -> tuple[list[d
     whole = reply.json()
     choices = [
         {
-            "text": choice["message"]["content"] if path == CHAT else choice["text"],
+            "text": choice["message"]["content"] or "" if path == CHAT else choice["text"],
+            "arguments": [call["function"]["arguments"] for call in choice.get("message", {}).get("tool_calls") or []],
             "finish_reason": choice["finish_reason"],
             "stop_reason": choice.get("stop_reason"),
         }
@@ -146,7 +181,12 @@ async def outcome(path: str, cause: Cause, n: int, stream: bool) -> tuple[list[d
 async def test_every_cause_has_its_reason_streamed_and_whole(path: str, cause: Cause, n: int) -> None:
     whole, usage = await outcome(path, cause, n, stream=False)
     streamed, streamed_usage = await outcome(path, cause, n, stream=True)
-    expected = {"text": cause.text, "finish_reason": cause.reason, "stop_reason": cause.stop_reason}
+    expected = {
+        "text": cause.text,
+        "arguments": list(cause.arguments),
+        "finish_reason": cause.reason,
+        "stop_reason": cause.stop_reason,
+    }
     assert whole == [expected] * n
     assert streamed == whole
     assert streamed_usage == usage
