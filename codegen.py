@@ -526,7 +526,8 @@ def describe(doc: Json, path: str, method: str, operation: Json) -> dict[str, Js
     results = [f"schemas.{whole}"] if whole else []
     # An error within a stream is raised by the iterator, so it is no part of what the iterator yields.
     if events := [f"schemas.{name}" for n in walk(event) if (name := name_of(n)) not in ("", "ErrorResponse")]:
-        results.append(f"AsyncIterator[{' | '.join(events)}]")
+        forms = [*events, *(f"Serialised[{name}]" for name in events)]
+        results.append(f"AsyncIterator[{' | '.join(forms)}]")
     params = [param["name"] for param in operation.get("parameters", []) if param["in"] == "path"]
     if set(params) != set(re.findall(r"{(\w+)}", path)):
         raise ContractError(f"{here}: the path and its parameters disagree")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from specserve.generated import schemas
-from specserve.generated.base import ApiModel
+from specserve.generated.base import ApiModel, Serialised
 
 C = TypeVar("C", contravariant=True)
 
@@ -20,7 +20,10 @@ class ChatApi(Protocol[C]):
     @abstractmethod
     async def create_chat_completion(
         self, body: schemas.ChatCompletionRequest, context: C
-    ) -> schemas.ChatCompletion | AsyncIterator[schemas.ChatCompletionChunk]:
+    ) -> (
+        schemas.ChatCompletion
+        | AsyncIterator[schemas.ChatCompletionChunk | Serialised[schemas.ChatCompletionChunk]]
+    ):
         """Continue a conversation."""
 
 
@@ -30,7 +33,7 @@ class CompletionsApi(Protocol[C]):
     @abstractmethod
     async def create_completion(
         self, body: schemas.CompletionRequest, context: C
-    ) -> schemas.Completion | AsyncIterator[schemas.Completion]:
+    ) -> schemas.Completion | AsyncIterator[schemas.Completion | Serialised[schemas.Completion]]:
         """Continue a prompt."""
 
 

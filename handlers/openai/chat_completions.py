@@ -13,7 +13,7 @@ from specserve.handlers.chat.pipeline import siblings, stream_chat
 from specserve.handlers.chat.read_answers import read_answers
 from specserve.handlers.chat.tool_ids import new_call_id
 from specserve.handlers.context import RequestContext
-from specserve.handlers.openai.chat_reply import ChatReply
+from specserve.handlers.openai.chat_reply import ChatReply, ChunkEvent
 from specserve.handlers.openai.prepare_chat import ChatPreparation
 from specserve.handlers.openai.reply import TokenNames
 from specserve.handlers.openai.reply_defaults import ReplyDefaults
@@ -26,7 +26,7 @@ class ChatCompletions(ChatApi[RequestContext]):
 
     async def create_chat_completion(
         self, body: schemas.ChatCompletionRequest, context: RequestContext
-    ) -> schemas.ChatCompletion | AsyncIterator[schemas.ChatCompletionChunk]:
+    ) -> schemas.ChatCompletion | AsyncIterator[ChunkEvent]:
         self._defaults.fill(body)
         chat = await self._preparation.prepare(body, context)
         context.note(chat.request)

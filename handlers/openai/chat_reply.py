@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from specserve.engine.api import FinishReason, TokenLogprobs
 from specserve.generated import schemas
+from specserve.generated.base import Serialised
 from specserve.handlers.chat.events import (
     ChatEvent,
     ChatFinished,
@@ -26,6 +27,9 @@ from specserve.handlers.openai.reply import (
     include_usage,
     prompt_logprobs,
 )
+from specserve.handlers.sse import TextEvents
+
+ChunkEvent = schemas.ChatCompletionChunk | Serialised[schemas.ChatCompletionChunk]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +118,7 @@ class ChatReply:
             return "function_call" if self.chat.tools.is_legacy else "tool_calls"
         return WIRE_REASONS[end.reason]  # type: ignore[index, return-value]
 
-    async def chunks(
-        self, events: AsyncGenerator[ChatEvent, None]
-    ) -> AsyncGenerator[schemas.ChatCompletionChunk, None]:
+    async def chunks(self, events: AsyncGenerator[ChatEvent, None]) -> AsyncGenerator[ChunkEvent, None]:
         """Per choice a role chunk, its text, one finishing chunk; at the end the usage if it was asked for."""
         at_end, always = include_usage(self.body)
         count = UsageCount(len(self.chat.prompt), self.body.n or 1)
@@ -127,6 +129,17 @@ class ChatReply:
             if at_end:
                 made.usage = count.usage() if always else None
             return made
+
+        texts: dict[tuple[type, int], TextEvents[schemas.ChatCompletionChunk]] = {}
+
+        def text_event(event: ContentDelta | ReasoningDelta) -> ChunkEvent:
+            write = self._said if isinstance(event, ContentDelta) else self._thought
+            if always:
+                return chunk(write(event.index, event.text))
+            key = type(event), event.index
+            if key not in texts:
+                texts[key] = TextEvents(lambda text: chunk(write(event.index, text)))
+            return texts[key](event.text)
 
         async with aclosing(events):
             async for event in events:
@@ -139,9 +152,10 @@ class ChatReply:
                                 await self._add_prompt(made, event.prompt_logprobs)
                             yield made
                     count.add(event)
-                    piece = self._piece(event)
-                    if piece is not None:
-                        yield chunk(piece)
+                    if self.body.return_token_ids or event.logprobs is not None:
+                        yield chunk(self._piece(event))
+                    elif event.text:
+                        yield text_event(event)
                 elif isinstance(event, ChatFinished):
                     yield chunk(
                         schemas.ChunkChoice(
@@ -152,9 +166,7 @@ class ChatReply:
                         )
                     )
                 elif isinstance(event, ReasoningDelta):
-                    delta = schemas.ChoiceDelta()
-                    self._add_reasoning(delta, event.text)
-                    yield chunk(schemas.ChunkChoice(index=event.index, delta=delta, finish_reason=None))
+                    yield text_event(event)
                 else:
                     yield chunk(self._call_piece(event))
         if at_end:
@@ -185,10 +197,16 @@ class ChatReply:
         )
         return schemas.ChunkChoice(index=event.index, delta=delta, finish_reason=None)
 
-    def _piece(self, event: ContentDelta) -> schemas.ChunkChoice | None:
-        """None when the client would learn nothing from it."""
-        if not event.text and event.logprobs is None and not self.body.return_token_ids:
-            return None
+    def _said(self, index: int, text: str) -> schemas.ChunkChoice:
+        return schemas.ChunkChoice(index=index, delta=schemas.ChoiceDelta(content=text), finish_reason=None)
+
+    def _thought(self, index: int, text: str) -> schemas.ChunkChoice:
+        delta = schemas.ChoiceDelta()
+        self._add_reasoning(delta, text)
+        return schemas.ChunkChoice(index=index, delta=delta, finish_reason=None)
+
+    def _piece(self, event: ContentDelta) -> schemas.ChunkChoice:
+        """Text with its tokens, of which there may be some while the text is held back."""
         delta = schemas.ChoiceDelta(content=event.text) if event.text else schemas.ChoiceDelta()
         choice = schemas.ChunkChoice(index=event.index, delta=delta, finish_reason=None)
         if event.logprobs is not None:

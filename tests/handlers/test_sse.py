@@ -1,0 +1,68 @@
+"""Events written around their text are the events the generated types write."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from fake_engine import FakeEngine, app_over, client_of
+from hypothesis import given
+from hypothesis import strategies as st
+
+from specserve.generated import schemas
+from specserve.handlers.sse import TextEvents, payload_of
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"])) | st.sampled_from(
+    ['"', "\\", "\\u0000", "\x00\x1f\x7f", "</script>", "\u2028", "data: x\n\n", "\r\n", "👩‍👧", '","content":"']
+)
+
+
+def chunk(identity: str, delta: schemas.ChoiceDelta, **more: Any) -> schemas.ChatCompletionChunk:
+    choice = schemas.ChunkChoice(index=3, delta=delta, finish_reason=None)
+    return schemas.ChatCompletionChunk(
+        id=identity, object="chat.completion.chunk", created=1, model=identity, choices=[choice], **more
+    )
+
+
+@given(identity=TEXT, texts=st.lists(TEXT, min_size=1))
+def test_any_text_is_written_as_its_type_writes_it(identity: str, texts: list[str]) -> None:
+    def said(text: str) -> schemas.ChatCompletionChunk:
+        return chunk(identity, schemas.ChoiceDelta(content=text), usage=None)
+
+    def thought(text: str) -> schemas.ChatCompletionChunk:
+        return chunk(identity, schemas.ChoiceDelta(reasoning=text, reasoning_content=text))
+
+    for event_with in (said, thought):
+        write = TextEvents(event_with)
+        for text in texts:
+            assert payload_of(write(text)) == event_with(text).model_dump_json(exclude_unset=True).encode()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"stream_options": {"include_usage": True}},
+        {"stream_options": {"include_usage": True, "continuous_usage_stats": True}},
+        {"n": 2, "temperature": 1.0},
+        {"logprobs": True, "top_logprobs": 1},
+        {"return_token_ids": True},
+    ],
+)
+async def test_every_event_of_a_chat_is_what_its_type_would_write(options: dict[str, Any]) -> None:
+    answers = ['Say "hi" \\ to 👩‍👧.', "Second\n\nline"]
+    engine = FakeEngine(answer=lambda request: answers[request.index])
+    body = {"messages": [{"role": "user", "content": "hello"}], "stream": True} | options
+    async with client_of(app_over(engine)) as client:
+        reply = await client.post("/v1/chat/completions", json=body, headers={"x-request-id": "a.b-c"})
+    *events, end, rest = reply.text.split("\n\n")
+    assert (end, rest) == ("data: [DONE]", "")
+    said = ["", ""]
+    for event in events:
+        payload = event.removeprefix("data: ")
+        read = schemas.ChatCompletionChunk.model_validate_json(payload)
+        assert read.model_dump_json(exclude_unset=True) == payload
+        assert read.id == "chatcmpl-a.b-c"
+        for choice in read.choices:
+            said[choice.index] += choice.delta.content or ""
+    assert said[: options.get("n", 1)] == answers[: options.get("n", 1)]
