@@ -25,18 +25,18 @@ def gain_token(request: Request, sampled: SampledToken, eos_token_ids: Collectio
     """Append the token; the progress has a finish reason if it is the last one."""
     request.token_ids.append(sampled.token_id)
     reason = _finish_reason(request, sampled.token_id, eos_token_ids)
-    ends_behind = sampled.ends and request.stop_reason is None and sampled.token_id not in eos_token_ids
-    if sampled.ends:
-        reason = FinishReason.STOP
-    return RequestProgress(
+    gained = RequestProgress(
         request.request_id,
         [sampled.token_id],
         None if sampled.logprobs is None else [sampled.logprobs],
         reason,
         request.stop_reason,
         request.num_cached_tokens,
-        shows_last=ends_behind,
     )
+    if sampled.ends:
+        gained.finish_reason = FinishReason.STOP
+        gained.shows_last = request.stop_reason is None and sampled.token_id not in eos_token_ids
+    return gained
 
 
 def gain_prompt_logprobs(
