@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from specserve.engine.grammar_spec import GrammarSpec
-from specserve.generated.errors import InvalidValue
+from specserve.generated.errors import InvalidConstraint
 from specserve.handlers.chat.json_calls import NAME, CallReader, NewId
 from specserve.handlers.grammars import GrammarChecker
 
@@ -58,7 +58,7 @@ class ToolUse:
 async def checked_calls(use: ToolUse, checker: GrammarChecker) -> tuple[GrammarSpec, list[str]]:
     """The constraint of a forced answer, and pointers to the keywords of tools that are not strict which it leaves out.
 
-    Every tool is checked by itself, so that an error points into its own parameters. Raises InvalidValue naming
+    Every tool is checked by itself, so that an error points into its own parameters. Raises InvalidConstraint naming
     parameters that are no object's, and what the checker raises.
     """
     widened: list[str] = []
@@ -76,12 +76,12 @@ def grammar_of(schema: Schema, *, strict: bool) -> GrammarSpec:
 
 
 def arguments_schema(tool: CallableTool) -> Schema:
-    """Arguments are always an object; a tool that names no parameters has none. Raises InvalidValue."""
+    """Arguments are always an object; a tool that names no parameters has none. Raises InvalidConstraint."""
     if tool.parameters is None:
         return {"type": "object", "properties": {}, "additionalProperties": False}
     kind = tool.parameters.get("type", "object")
     if kind != "object" and kind != ["object"]:
-        raise InvalidValue(
+        raise InvalidConstraint(
             f"{tool.where}.parameters describes a value of type {str(kind)[:80]}; arguments are an object, "
             "so its type must be object",
             param=f"{tool.where}.parameters.type",
@@ -121,7 +121,7 @@ def with_closed_objects(schema: Any) -> Any:
 
 
 def calls_schema(use: ToolUse) -> Schema:
-    """One call of the named tool, or an array of at least one call. Raises InvalidValue."""
+    """One call of the named tool, or an array of at least one call. Raises InvalidConstraint."""
     definitions: Schema = {}
     calls: list[Schema] = []
     for number, tool in enumerate(use.tools):

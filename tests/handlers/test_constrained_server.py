@@ -11,7 +11,7 @@ from typing import Any
 import jsonschema
 import pytest
 from openai import OpenAI
-from running_server import RunningServer, serving
+from running_server import RunningServer, Stream, serving
 from test_grammars import HOSTILE
 
 MODEL = "specserve-demo"
@@ -70,6 +70,37 @@ def test_a_stream_says_the_same(client: OpenAI) -> None:
     assert re.fullmatch(r"\d{4}-\d{2}-\d{2}( or \d{4}-\d{2}-\d{2}){2}", whole.text)
     assert "".join(piece.text for piece in pieces) == whole.text
     assert pieces[-1].finish_reason == "stop"
+
+
+@pytest.mark.parametrize("n", [1, 3])
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
+@pytest.mark.parametrize(
+    ("fields", "pattern", "reason"),
+    [
+        ({"guided_choice": ["yes", "no"]}, "yes|no", "stop"),
+        ({"structured_outputs": {"regex": "[0-9]{3}-[a-z]{2}"}}, "[0-9]{3}-[a-z]{2}", "stop"),
+        ({"structured_outputs": {"regex": "[0-9]{3}"}, "stop": ["zzz"]}, "[0-9]{3}", "stop"),
+        ({"structured_outputs": {"regex": "[0-9]{300}"}}, "[0-9]+", "length"),
+    ],
+    ids=["choice", "regex", "regex beside a stop string", "regex cut by max_tokens"],
+)
+def test_a_complete_grammar_ends_the_answer_streamed_and_whole(
+    server: RunningServer, path: str, fields: dict[str, Any], pattern: str, reason: str, n: int
+) -> None:
+    body = {"messages": [{"role": "user", "content": "Hi"}]} if "chat" in path else {"prompt": "Hi"}
+    body |= {"max_tokens": 20, "temperature": 0, "n": n, "seed": 3, **fields}
+    status, whole = server.answer("POST", path, body)
+    assert status == 200, whole
+    stream = Stream(server.request("POST", path, body | {"stream": True}), path, body | {"stream": True})
+    pieces = [json.loads(event)["choices"][0] for event in (stream.first, *stream.rest()) if event != "[DONE]"]
+    for choice in whole["choices"]:
+        text = choice["message"]["content"] if "chat" in path else choice["text"]
+        assert (choice["finish_reason"], choice["stop_reason"]) == (reason, None)
+        assert re.fullmatch(pattern, text)
+        mine = [piece for piece in pieces if piece["index"] == choice["index"]]
+        parts = [piece["delta"].get("content") if "delta" in piece else piece["text"] for piece in mine]
+        assert "".join(part or "" for part in parts) == text
+        assert (mine[-1]["finish_reason"], mine[-1]["stop_reason"]) == (reason, None)
 
 
 def test_hostile_constraints_disturb_nobody(server: RunningServer) -> None:

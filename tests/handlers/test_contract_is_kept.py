@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import ast
+import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi import FastAPI
 
-from specserve.generated import errors, schemas
+from specserve.generated import document, errors, schemas
 from specserve.generated.operations import OPERATIONS
+from specserve.handlers import __file__ as handlers_file
 from specserve.handlers import fields
 from specserve.handlers.context import RequestContext
 from specserve.handlers.lifecycle import Lifecycle
@@ -89,3 +93,22 @@ def test_a_refused_field_may_be_sent_with_its_default() -> None:
 def test_the_application_is_built_without_torch() -> None:
     code = "import sys, specserve.handlers.app; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+OF_BODIES = {"wire.py", "violations.py"}
+"""What judges the shape of a body."""
+AROUND_BODIES = {"BodyTimeout": "routing.py", "InvalidRequest": "errors.py", "InvalidValue": "deadlines.py"}
+"""A body that does not arrive, an HTTP error of the framework's own, a header: no schema speaks of these."""
+
+
+def test_a_well_formed_body_is_refused_with_a_listed_code_only() -> None:
+    catalogue = json.loads(document())["x-error-codes"]
+    listed = {code for operation in OPERATIONS.values() for code in operation.refusals}
+    of_bodies = {code for code, entry in catalogue.items() if entry.get("where") == "body"} - listed
+    classes = {errors.ERRORS[code].__name__ for code in of_bodies}
+    folder = Path(handlers_file).parent
+    for path in sorted(folder.rglob("*.py")):
+        if path.name not in OF_BODIES:
+            names = {node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)}
+            wrong = {name for name in names & classes if AROUND_BODIES.get(name) != path.name}
+            assert not wrong, f"{path.name} refuses with {wrong}; a refusal of a well-formed body is one of x-refusals"

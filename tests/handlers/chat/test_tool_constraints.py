@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from specserve.generated.errors import InvalidValue
+from specserve.generated.errors import InvalidConstraint
 from specserve.handlers.chat.tool_constraints import CallableTool, ToolUse, arguments_schema, calls_schema, closed
 
 PLACE = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
@@ -116,7 +116,7 @@ def test_a_named_tool_is_called_once(name: str) -> None:
 
 @pytest.mark.parametrize("kind", ["string", ["object", "null"], 3])
 def test_arguments_that_are_no_object_are_refused_by_their_place(kind: Any) -> None:
-    with pytest.raises(InvalidValue) as refused:
+    with pytest.raises(InvalidConstraint) as refused:
         arguments_schema(tool("f", {"type": kind}))
     assert refused.value.param == "tools.f.parameters.type"
 
