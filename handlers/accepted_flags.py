@@ -81,7 +81,7 @@ ACCEPTED = (
     accepted("convert", "the model is used as it is", only("auto", "none", reason=ONLY_TEXT), "KIND"),
     accepted(
         "task",
-        "it is the older name of --runner, and generating text is what this server does",
+        "it is the deprecated name of --runner, and generating text is what this server does anyway",
         only("auto", "generate", reason=ONLY_TEXT),
         "KIND",
     ),

@@ -30,9 +30,10 @@ def answer_limit(
         if policy == "clamp" or asked <= limit:
             break
         if asked > room:
+            num_prompt_tokens = model.max_model_len - room
             raise ContextLengthExceeded(
-                f"{name} is {asked}, but the prompt has {model.max_model_len - room} tokens and max_model_len is "
-                f"{model.max_model_len}, which leaves {room}; lower {name} or shorten the prompt",
+                f"{name} is {asked}, but the prompt has {num_prompt_tokens} token{'s' * (num_prompt_tokens != 1)} and "
+                f"max_model_len is {model.max_model_len}, which leaves {room}; lower {name} or shorten the prompt",
                 param=name,
             )
         raise UnsupportedValue(
