@@ -16,6 +16,7 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from specserve.handlers.app import create_app
+from specserve.handlers.chat.answer_formats import FormatChoice
 from specserve.handlers.chat.prompts import Prompts
 from specserve.handlers.command_line import read_settings
 from specserve.handlers.lifecycle import Lifecycle
@@ -172,8 +173,8 @@ def main() -> int:
     arguments, flags = parser.parse_known_args()
     settings = read_settings(flags)
 
-    def create(lifecycle: Lifecycle, settings: ServerSettings, prompts: Prompts) -> ASGIApp:
-        return WithBug(create_app(lifecycle, settings, prompts), BUGS[arguments.bug])
+    def create(lifecycle: Lifecycle, settings: ServerSettings, prompts: Prompts, formats: FormatChoice) -> ASGIApp:
+        return WithBug(create_app(lifecycle, settings, prompts, formats), BUGS[arguments.bug])
 
     return Supervisor(settings, bind(settings), create).run()
 

@@ -74,8 +74,9 @@ class Console:
         is_public: bool,
         took_s: float,
         template: str | None = None,
+        answers: str | None = None,
     ) -> None:
-        """`template` is what there is to say about the chat template."""
+        """`template` is what there is to say about the chat template, `answers` how answers are read."""
         self.end_bar()
         notes = [("note", "yellow", note) for note in model.notes]
         if template is not None:
@@ -83,6 +84,8 @@ class Console:
         if is_public and not needs_key:
             notes.append(("warning", "bold red", "other machines can reach this server and no --api-key is set"))
         rows = banner_rows(model, name=name, url=url, took_s=took_s)
+        if answers is not None:
+            rows.insert(-1, ("answers", answers))
         example = curl_example(name, url, needs_key=needs_key)
         if self._rich is None:
             for label, value in rows:

@@ -19,6 +19,7 @@ from specserve.handlers.settings import ServerSettings
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
+    from specserve.handlers.chat.answer_formats import FormatChoice
     from specserve.handlers.chat.prompts import Prompts
     from specserve.handlers.lifecycle import Lifecycle
     from specserve.handlers.supervisor import Supervisor
@@ -127,13 +128,7 @@ def build(settings: ServerSettings, listener: socket.socket) -> Supervisor:
                 "repair it, or leave the flag out",
             ) from error
 
-    formats = None
-    if settings.names_formats:
-        from specserve.handlers.chat.answer_formats import FormatChoice
-
-        formats = FormatChoice.of(settings)
-
-    def create(lifecycle: Lifecycle, settings: ServerSettings, prompts: Prompts) -> ASGIApp:
+    def create(lifecycle: Lifecycle, settings: ServerSettings, prompts: Prompts, formats: FormatChoice) -> ASGIApp:
         from specserve.handlers.app import create_app
 
         return create_app(lifecycle, settings, prompts, formats)

@@ -99,12 +99,6 @@ class ServerSettings:
         return self.served_model_name or (self.model if self.model is not None else DEMO_MODEL_NAME,)
 
     @property
-    def names_formats(self) -> bool:
-        """Whether the formats of answers are not all left to the chat template."""
-        chosen = (self.tool_call_parser, self.reasoning_parser, self.tool_parser_plugin)
-        return chosen != ("auto", "auto", None)
-
-    @property
     def url(self) -> str:
         """Where a client on this machine finds the server."""
         host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host, self.host)

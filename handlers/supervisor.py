@@ -18,6 +18,7 @@ from starlette.types import ASGIApp
 
 from specserve.engine.client import EngineClient
 from specserve.engine.errors import EngineDeadError, StartupError
+from specserve.handlers.chat.answer_formats import FormatChoice
 from specserve.handlers.chat.prompts import Prompts, TemplateOptions
 from specserve.handlers.console import Console
 from specserve.handlers.interpreter import favour_event_loop, settle_memory
@@ -36,7 +37,7 @@ RED_HEALTH_S = 1.0
 API_NICENESS = 10
 """On a CPU the engine's forward pass yields to nobody in this process: half of a step's time on a busy machine."""
 
-AppFactory = Callable[[Lifecycle, ServerSettings, Prompts], ASGIApp]
+AppFactory = Callable[[Lifecycle, ServerSettings, Prompts, FormatChoice], ASGIApp]
 
 
 class HttpServer(uvicorn.Server):
@@ -56,11 +57,13 @@ class Supervisor:
     """One server from a bound port to its exit code."""
 
     def __init__(self, settings: ServerSettings, listener: socket.socket, create_app: AppFactory) -> None:
+        """Raises UsageError for formats of answers that nobody knows."""
         self._settings = settings
         self._listener = listener
         self._create_app = create_app
         self._lifecycle = Lifecycle()
         self._prompts = Prompts(TemplateOptions.of(settings))
+        self._formats = FormatChoice.of(settings)
         self._console = Console()
         self._client = EngineClient(settings.engine_config(), self._note_progress)
         self._began = time.monotonic()
@@ -79,7 +82,8 @@ class Supervisor:
             loop.add_signal_handler(number, self._on_signal, number)
         engine = asyncio.create_task(self._run_engine())
         await asyncio.sleep(0)  # the engine process loads while this one imports what answers
-        self._http = HttpServer(self._http_config(self._create_app(self._lifecycle, self._settings, self._prompts)))
+        app = self._create_app(self._lifecycle, self._settings, self._prompts, self._formats)
+        self._http = HttpServer(self._http_config(app))
         serving = asyncio.create_task(self._http.serve([self._listener]))
         try:
             await asyncio.wait((self._exit_code, serving), return_when=asyncio.FIRST_COMPLETED)
@@ -158,6 +162,7 @@ class Supervisor:
             is_public=settings.is_public,
             took_s=time.monotonic() - self._began,
             template=remark,
+            answers=self._formats.remark(self._prompts.source(self._client.tokenizer, with_tools=True) or ""),
         )
 
     def _fail(self, cause: str, remedy: str, exit_code: int) -> None:

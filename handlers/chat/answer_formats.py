@@ -104,6 +104,12 @@ class FormatChoice:
             tools=self._tool_formats.get(tools or NONE), reasoning=REASONING_FORMATS.get(reasoning or NONE)
         )
 
+    def remark(self, template: str) -> str | None:
+        """For whoever starts the server: what answers are searched for. None: nothing."""
+        formats = self.for_template(template)
+        found = [("tool calls", formats.tools), ("reasoning", formats.reasoning)]
+        return ", ".join(f"{what} as {form.name}" for what, form in found if form is not None) or None
+
 
 def known(name: str, formats: Mapping[str, object], flag: str) -> str:
     if name not in formats and name not in (AUTO, NONE):

@@ -50,10 +50,13 @@ def test_the_example_is_a_command_with_a_valid_body_whatever_the_name() -> None:
 
 
 def test_without_a_terminal_the_banner_is_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    Console().ready(MODEL, name="mine", url="http://h:1", needs_key=False, is_public=True, took_s=1.0)
+    Console().ready(
+        MODEL, name="mine", url="http://h:1", needs_key=False, is_public=True, took_s=1.0, answers="reasoning as qwen3"
+    )
     output = capsys.readouterr().out
     assert "\x1b" not in output
     assert "float16 weights run in float32" in output
+    assert "answers   reasoning as qwen3" in output
     assert "warning   other machines can reach this server and no --api-key is set" in output
     assert output.splitlines()[-1].startswith("curl ")
 

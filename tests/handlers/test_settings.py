@@ -259,10 +259,9 @@ def test_template_variables_are_a_json_object_or_a_mapping_in_the_file(tmp_path:
 def test_formats_of_answers_are_left_to_the_template_or_named() -> None:
     settings = read()
     assert (settings.tool_call_parser, settings.reasoning_parser, settings.reasoning_field) == ("auto", "auto", "both")
-    assert not settings.names_formats
     settings = read("--enable-auto-tool-choice", "--tool-call-parser", "hermes", "--reasoning-field", "reasoning")
     assert (settings.enable_auto_tool_choice, settings.tool_call_parser) == (True, "hermes")
-    assert (settings.names_formats, settings.reasoning_field) == (True, "reasoning")
-    assert read("--tool-parser-plugin", "p.py").names_formats
+    assert settings.reasoning_field == "reasoning"
+    assert read("--tool-parser-plugin", "p.py").tool_parser_plugin == "p.py"
     with pytest.raises(UsageError, match="reasoning_content"):
         read("--reasoning-field", "thoughts")

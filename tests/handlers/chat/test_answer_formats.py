@@ -197,6 +197,12 @@ def test_harmony_is_reasoning_call_and_content_in_one(pieces: int) -> None:
     assert read(template, text, [], "", pieces) == FoldedAnswer(reasoning="Look it up.", content='{"city":"Rome"}')
 
 
+def test_the_remark_names_what_is_read() -> None:
+    assert FormatChoice().remark(TEMPLATES["qwen"][0]) == "tool calls as hermes, reasoning as qwen3"
+    assert FormatChoice().remark(TEMPLATES["granite reasoning"][0]) == "reasoning as granite"
+    assert FormatChoice().remark(CHATML) is None
+
+
 def test_without_tools_nothing_looks_for_calls() -> None:
     assert FormatChoice().for_template(TEMPLATES["hermes"][0]).parser([], "") is None
 
