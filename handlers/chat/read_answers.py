@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -11,6 +10,7 @@ from specserve.engine.api import FinishReason
 from specserve.handlers.chat.answer_pieces import (
     AnswerParser,
     CallArguments,
+    CallEnd,
     CallStart,
     Content,
     Piece,
@@ -37,8 +37,7 @@ class ChoiceReader:
     max_calls: int | None = None
     shows_reasoning: bool = True
     num_calls: int = 0
-    arguments: str = ""
-    """Of the last call that is not left out."""
+    has_open_call: bool = False
     is_thinking: bool = False
     last: ContentDelta | None = None
 
@@ -69,7 +68,7 @@ class ChoiceReader:
     def end(self, event: ChatFinished) -> Iterator[ChatEvent]:
         is_stopped = isinstance(event.stop_reason, str)  # a stop string can match anywhere, also within arguments
         yield from self._rest(self.parser.finish(is_cut=is_stopped or event.reason is FinishReason.LENGTH))
-        is_whole = not is_stopped or is_json(self.arguments)
+        is_whole = not (is_stopped and self.has_open_call)
         yield replace(event, calls_complete=self.num_calls > 0 and is_whole)
 
     def _rest(self, pieces: Sequence[Piece]) -> Iterator[ChatEvent]:
@@ -81,14 +80,15 @@ class ChoiceReader:
             elif isinstance(piece, CallStart):
                 self.num_calls += 1
                 if not self._is_beyond:
-                    self.arguments = ""
+                    self.has_open_call = True
                     call_id = piece.call_id or self.new_id()
                     yield ToolCallStart(
                         index=self.index, call_index=self.num_calls - 1, call_id=call_id, name=piece.name
                     )
             elif isinstance(piece, CallArguments) and not self._is_beyond:
-                self.arguments += piece.text
                 yield ToolCallArguments(index=self.index, call_index=self.num_calls - 1, text=piece.text)
+            elif isinstance(piece, CallEnd) and not self._is_beyond:
+                self.has_open_call = False
 
     def _more_content(self, text: str) -> ContentDelta:
         """Without tokens, which were told already."""
@@ -99,14 +99,6 @@ class ChoiceReader:
     @property
     def _is_beyond(self) -> bool:
         return self.max_calls is not None and self.num_calls > self.max_calls
-
-
-def is_json(text: str) -> bool:
-    try:
-        json.loads(text)
-    except (ValueError, RecursionError):
-        return False
-    return True
 
 
 async def read_answers(
