@@ -58,6 +58,10 @@ class RenderApi(Protocol[C]):
     ) -> schemas.RenderedPrompt:
         """Show the prompt of a conversation."""
 
+    @abstractmethod
+    async def render_completion(self, body: schemas.CompletionRequest, context: C) -> schemas.RenderedPrompts:
+        """Show the token ids of prompts."""
+
 
 class ServerApi(Protocol[C]):
     """What a handler of the tag `server` implements; C is what it is told about the request besides its body."""
@@ -218,6 +222,35 @@ OPERATIONS: dict[str, Operation] = {
                 "invalid_constraint",
                 "invalid_parameter_combination",
                 "invalid_prompt",
+                "model_not_found",
+                "server_draining",
+                "server_loading",
+                "token_out_of_vocabulary",
+                "unsupported_parameter",
+                "unsupported_value",
+            ]
+        ),
+        events=False,
+        end_mark=False,
+        empty=False,
+        protocol=RenderApi,
+    ),
+    "render_completion": Operation(
+        id="render_completion",
+        tag="render",
+        method="POST",
+        path="/v1/completions/render",
+        body=schemas.CompletionRequest,
+        path_params=(),
+        statuses=frozenset([200, 400, 401, 404, 408, 413, 415, 500, 503]),
+        refusals=frozenset(
+            [
+                "context_length_exceeded",
+                "engine_dead",
+                "invalid_constraint",
+                "invalid_parameter_combination",
+                "invalid_prompt",
+                "missing_required_parameter",
                 "model_not_found",
                 "server_draining",
                 "server_loading",

@@ -1645,3 +1645,12 @@ class DetokenizeRequest(ApiModel):
 
     model: str | None = None
     tokens: list[AnyTokenId]
+
+
+class RenderedPrompts(ApiModel):
+    """
+    What the engine would get, prompt by prompt.
+    """
+
+    object: Literal["list"]
+    data: list[RenderedPrompt]

@@ -89,12 +89,13 @@ def assemble(
     prompts = prompts or Prompts()
     grammars = GrammarChecker(engine)
     chat = ChatPreparation(directory, prompts, limits, grammars, chat_options)
+    completions = Completions(directory, limits, grammars, reply_defaults)
     app = FastAPI(title="specserve", redirect_slashes=False, openapi_url="/openapi.json" if has_docs else None)
     handlers = {
         "chat": ChatCompletions(chat, reply_defaults),
-        "completions": Completions(directory, limits, grammars, reply_defaults),
+        "completions": completions,
         "models": Models(directory),
-        "render": Render(chat, prompts),
+        "render": Render(chat, completions, prompts),
         "server": Server(engine),
         "tokenization": Tokenization(directory, prompts, shows_info=shows_tokenizer_info),
     }

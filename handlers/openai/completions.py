@@ -11,7 +11,7 @@ from specserve.generated import schemas
 from specserve.generated.errors import InvalidParameterCombination
 from specserve.generated.operations import CompletionsApi
 from specserve.handlers import fields
-from specserve.handlers.chat.beam_search import stream_beams
+from specserve.handlers.chat.beam_search import BeamSettings, stream_beams
 from specserve.handlers.chat.events import ChatEvent
 from specserve.handlers.chat.pipeline import siblings, stream_chat
 from specserve.handlers.context import RequestContext
@@ -44,6 +44,24 @@ class Completions(CompletionsApi[RequestContext]):
     async def create_completion(
         self, body: schemas.CompletionRequest, context: RequestContext
     ) -> schemas.Completion | AsyncIterator[schemas.Completion]:
+        asked = await self.prepare(body, context)
+        for request in asked.requests:
+            context.note(request)
+        engine, requests = asked.served.engine, asked.requests
+        names = TokenNames(engine.tokenizer, bool(body.return_tokens_as_token_ids))
+        reply = CompletionReply(asked.identity, names, body, asked.prompts, asked.num_candidates, asked.num_top)
+        events: AsyncGenerator[ChatEvent, None]
+        if body.max_tokens == 0 and all(request.params.prompt_logprobs is None for request in requests):
+            events = nothing_generated(len(asked.prompts) * asked.num_candidates)
+        elif asked.beams is not None:
+            events = stream_beams(engine, requests, asked.beams)
+        else:
+            numbered = [sibling for request in requests for sibling in siblings(request, asked.num_candidates)]
+            events = stream_chat(engine, [replace(one, index=at) for at, one in enumerate(numbered)])
+        return reply.chunks(events) if body.stream else await reply.whole(events)
+
+    async def prepare(self, body: schemas.CompletionRequest, context: RequestContext) -> PreparedCompletion:
+        """Raises what the contract lists as refusals."""
         fields.COMPLETION.check(body)
         self._defaults.fill(body)
         num_candidates = check_candidates(body)
@@ -66,23 +84,31 @@ class Completions(CompletionsApi[RequestContext]):
             limits=self._limits,
             grammar=grammar,
         )
-        requests = [
-            engine_request(body, served, prompt, f"{identity.engine_id}-{at}", asked)
-            for at, prompt in enumerate(prompts)
-        ]
-        for request in requests:
-            context.note(request)
-        names = TokenNames(engine.tokenizer, bool(body.return_tokens_as_token_ids))
-        reply = CompletionReply(identity, names, body, prompts, num_candidates, num_top)
-        events: AsyncGenerator[ChatEvent, None]
-        if body.max_tokens == 0 and all(request.params.prompt_logprobs is None for request in requests):
-            events = nothing_generated(len(prompts) * num_candidates)
-        elif beams is not None:
-            events = stream_beams(engine, requests, beams)
-        else:
-            numbered = [sibling for request in requests for sibling in siblings(request, num_candidates)]
-            events = stream_chat(engine, [replace(one, index=at) for at, one in enumerate(numbered)])
-        return reply.chunks(events) if body.stream else await reply.whole(events)
+        return PreparedCompletion(
+            served=served,
+            identity=identity,
+            prompts=prompts,
+            requests=[
+                engine_request(body, served, prompt, f"{identity.engine_id}-{at}", asked)
+                for at, prompt in enumerate(prompts)
+            ],
+            num_candidates=num_candidates,
+            num_top=num_top,
+            beams=beams,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedCompletion:
+    """A request that has passed every check. There is one request of the engine for each prompt."""
+
+    served: ServedModel
+    identity: Identity
+    prompts: list[CompletionPrompt]
+    requests: list[GenerationRequest]
+    num_candidates: int
+    num_top: int | None
+    beams: BeamSettings | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -60,3 +60,22 @@ async def test_what_a_chat_refuses_a_dry_run_refuses_too(fields: dict[str, Any])
         answers = [await client.post(path, json=BODY | fields) for path in (CHAT, RENDER)]
     assert [answer.status_code for answer in answers] == [400, 400]
     assert answers[0].json() == answers[1].json()
+
+
+async def test_prompts_of_a_completion_are_shown_one_by_one() -> None:
+    engine = FakeEngine()
+    body = {"prompt": ["one two", "three"], "max_tokens": 3, "n": 2, "echo": True, "logprobs": 1}
+    async with client_of(app_over(engine)) as client:
+        shown = (await client.post("/v1/completions/render", json=body)).json()["data"]
+        assert engine.requests == []
+        await client.post("/v1/completions", json=body)
+    assert [one["token_ids"] for one in shown] == [list(request.prompt_token_ids) for request in engine.requests[::2]]
+    assert [one["prompt_text"] for one in shown] == ["one two", "three"]
+    assert {one["sampling_params"]["max_tokens"] for one in shown} == {3}
+    assert shown[0]["sampling_params"]["prompt_logprobs"] == 1
+
+
+async def test_a_forced_call_shows_its_constraint() -> None:
+    async with client_of(app_over(FakeEngine())) as client:
+        shown = (await client.post(RENDER, json=BODY | {"tool_choice": "required"})).json()
+    assert shown["sampling_params"]["grammar"]["kind"] == "json_schema"
