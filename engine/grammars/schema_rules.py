@@ -28,8 +28,8 @@ MAX_EXACT_NUMBER = 2**53
 
 class Treatment(StrEnum):
     ENFORCED = "enforced"
-    CONDITIONAL = "enforced where the condition holds, else refused; left out with strict: false"
-    UNSUPPORTED = "refused; left out with strict: false"
+    CONDITIONAL = "enforced if"
+    UNSUPPORTED = "not enforced"
 
 
 def _table() -> dict[str, tuple[Treatment, str]]:
