@@ -19,6 +19,8 @@ class GroupedLogits:
     def __init__(self, logits: Tensor) -> None:
         self.logits = logits
         self.maxima = group_maxima(logits)
+        self.has_forbidden = False
+        """Some logits may be -inf or nearly so, because a token is forbidden."""
 
     def refresh(self, rows: Tensor) -> None:
         """After an edit of these rows of the logits."""
