@@ -260,11 +260,11 @@ class Ticker:
             last = now
 
 
-async def refused(app: ASGIApp, path: str | None, body: dict[str, Any], runs: int) -> Figures:
-    """Without a path nothing is asked: what the ticker sees of the machine alone."""
+async def refused(app: ASGIApp, path: str | None, body: Callable[[int], dict[str, Any]], runs: int) -> Figures:
+    """`body` gets the number of the run. Without a path nothing is asked: what the ticker sees of the machine alone."""
     gaps = []
-    for _ in range(runs):
-        call = Call.of(path or "", body)
+    for number in range(runs):
+        call = Call.of(path or "", body(number))
         ticker = Ticker()
         ticking = asyncio.create_task(ticker.run())
         await asyncio.sleep(0.005)
@@ -287,12 +287,13 @@ async def all_refused(tokenizer: Tokenizer, runs: int) -> dict[str, Figures]:
     sentence = "".join(json.dumps(request_body(seed)["messages"]) for seed in range(40))
     text = (sentence * (TEXT_BYTES // len(sentence) + 1))[:TEXT_BYTES]
     token_ids = [number % tokenizer.vocab_size for number in range(NUM_IDS)]
-    asked: dict[str, tuple[str | None, dict[str, Any]]] = {
-        "idle": (None, {}),
-        "chat, text of 130 kB": (CHAT, {"messages": [{"role": "user", "content": text}]}),
-        "completions, text of 130 kB": (COMPLETIONS, {"prompt": text}),
-        "completions, 33000 token ids": (COMPLETIONS, {"prompt": token_ids}),
-        "completions, 33000 token ids in a list": (COMPLETIONS, {"prompt": [token_ids]}),
+    # No text comes twice: messages are not tokenized again.
+    asked: dict[str, tuple[str | None, Callable[[int], dict[str, Any]]]] = {
+        "idle": (None, lambda n: {}),
+        "chat, text of 130 kB": (CHAT, lambda n: {"messages": [{"role": "user", "content": f"{n} {text}"}]}),
+        "completions, text of 130 kB": (COMPLETIONS, lambda n: {"prompt": f"{n} {text}"}),
+        "completions, 33000 token ids": (COMPLETIONS, lambda n: {"prompt": token_ids}),
+        "completions, 33000 token ids in a list": (COMPLETIONS, lambda n: {"prompt": [token_ids]}),
     }
     found = {name: await refused(app, path, body, runs) for name, (path, body) in asked.items()}
     await engine.stop()
