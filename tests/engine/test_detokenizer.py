@@ -194,3 +194,14 @@ def test_a_stop_string_inside_held_text_does_not_stop_late() -> None:
     checker = StopChecker(["abcd", "bc"])
     assert checker.append("abc", may_stop=False) == CheckedText("")
     assert checker.append("x") == CheckedText("abcx")
+
+
+def test_a_space_that_a_grammar_decided_on_is_kept(byte_fallback: Tokenizer) -> None:
+    space_word = next(
+        token_id
+        for token_id in range(byte_fallback.vocab_size)
+        if byte_fallback.token_bytes(token_id).startswith(b" ") and len(byte_fallback.token_bytes(token_id)) > 1
+    )
+    spelled = byte_fallback.token_bytes(space_word).decode()
+    assert Detokenizer(byte_fallback).append(space_word) == spelled[1:]
+    assert Detokenizer(byte_fallback, strips_spaces=False).append(space_word) == spelled
