@@ -1,8 +1,4 @@
-"""Masks of constrained rows: filled by the grammar library on all cores, then added to the logits.
-
-On a GPU they are filled while the forward pass runs. On a CPU that pass keeps every core busy: a second set of threads
-beside it was measured to cost it more than the masks take by themselves, so there they are filled just before.
-"""
+"""Masks of constrained rows: filled by the grammar library while the forward pass runs, then added to the logits."""
 
 from __future__ import annotations
 
@@ -85,20 +81,16 @@ def runs(rows: Sequence[int]) -> list[tuple[int, int]]:
 
 
 class MaskFiller:
-    """Fills the masks of one step after the other, on `num_threads` cores."""
+    """Fills the masks of one step after the other, beside the thread that computes the step."""
 
-    def __init__(
-        self, vocab_size: int, eos_token_ids: Sequence[int], *, num_threads: int = 2, is_beside: bool = False
-    ) -> None:
-        """`vocab_size` is the length of a row of logits and of the vocabulary that grammars were compiled for.
-        `is_beside`: on a thread of its own, so that `begin` returns at once.
-        """
+    def __init__(self, vocab_size: int, eos_token_ids: Sequence[int], num_threads: int = 2) -> None:
+        """`vocab_size` is the length of a row of logits and of the vocabulary that grammars were compiled for."""
         self._vocab_size = vocab_size
         self._num_words = -(-vocab_size // WORD_BITS)
         self._eos_words = np.zeros(self._num_words, dtype=np.int32)
         for token_id in eos_token_ids:
             self._eos_words.view(np.uint32)[token_id // WORD_BITS] |= np.uint32(1 << token_id % WORD_BITS)
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="masks") if is_beside else None
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="masks")
         self._num_threads = num_threads
         self._executor: llguidance.LLExecutor | None = None
         self._bits = np.empty((0, self._num_words), dtype=np.int32)
@@ -110,11 +102,7 @@ class MaskFiller:
             return None
         rows, matchers = list(constrained), list(constrained.values())
         goes_on = [place for place, row in enumerate(rows) if requests[row].params.ignore_eos]
-        if self._pool is not None:
-            return StepMasks(rows, matchers, self._pool.submit(self._fill, matchers, goes_on))
-        filled: Future[NDArray[np.uint8]] = Future()
-        filled.set_result(self._fill(matchers, goes_on))
-        return StepMasks(rows, matchers, filled)
+        return StepMasks(rows, matchers, self._pool.submit(self._fill, matchers, goes_on))
 
     def _fill(self, matchers: list[llguidance.LLMatcher], goes_on: list[int]) -> NDArray[np.uint8]:
         if len(self._bits) < len(matchers):

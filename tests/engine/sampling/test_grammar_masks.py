@@ -35,8 +35,8 @@ def request(pattern: str | None, **params: Any) -> Request:
     return made
 
 
-def begin(*requests: Request, is_beside: bool = False) -> StepMasks:
-    masks = MaskFiller(SIZE, VOCABULARY.eos_token_ids, is_beside=is_beside).begin(requests)
+def begin(*requests: Request) -> StepMasks:
+    masks = MaskFiller(SIZE, VOCABULARY.eos_token_ids).begin(requests)
     assert masks is not None
     return masks
 
@@ -49,9 +49,8 @@ def test_nothing_happens_without_a_constraint() -> None:
     assert MaskFiller(SIZE, VOCABULARY.eos_token_ids).begin([request(None), request(None)]) is None
 
 
-@pytest.mark.parametrize("is_beside", [False, True])
-def test_only_constrained_rows_change_and_only_where_it_is_forbidden(is_beside: bool) -> None:
-    masks = begin(request("[ab]+"), request(None), request("[0-9]{2}"), request("x?"), is_beside=is_beside)
+def test_only_constrained_rows_change_and_only_where_it_is_forbidden() -> None:
+    masks = begin(request("[ab]+"), request(None), request("[0-9]{2}"), request("x?"))
     logits = torch.randn(4, SIZE)
     before = logits.clone()
     masks.apply(logits)
