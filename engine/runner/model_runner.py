@@ -62,7 +62,8 @@ class ModelRunner:
         self._forward = forward
         self._eos_token_ids = loaded.eos_token_ids
         self._sampler = Sampler(seed=seed)
-        self._masks = MaskFiller(int(loaded.config.vocab_size), loaded.eos_token_ids)
+        num_threads = 1 if loaded.device.type == "cpu" else 4
+        self._masks = MaskFiller(int(loaded.config.vocab_size), loaded.eos_token_ids, num_threads)
         self._max_model_len = max_model_len
         self._vocab_size = int(loaded.config.vocab_size)
         self.info = ModelInfo(

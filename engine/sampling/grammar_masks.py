@@ -83,8 +83,10 @@ def runs(rows: Sequence[int]) -> list[tuple[int, int]]:
 class MaskFiller:
     """Fills the masks of one step after the other, beside the thread that computes the step."""
 
-    def __init__(self, vocab_size: int, eos_token_ids: Sequence[int], num_threads: int = 2) -> None:
-        """`vocab_size` is the length of a row of logits and of the vocabulary that grammars were compiled for."""
+    def __init__(self, vocab_size: int, eos_token_ids: Sequence[int], num_threads: int = 1) -> None:
+        """`num_threads` above 1 where cores are idle: beside a pass that keeps them busy they cost more than they save.
+
+        `vocab_size` is the length of a row of logits and of the vocabulary that grammars were compiled for."""
         self._vocab_size = vocab_size
         self._num_words = -(-vocab_size // WORD_BITS)
         self._eos_words = np.zeros(self._num_words, dtype=np.int32)
@@ -109,11 +111,15 @@ class MaskFiller:
             self._bits = np.empty((len(matchers), self._num_words), dtype=np.int32)
         bits = self._bits[: len(matchers)]
         bits.fill(0)
-        if self._executor is None:
-            self._executor = llguidance.LLExecutor(self._num_threads)
         row_bytes = bits.shape[1] * bits.itemsize
-        pairs = [(matcher, place) for place, matcher in enumerate(matchers)]
-        self._executor.unsafe_compute_mask_ptr(pairs, bits.ctypes.data, row_bytes, len(matchers))
+        if self._num_threads == 1:
+            for place, matcher in enumerate(matchers):
+                matcher.unsafe_compute_mask_ptr(bits.ctypes.data + place * row_bytes, row_bytes)
+        else:
+            if self._executor is None:
+                self._executor = llguidance.LLExecutor(self._num_threads)
+            pairs = [(matcher, place) for place, matcher in enumerate(matchers)]
+            self._executor.unsafe_compute_mask_ptr(pairs, bits.ctypes.data, row_bytes, len(matchers))
         for place in goes_on:  # ignore_eos: end only where nothing else is left
             longer = bits[place] & ~self._eos_words
             if longer.any():

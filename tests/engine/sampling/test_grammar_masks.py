@@ -35,8 +35,8 @@ def request(pattern: str | None, **params: Any) -> Request:
     return made
 
 
-def begin(*requests: Request) -> StepMasks:
-    masks = MaskFiller(SIZE, VOCABULARY.eos_token_ids).begin(requests)
+def begin(*requests: Request, num_threads: int = 1) -> StepMasks:
+    masks = MaskFiller(SIZE, VOCABULARY.eos_token_ids, num_threads).begin(requests)
     assert masks is not None
     return masks
 
@@ -49,8 +49,9 @@ def test_nothing_happens_without_a_constraint() -> None:
     assert MaskFiller(SIZE, VOCABULARY.eos_token_ids).begin([request(None), request(None)]) is None
 
 
-def test_only_constrained_rows_change_and_only_where_it_is_forbidden() -> None:
-    masks = begin(request("[ab]+"), request(None), request("[0-9]{2}"), request("x?"))
+@pytest.mark.parametrize("num_threads", [1, 2])
+def test_only_constrained_rows_change_and_only_where_it_is_forbidden(num_threads: int) -> None:
+    masks = begin(request("[ab]+"), request(None), request("[0-9]{2}"), request("x?"), num_threads=num_threads)
     logits = torch.randn(4, SIZE)
     before = logits.clone()
     masks.apply(logits)
