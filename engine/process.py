@@ -69,7 +69,7 @@ class Channel:
         self._connection = connection
         self._end_process = end_process
         self._commands: SimpleQueue[Command | None] = SimpleQueue()
-        self._last_progress = 0.0
+        self._last_phase, self._last_progress = "", 0.0
         self._unsent = bytearray()
 
     def read_config(self) -> EngineConfig:
@@ -107,8 +107,8 @@ class Channel:
 
     def progress(self, phase: str, progress: float) -> None:
         now = time.monotonic()
-        if now - self._last_progress >= PROGRESS_INTERVAL_S:
-            self._last_progress = now
+        if phase != self._last_phase or now - self._last_progress >= PROGRESS_INTERVAL_S:
+            self._last_phase, self._last_progress = phase, now
             self.send(Loading(phase, progress))
 
     def wake(self) -> None:

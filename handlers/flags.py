@@ -281,12 +281,27 @@ def read_environment(flags: Sequence[Flag], environment: Mapping[str, str], pref
     return found
 
 
+class UniqueKeys(yaml.SafeLoader):
+    """YAML whose mappings name a key once; the plain loader would keep the last value in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        problem=f"{key.value} is given twice", problem_mark=key.start_mark
+                    )
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def read_file(flags: Sequence[Flag], path: str) -> dict[str, Any]:
     """Settings from a YAML mapping of long flag names without the dashes. Raises UsageError."""
     if not path.endswith((".yaml", ".yml")):
         raise UsageError(f"--config {path} is no YAML file", "its name must end in .yaml or .yml")
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        content = yaml.load(Path(path).read_text(encoding="utf-8"), UniqueKeys)
     except OSError as error:
         raise UsageError(f"--config {path} cannot be read: {error.strerror}", "check the path") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -8,6 +8,7 @@ Reads three variables: CXX (compiler), SPECSERVE_CACHE (cache directory) and XDG
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import platform
@@ -17,6 +18,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -42,6 +45,7 @@ UNITS: tuple[tuple[str, str | None], ...] = (
 """Source and instruction set of each object file of the one library; None is what every x86-64 runs."""
 
 COMPILE_TIMEOUT_S = 120
+LOCK_INTERVAL_S = 0.1
 
 
 class BuildError(Exception):
@@ -54,6 +58,25 @@ class NoCompilerError(BuildError):
 
 def find_or_build() -> Path:
     """The library: from the cache, else built now. Raises BuildError."""
+    library, compiler = _locate()
+    if not library.exists():
+        _make_cache(library.parent)
+        with _one_at_a_time(library):
+            if not library.exists():
+                _build(compiler, library)
+    return library
+
+
+def has_to_build() -> bool:
+    """Whether `find_or_build` will take seconds."""
+    try:
+        return not _locate()[0].exists()
+    except BuildError:
+        return False
+
+
+def _locate() -> tuple[Path, list[str]]:
+    """Where the library is or will be, and the compiler for it (none for a library that outlived its compiler)."""
     if platform.system() != "Linux" or platform.machine().lower() not in ("x86_64", "amd64"):
         raise BuildError(f"the kernels are for Linux on x86-64, not for {platform.system()} on {platform.machine()}")
     folder, sources = cache_folder(), _hash_of(*(source.read_bytes() for source in SOURCES))
@@ -62,13 +85,10 @@ def find_or_build() -> Path:
     except NoCompilerError:
         built = sorted(folder.glob(f"kernels-{sources}-*.so"), key=lambda path: path.stat().st_mtime)
         if built:
-            return built[-1]
+            return built[-1], []
         raise
     command = [repr((FLAGS, ISA_FLAGS, UNITS, _link_flags(), compiler)), compiler_version(compiler)]
-    library = folder / f"kernels-{sources}-{_hash_of(*(part.encode() for part in command))}.so"
-    if not library.exists():
-        _build(compiler, library)
-    return library
+    return folder / f"kernels-{sources}-{_hash_of(*(part.encode() for part in command))}.so", compiler
 
 
 def cache_folder() -> Path:
@@ -94,15 +114,47 @@ def compiler_version(compiler: list[str]) -> str:
     return (_run([*compiler, "--version"]).splitlines() or ["unknown"])[0]
 
 
+def _make_cache(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+
+
+def _unwritable(folder: Path, error: OSError) -> BuildError:
+    return BuildError(f"the cache {folder} cannot be written ({error}); set SPECSERVE_CACHE")
+
+
+@contextmanager
+def _one_at_a_time(library: Path) -> Iterator[None]:
+    """Let servers that start together build once: the others wait, until the library is there or its builder gave up.
+
+    The cache folder itself is locked, so nothing is left behind, whatever ends this process. Where it cannot be
+    locked, or its holder takes longer than a compiler may, everybody builds; that is slower and as right.
+    """
+    holder = os.open(library.parent, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        give_up = time.monotonic() + COMPILE_TIMEOUT_S
+        while time.monotonic() < give_up and not library.exists():
+            try:
+                fcntl.flock(holder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(LOCK_INTERVAL_S)
+            except OSError:
+                break
+        yield
+    finally:
+        os.close(holder)
+
+
 def _build(compiler: list[str], library: Path) -> None:
     """Compile all variants at once and link them; the library appears under its name whole or not at all."""
     try:
-        library.parent.mkdir(parents=True, exist_ok=True)
-        workplace = tempfile.TemporaryDirectory(dir=library.parent, prefix="building-")
+        unfinished_work = tempfile.TemporaryDirectory(dir=library.parent, prefix="building-")
     except OSError as error:
-        message = f"the cache {library.parent} cannot be written ({error}); set SPECSERVE_CACHE"
-        raise BuildError(message) from error
-    with workplace as folder:
+        raise _unwritable(library.parent, error) from error
+    with unfinished_work as folder:
         objects, running = [], []
         for name, isa in UNITS:
             objects.append(str(Path(folder) / f"{name}-{isa}.o"))

@@ -17,6 +17,7 @@ from specserve.engine.batch import ScheduledBatch, ScheduledRequest, StepOutput
 from specserve.engine.config import EngineConfig
 from specserve.engine.models.context_length import choose_max_model_len, fix_rotary_scaling
 from specserve.engine.models.load import LoadedModel, Percents, load_model
+from specserve.engine.native.build import has_to_build
 from specserve.engine.params import SamplingParams
 from specserve.engine.request import Request
 from specserve.engine.runner.embeddings import input_embeddings
@@ -96,6 +97,8 @@ class ModelRunner:
         max_model_len = choose_max_model_len(loaded.config, config.model.max_model_len)
         notes = [*loaded.notes, *fix_rotary_scaling(loaded.model, max_model_len)]
         specs = probe_layers(loaded)
+        if loaded.device.type == "cpu" and has_to_build():
+            progress("building CPU kernels", READING)
         backend = select_backend(
             config.model.attention_backend, list(specs.values()), loaded.device, config.cache.block_size
         )

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-import codegen
+import codegen_bundle
+import codegen_lint
 
 PET = {"type": "object", "required": ["name", "kind"], "properties": {"name": {"type": "string"}}}
 
@@ -33,25 +34,25 @@ def layer(*actions: dict) -> dict:
 
 def test_references_between_files_end_up_in_one_document(tmp_path):
     owner = {"type": "object", "properties": {"pet": {"$ref": "pets.yaml#/components/schemas/Pet"}}}
-    doc = codegen.bundle(write(tmp_path, pets=components(Pet=PET), owners=components(Owner=owner)))
+    doc = codegen_bundle.bundle(write(tmp_path, pets=components(Pet=PET), owners=components(Owner=owner)))
     assert doc["components"]["schemas"]["Owner"]["properties"]["pet"] == {"$ref": "#/components/schemas/Pet"}
 
 
 def test_a_name_defined_twice_is_refused(tmp_path):
-    with pytest.raises(codegen.ContractError, match=r"more\.yaml: Pet is already defined"):
-        codegen.bundle(write(tmp_path, pets=components(Pet=PET), more=components(Pet=PET)))
+    with pytest.raises(codegen_bundle.ContractError, match=r"more\.yaml: Pet is already defined"):
+        codegen_bundle.bundle(write(tmp_path, pets=components(Pet=PET), more=components(Pet=PET)))
 
 
 def test_a_reference_to_nothing_is_refused(tmp_path):
     owner = {"type": "object", "properties": {"pet": {"$ref": "#/components/schemas/Pet"}}}
-    with pytest.raises(codegen.ContractError, match="unresolved #/components/schemas/Pet"):
-        codegen.bundle(write(tmp_path, owners=components(Owner=owner)))
+    with pytest.raises(codegen_bundle.ContractError, match="unresolved #/components/schemas/Pet"):
+        codegen_bundle.bundle(write(tmp_path, owners=components(Owner=owner)))
 
 
 def test_a_reference_to_a_missing_file_is_refused(tmp_path):
     owner = {"type": "object", "properties": {"pet": {"$ref": "pets.yaml#/components/schemas/Pet"}}}
-    with pytest.raises(codegen.ContractError, match=r"no file for pets\.yaml"):
-        codegen.bundle(write(tmp_path, owners=components(Owner=owner)))
+    with pytest.raises(codegen_bundle.ContractError, match=r"no file for pets\.yaml"):
+        codegen_bundle.bundle(write(tmp_path, owners=components(Owner=owner)))
 
 
 def test_an_overlay_mixes_in_widens_and_removes(tmp_path):
@@ -61,8 +62,8 @@ def test_an_overlay_mixes_in_widens_and_removes(tmp_path):
         {"target": "$.components.schemas.Pet.properties.name", "update": {"type": ["string", "null"]}},
     )
     chip = {"type": "object", "required": ["chip"], "properties": {"chip": {"type": "string"}}}
-    doc = codegen.bundle(write(tmp_path, pets=components(Pet=PET), extra=components(Chip=chip), wiring=changes))
-    pet = codegen.flatten(doc)["components"]["schemas"]["Pet"]
+    doc = codegen_bundle.bundle(write(tmp_path, pets=components(Pet=PET), extra=components(Chip=chip), wiring=changes))
+    pet = codegen_bundle.flatten(doc)["components"]["schemas"]["Pet"]
     assert pet["properties"] == {"name": {"type": ["string", "null"]}, "chip": {"type": "string"}}
     assert pet["required"] == ["name", "chip"]
     assert "allOf" not in pet
@@ -71,7 +72,7 @@ def test_an_overlay_mixes_in_widens_and_removes(tmp_path):
 def test_the_standard_alone_has_no_extension(tmp_path):
     changes = layer({"target": "$.components.schemas.Pet", "update": {"description": "extended"}})
     entry = write(tmp_path, pets=components(Pet=PET), extra=components(Chip=PET), wiring=changes)
-    assert codegen.bundle(entry, standard_only=True)["components"]["schemas"] == {"Pet": PET}
+    assert codegen_bundle.bundle(entry, standard_only=True)["components"]["schemas"] == {"Pet": PET}
 
 
 @pytest.mark.parametrize(
@@ -85,17 +86,17 @@ def test_the_standard_alone_has_no_extension(tmp_path):
     ],
 )
 def test_an_overlay_that_matches_nothing_is_refused(tmp_path, target, message):
-    with pytest.raises(codegen.ContractError, match=rf"wiring\.yaml: .*{message}|{message}"):
-        codegen.bundle(write(tmp_path, pets=components(Pet=PET), wiring=layer({"target": target, "update": {}})))
+    with pytest.raises(codegen_bundle.ContractError, match=rf"wiring\.yaml: .*{message}|{message}"):
+        codegen_bundle.bundle(write(tmp_path, pets=components(Pet=PET), wiring=layer({"target": target, "update": {}})))
 
 
 def test_our_standard_documents_stand_alone(root):
     """They resolve without the extensions, and require what the standard requires."""
-    doc = codegen.bundle(root / "openapi" / "root.yaml", standard_only=True)
+    doc = codegen_bundle.bundle(root / "openapi" / "root.yaml", standard_only=True)
     request = doc["components"]["schemas"]["ChatCompletionRequest"]
     assert request["required"] == ["model", "messages"]
     assert "allOf" not in request
-    findings = [line for rule in codegen.RULES if rule is not codegen.rule_examples for line in rule(doc)]
+    findings = [line for rule in codegen_lint.RULES if rule is not codegen_lint.rule_examples for line in rule(doc)]
     # Codes that only extensions refuse with; the model's name is left out of every example.
     assert not findings
 

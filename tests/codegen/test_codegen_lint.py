@@ -6,6 +6,8 @@ from collections.abc import Callable
 import pytest
 
 import codegen
+import codegen_bundle
+import codegen_lint
 
 
 def sound() -> dict:
@@ -91,8 +93,8 @@ def operation(doc: dict) -> dict:
 
 def findings(doc: dict) -> str:
     try:
-        codegen.lint(doc)
-    except codegen.ContractError as error:
+        codegen_lint.lint(doc)
+    except codegen_bundle.ContractError as error:
         return str(error)
     return ""
 
@@ -256,7 +258,7 @@ def test_answers_of_all_operations_of_a_kind_are_added_to_them():
         doc["x-error-codes"][name.lower()] = doc["x-error-codes"]["no_such_owner"] | entry
     doc["paths"]["/pets"]["get"] = {"operationId": "list", "security": [], "responses": {"200": {}}}
     doc["security"] = [{"bearer": []}]
-    codegen.add_common_answers(doc)
+    codegen_bundle.add_common_answers(doc)
     assert list(operation(doc)["responses"]) == ["200", "401", "404", "408", "500"]
     assert list(doc["paths"]["/pets"]["get"]["responses"]) == ["200", "500"]
     assert findings(doc) == ""
@@ -266,10 +268,10 @@ def test_the_generator_may_invent_no_names(tmp_path):
     """Behind rule 4: what comes out is looked at too, so a new way of inventing names cannot slip through."""
     doc = copy.deepcopy(sound())
     pet(doc)["names"] = {"anyOf": [{"type": "array", "minItems": 1, "items": {"type": "string"}}, {"type": "null"}]}
-    with pytest.raises(codegen.ContractError, match=r"schemas\.py: \w+ is not a component"):
+    with pytest.raises(codegen_bundle.ContractError, match=r"schemas\.py: \w+ is not a component"):
         codegen.write_schemas(doc, tmp_path / "schemas.py")
 
 
 def test_a_path_and_its_parameters_must_agree():
-    with pytest.raises(codegen.ContractError, match="create_pet: the path and its parameters disagree"):
+    with pytest.raises(codegen_bundle.ContractError, match="create_pet: the path and its parameters disagree"):
         codegen.describe(sound(), "/pets/{name}", "post", operation(sound()))

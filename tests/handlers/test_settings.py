@@ -132,6 +132,8 @@ def test_a_file_holds_flags_by_name_in_either_spelling(tmp_path: Path) -> None:
         ("- port", "list"),
         ("port: 1\n  host: x: y", "line 2"),
         ("block-size: 1\nblock_size: 2", "twice"),
+        ("port: 1\nport: 2", "line 2, column 1: port is given twice"),
+        ("override-generation-config: {top_k: 1, top_k: 2}", "top_k is given twice"),
         ("config: other.yaml", "unknown key"),
     ],
 )

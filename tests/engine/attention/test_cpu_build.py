@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -62,6 +64,52 @@ def kernel_missing(backend: CpuBackend) -> str:
 def test_two_builds_at_once_leave_one_whole_library(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPECSERVE_CACHE", str(library.parent))
     assert cpu_kernel.Kernel().library.path == library
+
+
+def test_a_build_waits_for_the_one_under_way_and_takes_its_result(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first build is held in its compiler; the second must neither compile nor end before it."""
+    try:
+        build.find_compiler()
+    except build.NoCompilerError as error:
+        pytest.skip(str(error))
+    compiling, go_on, compilations = threading.Event(), threading.Event(), []
+
+    def compile_slowly(compiler: list[str], library: Path) -> None:
+        compilations.append(library)
+        compiling.set()
+        assert go_on.wait(60)
+        library.write_text("built")
+
+    monkeypatch.setattr(build, "_build", compile_slowly)
+    assert build.has_to_build()
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(build.find_or_build)
+        assert compiling.wait(60)
+        second = pool.submit(build.find_or_build)
+        with pytest.raises(TimeoutError):
+            second.result(5 * build.LOCK_INTERVAL_S)
+        go_on.set()
+        assert first.result(60) == second.result(60)
+    assert len(compilations) == 1
+    assert not build.has_to_build()
+    assert list(cache.iterdir()) == compilations
+
+
+def test_a_builder_that_fails_leaves_its_turn_to_the_next(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    try:
+        build.find_compiler()
+    except build.NoCompilerError as error:
+        pytest.skip(str(error))
+
+    def fail(compiler: list[str], library: Path) -> None:
+        raise build.BuildError("out of luck")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(build, "_build", fail)
+        with pytest.raises(build.BuildError, match="out of luck"):
+            build.find_or_build()
+    monkeypatch.setattr(build, "_build", lambda compiler, library: library.write_text("built"))
+    assert build.find_or_build().read_text() == "built"
 
 
 def test_a_library_is_found_again_without_a_compiler(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
