@@ -7,11 +7,16 @@ from dataclasses import dataclass, field
 from specserve.engine.errors import InvalidParameterError
 
 SCHEDULING_POLICIES = ("fcfs", "priority")
+NO_QUANTIZATION = "none"
+QUANTIZATIONS = (NO_QUANTIZATION, "int8", "int4")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelConfig:
-    """Which model, in which form. `path` is a folder or a hub id; `dtype` is auto or a torch dtype name."""
+    """Which model, in which form. `path` is a folder or a hub id; `dtype` is auto or a torch dtype name.
+
+    `quantization` is one of QUANTIZATIONS: what weights are rounded to when they are loaded.
+    """
 
     path: str
     dtype: str = "auto"
@@ -19,6 +24,7 @@ class ModelConfig:
     seed: int = 0
     device: str = "auto"
     attention_backend: str = "auto"
+    quantization: str = NO_QUANTIZATION
     enforce_eager: bool = False
     trust_remote_code: bool = False
     revision: str | None = None

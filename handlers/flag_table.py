@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from specserve.engine.config import SCHEDULING_POLICIES
+from specserve.engine.config import QUANTIZATIONS, SCHEDULING_POLICIES
 from specserve.engine.generation_config import HONOURED_FIELDS
 from specserve.handlers.flags import (
     Flag,
@@ -104,6 +104,13 @@ FLAGS = (
         "auto takes the checkpoint's own",
         one_of("auto", "bfloat16", "float16", "float32", "half", "float"),
         "TYPE",
+    ),
+    flag(
+        "quantization",
+        MODEL,
+        "what weights are rounded to on load, on CPUs: int8 or int4 with a language head of int8",
+        one_of(*QUANTIZATIONS),
+        "FORM",
     ),
     flag(
         "max_model_len",

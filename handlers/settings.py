@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from specserve.engine.config import CacheConfig, EngineConfig, ModelConfig, SchedulerConfig
+from specserve.engine.config import NO_QUANTIZATION, CacheConfig, EngineConfig, ModelConfig, SchedulerConfig
 from specserve.engine.errors import InvalidParameterError
 from specserve.handlers.demo import checkpoint_path
 from specserve.handlers.flags import UsageError
@@ -30,6 +30,7 @@ class ServerSettings:
     served_model_name: tuple[str, ...] = ()
     revision: str | None = None
     dtype: str = "auto"
+    quantization: str = NO_QUANTIZATION
     max_model_len: int | None = None
     seed: int = 0
     trust_remote_code: bool = False
@@ -120,6 +121,7 @@ class ServerSettings:
                 model=ModelConfig(
                     path=self.model_path,
                     dtype=self.dtype,
+                    quantization=self.quantization,
                     max_model_len=self.max_model_len,
                     seed=self.seed,
                     device=self.device,

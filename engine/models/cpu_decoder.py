@@ -16,7 +16,17 @@ from transformers import PreTrainedModel
 
 from specserve.engine.attention.backend import LayerCache, LayerSpec
 from specserve.engine.attention.cpu_kernel import KernelStep
-from specserve.engine.models.cpu_linear import ISA, TURN, LinearWeight, PackedWeight, in_turns, self_test
+from specserve.engine.models.cpu_linear import (
+    ISA,
+    TURN,
+    LinearWeight,
+    PackedWeight,
+    in_turns,
+    scratch_width,
+    self_test,
+)
+from specserve.engine.models.quantization import Quantization
+from specserve.engine.models.weight_forms import WeightForm
 from specserve.engine.native.library import KernelUnavailableError, load_library
 
 ARCHITECTURES = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
@@ -52,8 +62,11 @@ class DecoderArgs(ctypes.Structure):
     )
 
 
-def misfit(model: PreTrainedModel, specs: Sequence[LayerSpec]) -> str | None:
-    """Why the decoder cannot compute this model, or None. Runs the self-test of the products."""
+def misfit(model: PreTrainedModel, specs: Sequence[LayerSpec], quantization: Quantization) -> str | None:
+    """Why the decoder cannot compute this model, or None. Runs the self-test of the products in bfloat16.
+
+    Those in other forms have been tested, and are the best there is for them on any processor.
+    """
     if type(model).__name__ not in ARCHITECTURES:
         return f"{type(model).__name__} has no lean decoder"
     config: Any = model.config
@@ -66,6 +79,8 @@ def misfit(model: PreTrainedModel, specs: Sequence[LayerSpec]) -> str | None:
         return "the lean decoder computes in bfloat16"
     if any(spec.softcap or spec.has_sinks or spec.value_head_size != spec.head_size for spec in specs):
         return "its attention is not that of the lean decoder"
+    if quantization.is_wanted:
+        return None
     try:
         self_test()
     except KernelUnavailableError as error:
@@ -77,7 +92,12 @@ class CpuDecoder:
     """Call it with a step's tokens; `bind` has to be called once before, with the KV cache."""
 
     def __init__(
-        self, model: PreTrainedModel, specs: Sequence[LayerSpec], block_size: int, progress: Callable[[float], None]
+        self,
+        model: PreTrainedModel,
+        specs: Sequence[LayerSpec],
+        block_size: int,
+        progress: Callable[[float], None],
+        quantization: Quantization,
     ) -> None:
         """Takes over `model`, which fits (see `misfit`): its layers are freed one by one."""
         body: Any = model.model
@@ -86,15 +106,15 @@ class CpuDecoder:
         self._run = load_library().function(f"specserve_decode_{ISA}")
         self._kept: list[Tensor | PackedWeight] = []
         self._layers = (DecoderLayer * len(specs))()
+        self._quantization = quantization
         total = len(specs) + 1
         for index, one in enumerate(specs):
             self._layers[index] = self._pack_layer(body.layers[index], one)
             body.layers[index] = nn.Identity()
             progress((index + 1) / total)
-        head = PackedWeight(model.lm_head.weight.detach(), model.lm_head.bias)
+        head = self._pack(model.lm_head.weight.detach(), model.lm_head.bias, quantization.head)
         model.lm_head = nn.Identity()
         progress(1.0)
-        self._kept.append(head)
         self._rotary = body.rotary_emb
         self._inner_size = int(config.intermediate_size)
         self._vocab_size = head.struct.n
@@ -135,7 +155,8 @@ class CpuDecoder:
 
         normed, projected = scratch(args.hidden_size), scratch(heads * args.head_size)
         attended, inner = scratch(args.num_heads * args.head_size), scratch(self._inner_size)
-        rearranged = scratch(max(args.hidden_size, args.num_heads * args.head_size, self._inner_size))
+        longest = max(args.hidden_size, args.num_heads * args.head_size, self._inner_size)
+        rearranged = scratch(scratch_width(longest))
         turns = torch.empty(num_tokens, args.head_size)
         logits = torch.empty(rows.shape[0], self._vocab_size)
         args.positions, args.slots = positions.data_ptr(), step.slots.data_ptr()
@@ -159,13 +180,13 @@ class CpuDecoder:
             torch.cat([projection.bias for projection in projections]) if attention.q_proj.bias is not None else None
         )
         gate_up_bias = in_turns(mlp.gate_proj.bias, mlp.up_proj.bias) if mlp.gate_proj.bias is not None else None
+        form = self._quantization.layers
         packed = {
-            "qkv": PackedWeight(qkv, qkv_bias),
-            "out": PackedWeight(attention.o_proj.weight, attention.o_proj.bias),
-            "gate_up": PackedWeight(in_turns(mlp.gate_proj.weight, mlp.up_proj.weight), gate_up_bias),
-            "down": PackedWeight(mlp.down_proj.weight, mlp.down_proj.bias),
+            "qkv": self._pack(qkv, qkv_bias, form),
+            "out": self._pack(attention.o_proj.weight, attention.o_proj.bias, form),
+            "gate_up": self._pack(in_turns(mlp.gate_proj.weight, mlp.up_proj.weight), gate_up_bias, form),
+            "down": self._pack(mlp.down_proj.weight, mlp.down_proj.bias, form),
         }
-        self._kept += packed.values()
         norms = {
             "attention_norm": layer.input_layernorm,
             "mlp_norm": layer.post_attention_layernorm,
@@ -177,6 +198,13 @@ class CpuDecoder:
             **{name: None if norm is None else self._floats(norm.weight) for name, norm in norms.items()},
             window=spec.window or 0,
         )
+
+    def _pack(self, weight: Tensor, bias: Tensor | None, form: WeightForm) -> PackedWeight:
+        """It is kept as long as the decoder."""
+        packed = PackedWeight(weight, bias, form)
+        self._kept.append(packed)
+        self._quantization.count(form, weight.numel())
+        return packed
 
     def _floats(self, values: Tensor) -> int:
         """Their address as float32; they are kept as long as the decoder."""

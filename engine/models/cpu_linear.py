@@ -8,15 +8,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from specserve.engine.models import weight_forms
+from specserve.engine.models.weight_forms import WeightForm
 from specserve.engine.native.library import KernelUnavailableError, load_library, usable_isas
 
 ISA = "avx512_bf16"
-FEATURES = 32
-"""Output features that are packed side by side."""
 TURN = 16
 """Features of the gate and of the other factor take turns in runs of this length."""
-MANY_ROWS = 64
-"""From so many rows on they are rearranged first."""
+SCRATCH_MULTIPLE = 64
+"""Scratch space has the rows of the activations, and their length up to a multiple of this."""
 BFLOAT16, FLOAT32, ADD_TO, SILU_MUL = range(4)
 """What becomes of the sums: LinearResult in native/linear.h."""
 SELF_TEST_TOLERANCE = 3e-2
@@ -31,6 +31,7 @@ class LinearWeight(ctypes.Structure):
         ("bias", ctypes.c_void_p),
         ("n", ctypes.c_int32),
         ("k", ctypes.c_int32),
+        ("form", ctypes.c_int32),
     )
 
 
@@ -51,39 +52,42 @@ class LinearArgs(ctypes.Structure):
 
 
 class PackedWeight:
-    """A weight [N, K] in bfloat16, K even, with an optional bias [N]; `struct` is what C++ reads of it."""
+    """A weight [N, K], K even in bfloat16, with an optional bias [N]; `struct` is what C++ reads of it."""
 
-    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
-        num_out, num_in = weight.shape
-        padded = F.pad(weight, (0, 0, 0, -num_out % FEATURES))
-        pairs = padded.contiguous().view(torch.int32).view(-1, FEATURES, num_in // 2)
-        self._packed = pairs.transpose(1, 2).contiguous()
+    def __init__(self, weight: Tensor, bias: Tensor | None = None, form: WeightForm = weight_forms.BFLOAT16) -> None:
+        self._packed = form.pack(weight)
         self._bias = None if bias is None else bias.float().contiguous()
+        self.num_bytes = self._packed.nbytes
         self.struct = LinearWeight(
             packed=self._packed.data_ptr(),
             bias=None if self._bias is None else self._bias.data_ptr(),
-            n=num_out,
-            k=num_in,
+            n=weight.shape[0],
+            k=weight.shape[1],
+            form=form.code,
         )
 
 
 class CpuProduct:
     """x [..., K] → x Wᵀ + b [..., N] in bfloat16."""
 
-    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
-        self._weight = PackedWeight(weight, bias)
+    def __init__(self, weight: Tensor, bias: Tensor | None, form: WeightForm = weight_forms.BFLOAT16) -> None:
+        self._weight = PackedWeight(weight, bias, form)
         self._run = load_library().function(f"specserve_linear_{ISA}")
+
+    @property
+    def num_bytes(self) -> int:
+        return self._weight.num_bytes
 
     def __call__(self, x: Tensor) -> Tensor:
         rows = x.reshape(-1, x.shape[-1])
         rows = rows if rows.stride(1) == 1 else rows.contiguous()
         struct = self._weight.struct
         y = x.new_empty(rows.shape[0], struct.n)
-        scratch = torch.empty_like(rows, memory_format=torch.contiguous_format) if len(rows) >= MANY_ROWS else None
+        scratch = x.new_empty(rows.shape[0], scratch_width(struct.k))
         args = LinearArgs(
             weight=struct,
             x=rows.data_ptr(),
-            scratch=None if scratch is None else scratch.data_ptr(),
+            scratch=scratch.data_ptr(),
             y=y.data_ptr(),
             x_stride=rows.stride(0),
             y_stride=struct.n,
@@ -93,6 +97,11 @@ class CpuProduct:
         )
         self._run(ctypes.byref(args))
         return y.view(*x.shape[:-1], struct.n)
+
+
+def scratch_width(num_in: int) -> int:
+    """How many bfloat16 a product needs as scratch space for each row."""
+    return -(-num_in // SCRATCH_MULTIPLE) * SCRATCH_MULTIPLE
 
 
 def in_turns(gate: Tensor, other: Tensor) -> Tensor:
@@ -106,11 +115,16 @@ def self_test() -> None:
 
     Processors with AMX are left to oneDNN, which computes many rows several times faster with it.
     """
+    if torch.cpu._is_amx_tile_supported():
+        raise KernelUnavailableError("oneDNN uses AMX here")
+    check_form(weight_forms.BFLOAT16)
+
+
+def check_form(form: WeightForm) -> None:
+    """The same for one form of weights, with or without AMX. Raises KernelUnavailableError."""
     library = load_library()
     if ISA not in usable_isas(library):
         raise KernelUnavailableError(f"{ISA} is not there, or another instruction set was asked for")
-    if torch.cpu._is_amx_tile_supported():
-        raise KernelUnavailableError("oneDNN uses AMX here")
     linear = library.function(f"specserve_linear_{ISA}")
     generator = torch.Generator().manual_seed(0)
 
@@ -119,8 +133,8 @@ def self_test() -> None:
 
     for rows, num_out, num_in in ((1, 64, 34), (31, 160, 66), (70, 96, 80)):
         x, weight, bias = draw(rows, num_in), draw(num_out, num_in) / num_in**0.5, draw(num_out)
-        packed = PackedWeight(weight.bfloat16(), bias)
-        truth = F.linear(x.float(), weight.bfloat16().float(), bias.float())
+        packed = PackedWeight(weight, bias, form)
+        truth = F.linear(x.float(), form.rounded(weight), bias.float())
         turns = truth.view(rows, -1, 2, TURN)
         for result, dtype, wanted in (
             (BFLOAT16, torch.bfloat16, truth),
@@ -128,7 +142,7 @@ def self_test() -> None:
             (ADD_TO, torch.float32, truth + 1),
             (SILU_MUL, torch.bfloat16, (F.silu(turns[:, :, 0]) * turns[:, :, 1]).flatten(1)),
         ):
-            y, scratch = torch.ones(wanted.shape, dtype=dtype), torch.empty_like(x)
+            y, scratch = torch.ones(wanted.shape, dtype=dtype), x.new_empty(rows, scratch_width(num_in))
             args = LinearArgs(
                 weight=packed.struct,
                 x=x.data_ptr(),
@@ -143,4 +157,4 @@ def self_test() -> None:
             linear(ctypes.byref(args))
             error = float(((y.float() - wanted) / (1 + wanted.abs())).abs().max())
             if not error <= SELF_TEST_TOLERANCE:
-                raise KernelUnavailableError(f"the linear kernel is off by {error:.1e} in its self-test")
+                raise KernelUnavailableError(f"the {form.name} kernel is off by {error:.1e} in its self-test")

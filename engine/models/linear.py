@@ -17,6 +17,8 @@ from transformers.pytorch_utils import Conv1D
 from specserve.engine.models import cpu_linear, onednn_linear
 from specserve.engine.models.cpu_linear import CpuProduct
 from specserve.engine.models.onednn_linear import OneDnnProduct
+from specserve.engine.models.quantization import Quantization, language_head
+from specserve.engine.models.weight_forms import BFLOAT16, WeightForm
 from specserve.engine.native.library import KernelUnavailableError
 
 Product = CpuProduct | OneDnnProduct
@@ -71,13 +73,18 @@ class Packing:
         if not self._has_kernel:
             self.refusal = self._onednn_refusal
 
-    def product(self, weight: Tensor, bias: Tensor | None) -> Product | None:
+    def product(self, weight: Tensor, bias: Tensor | None, form: WeightForm = BFLOAT16) -> Product | None:
+        """Forms other than bfloat16 have been checked to work here (`quantization.check`)."""
+        if form is not BFLOAT16:
+            return CpuProduct(weight, bias, form)
         if self._has_kernel and weight.shape[1] % 2 == 0:
             return CpuProduct(weight, bias)
         return OneDnnProduct(weight, bias) if self.refusal is None and self._onednn_refusal is None else None
 
 
-def replace_linears(model: nn.Module, progress: Callable[[float], None]) -> str | None:
+def replace_linears(
+    model: nn.Module, progress: Callable[[float], None], quantization: Quantization | None = None
+) -> str | None:
     """Swap every nn.Linear and Conv1D of `model` for ours, in place, packing weights where that is possible.
 
     Returns why nothing was packed, or None. Subclasses of nn.Linear are left alone: they do something else.
@@ -89,6 +96,8 @@ def replace_linears(model: nn.Module, progress: Callable[[float], None]) -> str 
                 places.setdefault(child, []).append((parent, name))
     total = sum(child.weight.numel() for child in places) or 1
     packings: dict[torch.dtype, Packing] = {}
+    quantization = quantization or Quantization()
+    head = language_head(model) if quantization.is_wanted else None
     done = 0
     while places:  # emptied on the way, so that each plain weight is freed before the next is packed
         child, parents = places.popitem()
@@ -97,7 +106,9 @@ def replace_linears(model: nn.Module, progress: Callable[[float], None]) -> str 
         if weight.dtype not in packings:
             packings[weight.dtype] = Packing(weight.dtype, weight.device)
         bias = None if child.bias is None else child.bias.detach()
-        ours = Linear(weight, bias, packings[weight.dtype].product(weight, bias))
+        form = quantization.form_of(parents[0][1], child, head)
+        ours = Linear(weight, bias, packings[weight.dtype].product(weight, bias, form))
+        quantization.count(form, weight.numel())
         for parent, name in parents:
             setattr(parent, name, ours)
         done += weight.numel()

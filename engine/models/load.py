@@ -23,6 +23,8 @@ from specserve.engine.config import ModelConfig
 from specserve.engine.errors import ModelLoadError, UnsupportedModelError
 from specserve.engine.generation_config import read_eos_token_ids
 from specserve.engine.model_folder import read_json, resolve_model_folder
+from specserve.engine.models import quantization
+from specserve.engine.models.quantization import Quantization
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 DTYPE_ALIASES = {"float": "float32", "half": "float16"}
@@ -43,6 +45,8 @@ class LoadedModel:
     device: torch.device
     num_parameters: int
     eos_token_ids: tuple[int, ...]
+    quantization: Quantization
+    """What to round the weights to; nothing is rounded yet."""
     notes: tuple[str, ...]
 
 
@@ -59,7 +63,11 @@ def load_model(config: ModelConfig, progress: Callable[[str, float], None]) -> L
     device = choose_device(config.device)
     hf_config = _read_config(folder, config.trust_remote_code)
     architecture = _servable_architecture(hf_config, raw, config.trust_remote_code)
+    wanted = Quantization(config.quantization)
     dtype, notes = choose_dtype(config.dtype, hf_config, _checkpoint_dtype(files), device)
+    if wanted.is_wanted and config.dtype == "auto" and dtype == torch.float32:
+        dtype, notes = torch.bfloat16, [*notes, f"float32 weights run in bfloat16 for --quantization {wanted.name}"]
+    quantization.check(wanted, device, dtype)
     register()
     model = _read_weights(folder, config, hf_config, dtype, progress)
     num_parameters = sum(parameter.numel() for parameter in model.parameters())
@@ -73,6 +81,7 @@ def load_model(config: ModelConfig, progress: Callable[[str, float], None]) -> L
         device=device,
         num_parameters=num_parameters,
         eos_token_ids=config.eos_token_ids or read_eos_token_ids(folder),
+        quantization=wanted,
         notes=tuple(notes),
     )
 

@@ -31,15 +31,16 @@ FLAGS = ("-O3", "-std=c++17", "-fPIC", "-fno-exceptions", "-fno-rtti", "-fno-mat
 _AVX2 = ("-mavx2", "-mfma")
 _AVX512 = (*_AVX2, "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl")
 ISA_FLAGS: dict[str, tuple[str, ...]] = {
-    "avx512_bf16": (*_AVX512, "-mavx512bf16"),
+    "avx512_bf16": (*_AVX512, "-mavx512vnni", "-mavx512bf16"),
     "avx512": _AVX512,
     "avx2": _AVX2,
 }
-"""Instruction sets the attention kernel is compiled for, best first."""
+"""Instruction sets the attention kernel is compiled for, best first. Every processor with AVX512_BF16 has VNNI."""
 UNITS: tuple[tuple[str, str | None], ...] = (
     ("pages", None),
     *(("attention", isa) for isa in ISA_FLAGS),
     ("linear", "avx512_bf16"),
+    ("quantized_linear", "avx512_bf16"),
     ("decoder", "avx512_bf16"),
 )
 """Source and instruction set of each object file of the one library; None is what every x86-64 runs."""

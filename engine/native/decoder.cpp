@@ -39,10 +39,7 @@ inline void normalize(const float *from, const float *weight, float epsilon, int
   }
 }
 
-inline Vec widen(const uint16_t *from) {
-  return _mm512_castsi512_ps(
-      _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)from)), 16));
-}
+inline Vec widen(const uint16_t *from) { return widen(_mm256_loadu_si256((const __m256i *)from)); }
 
 // One head: normalized if it has a norm, then turned in the planes (i, i + D/2).
 void turn_head(uint16_t *head, const float *norm, float epsilon, const float *turns, int size) {

@@ -25,7 +25,7 @@ struct DecoderArgs {
   float *hidden;                             // [T, H] in: embeddings, out: overwritten
   float *logits;                             // [R, V]
   uint16_t *normed, *projected, *attended, *inner;  // scratch: [T, H], [T, (heads + 2 kv heads) D], [T, heads D], [T, I]
-  uint16_t *rearranged;                      // scratch: [T, max(H, heads D, I)]
+  uint16_t *rearranged;                      // scratch of the products: [T, max(H, heads D, I)], see linear.h
   float *turns;                              // scratch: [T, D], cosines then sines
   int32_t num_layers, num_tokens, num_rows, num_seqs, hidden_size, num_heads, num_kv_heads, head_size;
   int32_t block_size, table_stride, num_threads;

@@ -43,5 +43,5 @@ extern "C" int specserve_supports_avx512() {
          __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");
 }
 extern "C" int specserve_supports_avx512_bf16() {
-  return specserve_supports_avx512() && __builtin_cpu_supports("avx512bf16");
+  return specserve_supports_avx512() && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bf16");
 }

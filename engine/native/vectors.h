@@ -39,6 +39,7 @@ inline Vec low_halves(const uint32_t *p) {
 inline Vec high_halves(const uint32_t *p) {
   return _mm512_castsi512_ps(_mm512_and_si512(_mm512_loadu_si512(p), _mm512_set1_epi32((int)0xffff0000)));
 }
+inline Vec widen(__m256i bf16) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bf16), 16)); }
 #else
 constexpr int kBlock = 4;
 struct Vec { __m256 a, b; };

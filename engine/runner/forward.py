@@ -37,7 +37,8 @@ def prepare_forward(
 ) -> Forward:
     """Packs the weights for the fastest form that fits; `progress` gets fractions from 0 to 1."""
     layers = list(specs.values())
-    if isinstance(backend, CpuBackend) and backend.is_all_kernel(ISA) and misfit(loaded.model, layers) is None:
+    is_kernel = isinstance(backend, CpuBackend) and backend.is_all_kernel(ISA)
+    if is_kernel and misfit(loaded.model, layers, loaded.quantization) is None:
         return DecoderForward(loaded, layers, backend, progress)
     return ModuleForward(loaded, backend, list(specs), progress)
 
@@ -53,9 +54,10 @@ class ModuleForward:
         progress: Callable[[float], None],
     ) -> None:
         """`layer_indices` are those of the attention layers in the model, in the backend's order."""
-        refusal = replace_linears(loaded.model, progress)
-        is_slow = refusal is not None and loaded.device.type == "cpu"
+        refusal = replace_linears(loaded.model, progress, loaded.quantization)
+        is_slow = refusal is not None and loaded.device.type == "cpu" and not loaded.quantization.is_wanted
         self.notes = [f"linear layers run unpacked, more slowly: {refusal}"] if is_slow else []
+        self.notes += loaded.quantization.notes(loaded.num_parameters)
         self._model: nn.Module = loaded.model
         self._backend = backend
         self._slot_of = {index: slot for slot, index in enumerate(layer_indices)}
@@ -87,9 +89,9 @@ class DecoderForward:
         progress: Callable[[float], None],
     ) -> None:
         self._embed = loaded.model.get_input_embeddings()
-        self._decoder = CpuDecoder(loaded.model, specs, backend.block_size, progress)
+        self._decoder = CpuDecoder(loaded.model, specs, backend.block_size, progress, loaded.quantization)
         self._backend = backend
-        self.notes = ["CPU decoder: whole steps in one kernel"]
+        self.notes = ["CPU decoder: whole steps in one kernel", *loaded.quantization.notes(loaded.num_parameters)]
 
     def bind(self, caches: list[LayerCache]) -> None:
         self._decoder.bind(caches)

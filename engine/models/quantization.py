@@ -1,0 +1,85 @@
+"""`--quantization`: which linear layers of a model get which form of weights, and what became of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from specserve.engine.config import NO_QUANTIZATION
+from specserve.engine.errors import UnsupportedModelError
+from specserve.engine.models.cpu_linear import check_form
+from specserve.engine.models.weight_forms import BFLOAT16, INT4, INT8, WeightForm
+from specserve.engine.native.library import KernelUnavailableError
+
+KEPT = frozenset({"gate", "router", "shared_expert_gate"})
+"""Names of layers that choose experts: few weights, and a choice that rounding would turn."""
+
+
+class Quantization:
+    """Forms of the layers of one model, and counts of what was packed in them.
+
+    int4 keeps the language head in int8: the last layer's rounding is not averaged by any other.
+    """
+
+    def __init__(self, name: str = NO_QUANTIZATION) -> None:
+        self.name = name
+        self._counts: dict[str, int] = {}
+
+    @property
+    def is_wanted(self) -> bool:
+        return self.name != NO_QUANTIZATION
+
+    @property
+    def layers(self) -> WeightForm:
+        return {INT8.name: INT8, INT4.name: INT4}.get(self.name, BFLOAT16)
+
+    @property
+    def head(self) -> WeightForm:
+        return INT8 if self.is_wanted else BFLOAT16
+
+    def form_of(self, name: str, layer: nn.Module, head: nn.Module | None) -> WeightForm:
+        """Of a layer that hangs under `name` in its parent, in a model whose language head is `head`."""
+        if name in KEPT:
+            return BFLOAT16
+        return self.head if layer is head else self.layers
+
+    def count(self, form: WeightForm, num_weights: int) -> None:
+        self._counts[form.name] = self._counts.get(form.name, 0) + num_weights
+
+    def notes(self, num_parameters: int) -> list[str]:
+        """One line for the start banner; `num_parameters` are those of the whole model."""
+        if not self.is_wanted:
+            return []
+        parts = [f"{count / 1e6:.1f} M in {name}" for name, count in sorted(self._counts.items())]
+        whole = f"{num_parameters / 1e6:.1f} M parameters"
+        return [f"quantized on load: weights of linear layers are {', '.join(parts)} ({whole})"]
+
+
+def check(quantization: Quantization, device: torch.device, dtype: torch.dtype) -> None:
+    """Raises UnsupportedModelError where the weights cannot be had in this form."""
+    flag = f"--quantization {quantization.name}"
+    if not quantization.is_wanted:
+        return
+    if device.type != "cpu":
+        raise UnsupportedModelError(f"{flag} is for CPUs, not for {device}", "leave it out, or use --device cpu")
+    if dtype != torch.bfloat16:
+        name = str(dtype).removeprefix("torch.")
+        raise UnsupportedModelError(
+            f"{flag} computes with activations in bfloat16, not in {name}", "leave out --dtype, or give bfloat16"
+        )
+    try:
+        for form in {quantization.layers, quantization.head}:
+            check_form(form)
+    except KernelUnavailableError as error:
+        raise UnsupportedModelError(
+            f"{flag} cannot be had here: {error}",
+            "it needs a processor with AVX512_BF16 (AMD Zen 4, Intel Sapphire Rapids or newer) and a C++ compiler; "
+            "leave it out to serve unquantized weights",
+        ) from error
+
+
+def language_head(model: Any) -> nn.Module | None:
+    head = model.get_output_embeddings()
+    return head if isinstance(head, nn.Module) else None
