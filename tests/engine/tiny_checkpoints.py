@@ -149,11 +149,14 @@ def oracle(folder: Path, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
     return model.eval()
 
 
-def load_runner(folder: Path, backend: str = "reference", dtype: str = "auto", **limits: int) -> ModelRunner:
+def load_runner(
+    folder: Path, backend: str = "reference", dtype: str = "auto", quantization: str = "none", **limits: int
+) -> ModelRunner:
     config = EngineConfig(
         model=ModelConfig(
             path=str(folder),
             dtype=dtype,
+            quantization=quantization,
             device="cpu",
             attention_backend=backend,
             max_model_len=limits.get("max_model_len", 128),

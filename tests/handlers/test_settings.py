@@ -57,12 +57,13 @@ def test_every_value_reaches_the_section_that_uses_it() -> None:
         *("--attention-backend", "reference", "--enforce-eager", "--trust-remote-code", "--block-size", "32"),
         *("--num-gpu-blocks-override", "99", "--no-enable-prefix-caching", "--max-num-seqs", "4"),
         *("--max-num-batched-tokens", "1k", "--max-num-queued-reqs", "5", "--engine-watchdog", "9"),
+        *("--quantization", "INT8"),
         *("--num-threads", "3", "--log-level", "DEBUG", "--scheduling-policy", "Priority", "--enable-prompt-embeds"),
     ).engine_config()
     model, cache, scheduler = engine.model, engine.cache, engine.scheduler
     assert (model.path, model.dtype, model.max_model_len, model.seed) == ("m", "float32", 2048, 7)
     assert (model.device, model.revision, model.attention_backend) == ("cpu", "r1", "reference")
-    assert (model.enforce_eager, model.trust_remote_code) == (True, True)
+    assert (model.enforce_eager, model.trust_remote_code, model.quantization) == (True, True, "int8")
     assert (cache.block_size, cache.num_blocks, cache.memory_bytes, cache.enable_prefix_caching) == (
         32,
         99,
@@ -176,6 +177,7 @@ def test_switches_come_from_the_environment_as_words() -> None:
         (["--port"], "--port"),
         (["--port", "70000"], "65535"),
         (["--dtype", "int3"], "bfloat16"),
+        (["--quantization", "awq"], "must be one of none, int8, int4"),
         (["--shutdown-timeout", "-1"], "seconds"),
         (["--engine-watchdog", "0"], "above 0"),
         (["--api-key", "two words"], "printable ASCII"),

@@ -10,6 +10,7 @@ import torch
 from tiny_checkpoints import VOCAB_SIZE, batch_of, generate, load_runner, oracle, request_of, write_checkpoint
 
 from specserve.engine.models import cpu_decoder, cpu_linear
+from specserve.engine.models.quantization import Quantization
 from specserve.engine.native.library import KernelUnavailableError
 from specserve.engine.params import SamplingParams
 from specserve.engine.runner.model_runner import ModelRunner
@@ -121,7 +122,7 @@ def test_what_does_not_fit_runs_through_transformers(tmp_path: Path) -> None:
     runner = load_runner(folder, "cpu")
     assert not any("CPU decoder" in note for note in runner.info.notes)
     model = oracle(folder, torch.bfloat16)
-    assert "gelu" in str(cpu_decoder.misfit(model, []))
+    assert "gelu" in str(cpu_decoder.misfit(model, [], Quantization()))
 
 
 def test_the_variable_turns_the_decoder_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
