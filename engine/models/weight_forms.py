@@ -39,7 +39,7 @@ class WholeNumbers:
         """[N, K] → whole numbers [N, K/group, group] in float32 and scales [N, K/group] in bfloat16."""
         groups = weight.float().unflatten(1, (-1, self.group))
         scales = _bfloat16_not_below(groups.abs().amax(-1) / self.most)
-        return groups.div_(scales.float()[..., None]).round_(), scales
+        return (groups / scales.float()[..., None]).round_(), scales
 
     def rounded(self, weight: Tensor) -> Tensor:
         """What the packed weight stands for, [N, K] in float32."""

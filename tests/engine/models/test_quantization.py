@@ -43,10 +43,11 @@ def nothing(done: float) -> None:
 
 
 def rounded_activations(x: Tensor, group: int) -> Tensor:
-    """What the kernel multiplies: int8 in groups, in double precision."""
-    groups = F.pad(x, (0, -x.shape[1] % group)).double().unflatten(1, (-1, group))
-    scales = (groups.abs().amax(-1, keepdim=True) / 127).clamp_min(1e-35)
-    return ((groups / scales).round() * scales).flatten(1)[:, : x.shape[1]]
+    """What the kernel multiplies: int8 in groups. float32 decides which way a tie goes."""
+    groups = F.pad(x, (0, -x.shape[1] % group)).float().unflatten(1, (-1, group))
+    largest = groups.abs().amax(-1, keepdim=True).clamp_min(1e-30)
+    factors = torch.full_like(largest, 127) / largest  # "127 / largest" would round twice
+    return ((groups * factors).round().double() * largest / 127).flatten(1)[:, : x.shape[1]]
 
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
