@@ -57,7 +57,6 @@ class PackedWeight:
     def __init__(self, weight: Tensor, bias: Tensor | None = None, form: WeightForm = weight_forms.BFLOAT16) -> None:
         self._packed = form.pack(weight)
         self._bias = None if bias is None else bias.float().contiguous()
-        self.num_bytes = self._packed.nbytes
         self.struct = LinearWeight(
             packed=self._packed.data_ptr(),
             bias=None if self._bias is None else self._bias.data_ptr(),
@@ -73,10 +72,6 @@ class CpuProduct:
     def __init__(self, weight: Tensor, bias: Tensor | None, form: WeightForm = weight_forms.BFLOAT16) -> None:
         self._weight = PackedWeight(weight, bias, form)
         self._run = load_library().function(f"specserve_linear_{ISA}")
-
-    @property
-    def num_bytes(self) -> int:
-        return self._weight.num_bytes
 
     def __call__(self, x: Tensor) -> Tensor:
         rows = x.reshape(-1, x.shape[-1])

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from specserve.engine.config import NO_QUANTIZATION
+from specserve.engine.config import NO_QUANTIZATION, QUANTIZATIONS
 from specserve.engine.errors import UnsupportedModelError
 from specserve.engine.models.cpu_linear import check_form
 from specserve.engine.models.weight_forms import BFLOAT16, INT4, INT8, WeightForm
@@ -41,20 +41,21 @@ class Quantization:
 
     def form_of(self, name: str, layer: nn.Module, head: nn.Module | None) -> WeightForm:
         """Of a layer that hangs under `name` in its parent, in a model whose language head is `head`."""
-        if name in KEPT:
+        if name in KEPT or layer.weight.dtype != torch.bfloat16:  # some models keep a few layers in float32
             return BFLOAT16
         return self.head if layer is head else self.layers
 
     def count(self, form: WeightForm, num_weights: int) -> None:
-        self._counts[form.name] = self._counts.get(form.name, 0) + num_weights
+        if form is not BFLOAT16:
+            self._counts[form.name] = self._counts.get(form.name, 0) + num_weights
 
     def notes(self, num_parameters: int) -> list[str]:
         """One line for the start banner; `num_parameters` are those of the whole model."""
         if not self.is_wanted:
             return []
         parts = [f"{count / 1e6:.1f} M in {name}" for name, count in sorted(self._counts.items())]
-        whole = f"{num_parameters / 1e6:.1f} M parameters"
-        return [f"quantized on load: weights of linear layers are {', '.join(parts)} ({whole})"]
+        rounded = ", ".join(parts) or "none"
+        return [f"quantized on load: {rounded} of {num_parameters / 1e6:.1f} M parameters"]
 
 
 def check(quantization: Quantization, device: torch.device, dtype: torch.dtype) -> None:
@@ -62,6 +63,8 @@ def check(quantization: Quantization, device: torch.device, dtype: torch.dtype) 
     flag = f"--quantization {quantization.name}"
     if not quantization.is_wanted:
         return
+    if quantization.name not in QUANTIZATIONS:
+        raise UnsupportedModelError(f"{flag} is not supported", f"use one of {', '.join(QUANTIZATIONS)}")
     if device.type != "cpu":
         raise UnsupportedModelError(f"{flag} is for CPUs, not for {device}", "leave it out, or use --device cpu")
     if dtype != torch.bfloat16:

@@ -85,4 +85,4 @@ INT4 = WholeNumbers("int4", group=32, most=7, zero=8, code=2)
 
 def _bfloat16_not_below(values: Tensor) -> Tensor:
     rounded = values.clamp_min(LEAST_SCALE).bfloat16()
-    return torch.where(rounded.float() < values, (values * (1 + 2**-7)).bfloat16(), rounded)
+    return torch.where(rounded.float() < values, (values * (1 + 2**-8)).bfloat16(), rounded)

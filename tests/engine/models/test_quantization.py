@@ -108,6 +108,18 @@ def test_what_is_not_finite_stays_so_and_in_its_row(form: WholeNumbers, value: f
     torch.testing.assert_close(y[[0, 2]], torch.full((2, 40), 100.0).bfloat16())
 
 
+@torch.inference_mode()
+def test_layers_that_a_model_keeps_in_float32_are_left_so() -> None:
+    model = nn.Sequential(nn.Linear(64, 40), nn.Linear(64, 40).bfloat16())
+    model.get_output_embeddings = lambda: None
+    x = torch.randn(3, 64)
+    want = model[0](x)
+    rounded = Quantization("int8")
+    assert replace_linears(model, nothing, rounded) is None
+    torch.testing.assert_close(model[0](x), want, atol=1e-5, rtol=1e-5)
+    assert rounded.notes(5200) == ["quantized on load: 0.0 M in int8 of 0.0 M parameters"]
+
+
 def with_rounded_weights(model: PreTrainedModel, form: WholeNumbers) -> PreTrainedModel:
     """transformers' own forward in float32, with the weights that the quantized ones stand for."""
     head = model.get_output_embeddings()
@@ -168,7 +180,7 @@ def test_the_note_counts_what_was_rounded(tmp_path: Path) -> None:
     (note,) = [note for note in runner.info.notes if "quantized" in note]
     assert "in int4" in note
     assert "in int8" in note, "the head"
-    assert f"({runner.info.num_parameters / 1e6:.1f} M parameters)" in note
+    assert f"of {runner.info.num_parameters / 1e6:.1f} M parameters" in note
 
 
 def test_a_tied_embedding_stays_plain_and_progress_ends_at_one() -> None:
@@ -211,6 +223,11 @@ class TestWhatIsRefused:
         monkeypatch.setattr(cpu_linear, "SELF_TEST_TOLERANCE", 0.0)
         with pytest.raises(UnsupportedModelError, match="off by"):
             self.load(write_checkpoint("llama", tmp_path, torch.bfloat16), quantization="int8")
+
+    def test_an_unknown_form_lists_the_known_ones(self, tmp_path: Path) -> None:
+        with pytest.raises(UnsupportedModelError) as raised:
+            self.load(write_checkpoint("llama", tmp_path, torch.bfloat16), quantization="int5")
+        assert "int8, int4" in raised.value.remedy
 
     def test_a_gpu(self) -> None:
         with pytest.raises(UnsupportedModelError) as raised:
