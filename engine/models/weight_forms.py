@@ -33,11 +33,11 @@ class WholeNumbers:
     def pack(self, weight: Tensor) -> Tensor:
         """[N, K] → bytes [N/32, K/group, …], N and K to the next multiples of 32 and `group`."""
         padded = F.pad(weight, (0, -weight.shape[1] % self.group, 0, -weight.shape[0] % FEATURES))
-        return torch.cat([self._pack_features(piece) for piece in padded.split(FEATURES_AT_ONCE)])
+        return torch.cat([self._pack_features(piece) for piece in torch.split(padded, FEATURES_AT_ONCE)])
 
     def quantize(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         """[N, K] → whole numbers [N, K/group, group] in float32 and scales [N, K/group] in bfloat16."""
-        groups = weight.float().unflatten(1, (-1, self.group))
+        groups = weight.float().reshape(weight.shape[0], -1, self.group)
         scales = _bfloat16_not_below(groups.abs().amax(-1) / self.most)
         return (groups / scales.float()[..., None]).round_(), scales
 

@@ -37,8 +37,11 @@ def prepare_forward(
 ) -> Forward:
     """Packs the weights for the fastest form that fits; `progress` gets fractions from 0 to 1."""
     layers = list(specs.values())
-    is_kernel = isinstance(backend, CpuBackend) and backend.is_all_kernel(ISA)
-    if is_kernel and misfit(loaded.model, layers, loaded.quantization) is None:
+    if (
+        isinstance(backend, CpuBackend)
+        and backend.is_all_kernel(ISA)
+        and misfit(loaded.model, layers, loaded.quantization) is None
+    ):
         return DecoderForward(loaded, layers, backend, progress)
     return ModuleForward(loaded, backend, list(specs), progress)
 
