@@ -6,7 +6,8 @@ whole    one chat request of ten messages and three tools, answered at once with
          the application returns. All the API process does is counted: routing, validation, template, tokenizer,
          the frames to and from the engine process, detokenization, the reply's JSON, the access log. `new`: no text
          was seen before; `next turn`: only the last message is new. Below each are its three large parts, and what
-         is left of each run without template and tokenizer.
+         is left of each run without template and tokenizer. `fake engine`: the engine answers in process, at once,
+         and its tokenizer knows the ids; the template is counted. This is the figure that has a bar.
 parts    the same work piece by piece, each repeated by itself with warm caches, and the bare libraries below it.
 streamed one token of a stream: from the bytes of the engine's step message to the ASGI send of its event, per token,
          with 1 and 32 streams that gain a token in each step.
@@ -24,9 +25,8 @@ import datetime
 import json
 import os
 import platform
-import statistics
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr
+from collections.abc import Callable
+from contextlib import redirect_stderr
 from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter
@@ -37,8 +37,10 @@ from pydantic_core import from_json
 from starlette.types import ASGIApp, Message
 
 from benchmarks.conversation import request_body
+from benchmarks.fake_engine import FakeEngine, InstantTokenizer
 from benchmarks.run import commit, cpu_name
-from benchmarks.scripted import Call, ScriptedEngine, app_over, step_frame
+from benchmarks.scripted import Call, ScriptedEngine, app_over, no_model, step_frame
+from benchmarks.timing import Figures, figures, stopwatch, timed
 from specserve.engine.api import GenerationRequest, Tokenizer
 from specserve.engine.tokenizer import load_tokenizer
 from specserve.generated import schemas
@@ -58,56 +60,9 @@ MAX_MODEL_LEN = 8192
 ANSWER = "The harbour is near the museum, and the weather will be sunny on Sunday, with 23 degrees."
 TEXT_BYTES, NUM_IDS = 130_000, 33_000
 WARM_UP = 50
-Figures = dict[str, float]
-
-
-def figures(seconds: Sequence[float]) -> Figures:
-    """Microseconds; with under 100 values p99 is the maximum."""
-    ordered = sorted(seconds)
-
-    def at(q: float) -> float:
-        return round(ordered[min(len(ordered) - 1, int(q * len(ordered)))] * 1e6, 1)
-
-    return {
-        "median": round(statistics.median(ordered) * 1e6, 1),
-        "p10": at(0.1),
-        "p90": at(0.9),
-        "p99": at(0.99),
-        "max": at(1.0),
-        "runs": len(ordered),
-    }
-
-
-def timed(work: Callable[[int], object], runs: int) -> Figures:
-    """`work` gets the number of the run, from 0 on."""
-    taken = []
-    for number in range(runs):
-        began = perf_counter()
-        work(number)
-        taken.append(perf_counter() - began)
-    return figures(taken)
 
 
 # ---- whole ---------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def stopwatch(owner: Any, name: str) -> Iterator[list[float]]:
-    """Seconds of every call of a function that is looked up as `owner.name`."""
-    function, taken = getattr(owner, name), []
-
-    def timed_call(*args: Any, **kwargs: Any) -> Any:
-        began = perf_counter()
-        try:
-            return function(*args, **kwargs)
-        finally:
-            taken.append(perf_counter() - began)
-
-    setattr(owner, name, timed_call)
-    try:
-        yield taken
-    finally:
-        setattr(owner, name, function)
 
 
 async def whole(tokenizer: Tokenizer, runs: int, name: str, next_turn: bool, first_seed: int) -> dict[str, Figures]:
@@ -137,6 +92,27 @@ async def whole(tokenizer: Tokenizer, runs: int, name: str, next_turn: bool, fir
         f"{name}: template": rendering,
         f"{name}: tokenize": tokenizing,
         f"{name}: all but template and tokenizer": rest,
+    }
+    return {label: figures(seconds[WARM_UP:]) for label, seconds in found.items()}
+
+
+async def with_fake_engine(tokenizer: Tokenizer, runs: int, first_seed: int) -> dict[str, Figures]:
+    token_ids = tokenizer.encode(ANSWER, add_special_tokens=False)[:16]
+    instant: Any = InstantTokenizer(tokenizer, list(range(900)))
+    app = app_over(FakeEngine(no_model(tokenizer, MAX_MODEL_LEN), instant, tokenizer.decode(token_ids), token_ids))
+    taken = []
+    with stopwatch(routing, "parse_body") as parsing, stopwatch(ChatTemplate, "render") as rendering:
+        for number in range(WARM_UP + runs):
+            call = Call.of(CHAT, request_body(first_seed + number))
+            taken.append(await call.run(app))
+            if call.status != 200:
+                raise RuntimeError(call.answer.decode())
+    rest = [all_s - parse_s - text_s for all_s, parse_s, text_s in zip(taken, parsing, rendering, strict=True)]
+    found = {
+        "fake engine": taken,
+        "fake engine: parse and validate": parsing,
+        "fake engine: template": rendering,
+        "fake engine: the rest": rest,
     }
     return {label: figures(seconds[WARM_UP:]) for label, seconds in found.items()}
 
@@ -315,6 +291,7 @@ async def measure(tokenizer: Tokenizer, scale: int) -> dict[str, dict[str, Figur
         "completions": (COMPLETIONS, {"prompt": "The harbour is"}),
     }
     found: dict[str, dict[str, Figures]] = {"whole": {}, "parts": {}, "streamed": {}, "refused": {}}
+    found["whole"] |= await with_fake_engine(tokenizer, 50 * scale, first_seed=5_000_000)
     for name, next_turn in (("new", False), ("next turn", True)):
         found["whole"] |= await whole(tokenizer, 50 * scale, name, next_turn, first_seed=1_000_000)
     found["parts"] = parts(tokenizer, 50 * scale, first_seed=3_000_000)

@@ -11,7 +11,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Scope
 
-from specserve.engine.api import FinishReason, GenerationRequest, ModelInfo, Tokenizer
+from specserve.engine.api import Engine, FinishReason, GenerationRequest, ModelInfo, Tokenizer
 from specserve.engine.batch import RequestProgress
 from specserve.engine.client import EngineClient
 from specserve.engine.config import EngineConfig, ModelConfig
@@ -22,6 +22,22 @@ from specserve.handlers.app import assemble
 from specserve.handlers.chat.prompts import Prompts
 from specserve.handlers.lifecycle import Lifecycle
 from specserve.handlers.model_directory import ModelDirectory
+
+
+def no_model(tokenizer: Tokenizer, max_model_len: int) -> ModelInfo:
+    return ModelInfo(
+        path="scripted",
+        architecture="none",
+        device="cpu",
+        dtype="none",
+        attention_backend="none",
+        vocab_size=tokenizer.vocab_size,
+        max_model_len=max_model_len,
+        eos_token_ids=tokenizer.eos_token_ids,
+        block_size=16,
+        num_blocks=1 << 20,
+        num_parameters=0,
+    )
 
 
 class ScriptedEngine(EngineClient):
@@ -35,19 +51,7 @@ class ScriptedEngine(EngineClient):
         super().__init__(EngineConfig(model=ModelConfig(path="scripted")))
         self._tokenizer = tokenizer
         self._outputs = OutputProcessor(tokenizer)
-        self._model = ModelInfo(
-            path="scripted",
-            architecture="none",
-            device="cpu",
-            dtype="none",
-            attention_backend="none",
-            vocab_size=tokenizer.vocab_size,
-            max_model_len=max_model_len,
-            eos_token_ids=tokenizer.eos_token_ids,
-            block_size=16,
-            num_blocks=1 << 20,
-            num_parameters=0,
-        )
+        self._model = no_model(tokenizer, max_model_len)
         self._reader = asyncio.StreamReader()
         self._tasks.append(asyncio.create_task(self._receive(self._reader)))
         self.on_add: Callable[[list[GenerationRequest]], None] = lambda requests: None
@@ -64,7 +68,7 @@ class ScriptedEngine(EngineClient):
         self._reader.feed_data(frame)
 
 
-def app_over(engine: ScriptedEngine) -> ASGIApp:
+def app_over(engine: Engine) -> ASGIApp:
     lifecycle = Lifecycle()
     lifecycle.become_ready(engine)
     prompts = Prompts()
