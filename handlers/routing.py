@@ -47,8 +47,11 @@ def mount(
     *,
     readiness: Readiness,
     limits: Limits,
-) -> None:
-    """Add a route for every operation. `handlers` has one object per tag. Raises ContractError."""
+) -> Mapping[str, ByMethod]:
+    """Add a route for every operation, and return those whose path is fixed.
+
+    `handlers` has one object per tag. Raises ContractError.
+    """
     by_path: dict[str, dict[str, Endpoint]] = {}
     bodies = OpenBodies(max_bytes=limits.max_body_bytes, timeout_s=limits.body_timeout_s)
     shares = FairShare(limits.max_open_per_client)
@@ -58,10 +61,10 @@ def mount(
         by_path.setdefault(operation.path, {})[operation.method] = Endpoint(
             operation, method, readiness, limits, bodies, shares
         )
+    mounted = {path: ByMethod(endpoints) for path, endpoints in by_path.items()}
     # Before those that FastAPI brings: routes are tried in turn.
-    app.router.routes[:0] = [
-        Route(routable(path), ByMethod(endpoints), methods=list(endpoints)) for path, endpoints in by_path.items()
-    ]
+    app.router.routes[:0] = [Route(routable(path), one, methods=list(one.endpoints)) for path, one in mounted.items()]
+    return {path: one for path, one in mounted.items() if "{" not in path}
 
 
 def routable(path: str) -> str:
@@ -103,8 +106,24 @@ def shown(annotation: object) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class StraightWay:
+    """Requests for operations under a fixed path, without a router: the path has been found in the table already."""
+
+    operations: Mapping[str, ByMethod]
+
+    def is_for(self, scope: Scope) -> bool:
+        if scope["type"] != "http" or scope.get("root_path"):
+            return False
+        found = self.operations.get(scope["path"])
+        return found is not None and scope["method"] in found.endpoints
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.operations[scope["path"]](scope, receive, send)
+
+
+@dataclass(frozen=True, slots=True)
 class ByMethod:
-    """The operations of one path. The route has already refused every other method."""
+    """The operations of one path. Every other method has been refused already."""
 
     endpoints: Mapping[str, Endpoint]
 

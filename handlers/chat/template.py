@@ -14,8 +14,10 @@ from functools import cached_property
 from typing import Any, Literal
 
 from jinja2 import TemplateError, nodes
+from jinja2.compiler import CodeGenerator, Frame, optimizeconst
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
+from jinja2.runtime import Context, Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from specserve.generated.errors import InvalidPrompt
@@ -63,13 +65,27 @@ class GenerationTag(Extension):
         return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 
 
-class Environment(ImmutableSandboxedEnvironment):
+class EntriesFirst(CodeGenerator):
     """Most of what templates read are entries of objects: `message.role`.
 
     Jinja first tries attributes, which a dict has few of, and catches an exception for each; looking at once where
-    the value is finds the same. And what it calls safe depends on type and name alone, so it is asked once for each.
-    Together this takes a third off a whole template.
+    the value is finds the same.
     """
+
+    @optimizeconst
+    def visit_Getattr(self, node: nodes.Getattr, frame: Frame) -> None:
+        if node.attr in DICT_ATTRIBUTES:
+            super().visit_Getattr(node, frame)
+            return
+        self.write(f"(v[{node.attr!r}] if type(v := ")
+        self.visit(node.node, frame)
+        self.write(f") is dict and {node.attr!r} in v else environment.getattr(v, {node.attr!r}))")
+
+
+class Environment(ImmutableSandboxedEnvironment):
+    """The sandbox, asked only where its answer can differ: together this takes half off a whole template."""
+
+    code_generator_class = EntriesFirst
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -77,18 +93,24 @@ class Environment(ImmutableSandboxedEnvironment):
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         if type(obj) is dict and attribute not in DICT_ATTRIBUTES:
-            try:
-                return obj[attribute]
-            except KeyError:
-                return self.undefined(obj=obj, name=attribute)
+            return obj[attribute] if attribute in obj else self.undefined(obj=obj, name=attribute)
         return super().getattr(obj, attribute)
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+        """Depends on type and name alone."""
         key = type(obj), attr
         is_safe = self._safe.get(key)
         if is_safe is None:
             is_safe = self._safe[key] = super().is_safe_attribute(obj, attr, value)
         return is_safe
+
+    def call(self, context: Context, function: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """The template's own macros are safe, and it is known what they want to be told."""
+        if type(function) is not Macro:
+            return super().call(context, function, *args, **kwargs)
+        kwargs.pop("_loop_vars", None)
+        kwargs.pop("_block_vars", None)
+        return function(context.eval_ctx, *args, **kwargs)
 
 
 def raise_exception(message: str) -> None:
