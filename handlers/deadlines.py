@@ -15,6 +15,7 @@ from specserve.generated.errors import DeadlineExceeded, InvalidValue
 T = TypeVar("T")
 
 HEADER = "x-request-timeout-ms"
+RAW_HEADER = HEADER.encode()
 MAX_MS = 24 * 3600 * 1000
 
 
@@ -31,7 +32,7 @@ class Deadline:
         """The earlier of the server's limit and the header's. None sets no limit. Raises InvalidValue."""
         source, timeout_s = "--request-timeout", limit_s
         for name, value in scope["headers"]:
-            if name == HEADER.encode():
+            if name == RAW_HEADER:
                 asked_s = read_header(value) / 1000
                 if timeout_s is None or asked_s < timeout_s:
                     source, timeout_s = HEADER, asked_s

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
+from secrets import token_hex
 from time import perf_counter
-from uuid import uuid4
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -21,7 +21,7 @@ def identify(scope: Scope) -> RequestIdentity:
     for name, value in scope["headers"]:
         if name == b"x-request-id" and SAFE_ID.fullmatch(sent := value.decode("latin-1")):
             return RequestIdentity(sent, was_sent=True)
-    return RequestIdentity(uuid4().hex, was_sent=False)
+    return RequestIdentity(token_hex(16), was_sent=False)
 
 
 class RequestLog:

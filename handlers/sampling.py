@@ -130,10 +130,12 @@ def sampling_params(
     max_logprobs: int,
     policy: MaxTokensPolicy = "clamp",
     grammar: GrammarSpec | None = None,
+    keeps_marks: bool = False,
 ) -> SamplingParams:
     """`max_tokens` None asks for the server's default, and without one for all the `room` there is.
 
-    `max_logprobs` is the server's limit; `grammar` has passed its check. Raises InvalidParameterCombination,
+    `max_logprobs` is the server's limit; `grammar` has passed its check; `keeps_marks`: special tokens are needed in
+    the text, whatever was asked for. Raises InvalidParameterCombination,
     UnsupportedValue, TokenOutOfVocabularyError, and what `answer_limit` does.
     """
     wanted = max_tokens if max_tokens is not None else defaults.max_new_tokens or room
@@ -151,10 +153,9 @@ def sampling_params(
     check_vocabulary(list(logit_bias), model, param="logit_bias")
 
     def chosen(name: str) -> Any:
-        for value in (getattr(body, name), getattr(defaults, name)):
-            if value is not None:
-                return value
-        return NEUTRAL[name]
+        if (value := getattr(body, name)) is None and (value := getattr(defaults, name)) is None:
+            return NEUTRAL[name]
+        return value
 
     stop = body.stop
     return SamplingParams(
@@ -178,7 +179,7 @@ def sampling_params(
         bad_words_token_ids=bad_words_token_ids(body.bad_words, tokenizer),
         logit_bias=logit_bias,
         allowed_token_ids=allowed_token_ids,
-        skip_special_tokens=body.skip_special_tokens,
+        skip_special_tokens=body.skip_special_tokens and not keeps_marks,
         spaces_between_special_tokens=body.spaces_between_special_tokens,
         grammar=grammar,
     )

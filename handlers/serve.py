@@ -102,8 +102,9 @@ def set_up_logging(settings: ServerSettings) -> None:
     logging.basicConfig(
         level=settings.log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s"
     )
-    # What no line shows is not found out: which thread, process and task wrote it.
+    # What no line shows is not found out: which thread, process, task and line of code wrote it.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging._srcfile = None
     logging.getLogger("uvicorn").setLevel(settings.uvicorn_log_level.upper().replace("TRACE", "DEBUG"))
     logging.getLogger("specserve.requests").setLevel("INFO" if settings.enable_log_requests else "WARNING")
     if settings.disable_uvicorn_access_log:

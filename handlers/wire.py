@@ -52,12 +52,12 @@ class OpenBodies:
 
 async def read_body(scope: Scope, receive: Receive, *, max_bytes: int) -> bytes:
     """The whole body of a JSON request. Raises WrongMediaType, RequestTooLarge or ClientGone."""
-    headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
-    kind = headers.get(b"content-type", "").partition(";")[0].strip().lower()
+    headers: dict[bytes, bytes] = dict(scope["headers"])
+    kind = headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip().lower()
     if kind != "application/json":
         sent = f"not {kind[:80]}" if kind else "and there is no Content-Type header"
         raise WrongMediaType(f"the body must be sent as Content-Type: application/json, {sent}")
-    announced = headers.get(b"content-length", "")
+    announced = headers.get(b"content-length", b"").decode("latin-1")
     if announced.isdigit() and int(announced[:20]) > max_bytes:
         raise too_large(f"{announced[:20]} bytes", max_bytes)
     pieces = bytearray()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -35,35 +35,43 @@ def stream_chat(engine: Engine, requests: Sequence[GenerationRequest]) -> AsyncG
         for stream in streams:
             asyncio.ensure_future(stream.aclose())  # noqa: RUF006 - it only sends an abort
         raise
-    return _events(streams)
+    return _events_of_one(streams[0]) if len(streams) == 1 else _events_of_all(streams)
 
 
-async def _events(streams: list[Stream]) -> AsyncGenerator[ChatEvent, None]:
+async def _events_of_one(stream: Stream) -> AsyncGenerator[ChatEvent, None]:
+    """Nothing to merge: no task, no queue."""
+    async with aclosing(stream):
+        async for output in stream:
+            for event in _events_of(0, output):
+                yield event
+
+
+async def _events_of_all(streams: list[Stream]) -> AsyncGenerator[ChatEvent, None]:
     outputs = _merge(streams)
     async with aclosing(outputs):
         async for index, output in outputs:
-            yield ContentDelta(
-                index=index,
-                text=output.text,
-                token_ids=output.token_ids,
-                logprobs=output.logprobs,
-                num_prompt_tokens=output.num_prompt_tokens,
-                num_cached_tokens=output.num_cached_tokens,
-                prompt_logprobs=output.prompt_logprobs,
-            )
-            if output.finish_reason is FinishReason.ABORT:
-                raise EngineDeadError("the engine gave up this request; the answer is incomplete")
-            if output.finish_reason is not None:
-                yield ChatFinished(index=index, reason=output.finish_reason, stop_reason=output.stop_reason)
+            for event in _events_of(index, output):
+                yield event
+
+
+def _events_of(index: int, output: GenerationOutput) -> Iterator[ChatEvent]:
+    yield ContentDelta(
+        index=index,
+        text=output.text,
+        token_ids=output.token_ids,
+        logprobs=output.logprobs,
+        num_prompt_tokens=output.num_prompt_tokens,
+        num_cached_tokens=output.num_cached_tokens,
+        prompt_logprobs=output.prompt_logprobs,
+    )
+    if output.finish_reason is FinishReason.ABORT:
+        raise EngineDeadError("the engine gave up this request; the answer is incomplete")
+    if output.finish_reason is not None:
+        yield ChatFinished(index=index, reason=output.finish_reason, stop_reason=output.stop_reason)
 
 
 async def _merge(streams: list[Stream]) -> AsyncGenerator[tuple[int, GenerationOutput], None]:
     """Outputs of all streams with the stream's place; the first error ends everything."""
-    if len(streams) == 1:  # nothing to merge: no task, no queue
-        async with aclosing(streams[0]):
-            async for output in streams[0]:
-                yield 0, output
-        return
     arrived: asyncio.Queue[tuple[int, GenerationOutput | Exception | None]] = asyncio.Queue()
 
     async def pump(index: int, stream: Stream) -> None:

@@ -77,8 +77,9 @@ class Prompts:
 
     def text(self, tokenizer: Tokenizer, conversation: Conversation, chat_template: str | None = None) -> str:
         """`chat_template` is the request's own. Raises InvalidPrompt, UnsupportedParameter."""
-        kwargs = dict(self.options.default_kwargs) | conversation.template_kwargs
-        conversation = replace(conversation, template_kwargs=kwargs)
+        if self.options.default_kwargs:
+            kwargs = dict(self.options.default_kwargs) | conversation.template_kwargs
+            conversation = replace(conversation, template_kwargs=kwargs)
         if chat_template is None:
             return self._render(tokenizer, conversation)
         self.check_trust(param="chat_template")

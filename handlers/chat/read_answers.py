@@ -69,7 +69,7 @@ class ChoiceReader:
         is_stopped = isinstance(event.stop_reason, str)  # a stop string can match anywhere, also within arguments
         yield from self._rest(self.parser.finish(is_cut=is_stopped or event.reason is FinishReason.LENGTH))
         is_whole = not (is_stopped and self.has_open_call)
-        yield replace(event, calls_complete=self.num_calls > 0 and is_whole)
+        yield replace(event, calls_complete=True) if self.num_calls > 0 and is_whole else event
 
     def _rest(self, pieces: Sequence[Piece]) -> Iterator[ChatEvent]:
         for piece in pieces:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Generator, Iterable
+from functools import lru_cache
 from itertools import groupby
 from typing import TypeAlias, TypeVar
 
@@ -47,6 +48,12 @@ class Tags:
             if text[start] in self._first and any(tag.startswith(text[start:]) for tag in self.tags):
                 return start
         return len(text)
+
+
+@lru_cache(maxsize=256)
+def tags_of(*tags: str) -> Tags:
+    """The same for every answer of a format."""
+    return Tags(tags)
 
 
 class Scanner:

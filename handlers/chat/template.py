@@ -219,7 +219,8 @@ class ChatTemplate:
             "add_generation_prompt": add_generation_prompt,
         }
         try:
-            return bounded_text(self._template.generate(variables))
+            # `generate` is one more generator around the same, for tracebacks that nobody sees here.
+            return bounded_text(self._template.root_render_func(self._template.new_context(variables)))
         except TEMPLATE_FAILURES as error:
             raise InvalidPrompt(
                 bounded(f"the chat template refuses these messages: {reason(error)}"), param="messages"

@@ -20,6 +20,16 @@ WIDENED_HEADER = "x-widened-schema-keywords"
 MAX_HEADER_CHARS = 1000
 OF_JSON: frozenset[GrammarKind] = frozenset(("json_schema", "json_object", "structural_tag"))
 
+CONSTRAINING = (
+    "response_format",
+    "structured_outputs",
+    "guided_json",
+    "guided_regex",
+    "guided_choice",
+    "guided_grammar",
+    "guided_whitespace_pattern",
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Constraint:
@@ -62,6 +72,8 @@ def tell_widened(pointers: Sequence[str], context: RequestContext) -> None:
 
 def read_constraint(body: Request) -> Constraint | None:
     """Raises InvalidParameterCombination for more than one constraint, InvalidConstraint for none where one is due."""
+    if all(getattr(body, name) is None for name in CONSTRAINING):
+        return None
     found = list(constraints(body, read_options(body)))
     if len(found) > 1:
         raise InvalidParameterCombination(

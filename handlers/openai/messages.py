@@ -82,7 +82,7 @@ def to_messages(messages: Sequence[schemas.ChatMessage]) -> list[Message]:
     function_call_id = ""
     for at, message in enumerate(messages):
         where = f"messages.{at}"
-        if isinstance(message, schemas.FunctionMessage):
+        if message.role == "function":
             found.append(
                 {
                     "role": "tool",
@@ -93,7 +93,7 @@ def to_messages(messages: Sequence[schemas.ChatMessage]) -> list[Message]:
             )
             continue
         made = to_message(message, where)
-        if isinstance(message, schemas.AssistantMessage) and message.function_call and not message.tool_calls:
+        if message.role == "assistant" and message.function_call and not message.tool_calls:
             function_call_id = f"call_{at}"
             call = message.function_call
             made["tool_calls"] = [earlier_call(function_call_id, call.name, call.arguments)]
@@ -108,9 +108,9 @@ def to_message(message: schemas.ChatMessage, where: str) -> Message:
     for name in COPIED & message.model_fields_set:
         if getattr(message, name) is not None:
             found[name] = getattr(message, name)
-    if isinstance(message, schemas.ToolMessage) and isinstance(found["content"], list):
+    if message.role == "tool" and isinstance(found["content"], list):
         found["content"] = "\n".join(part["text"] for part in found["content"])
-    if isinstance(message, schemas.AssistantMessage):
+    if message.role == "assistant":
         if message.content is None and message.refusal is not None:
             found["content"] = message.refusal
         if message.audio is not None:

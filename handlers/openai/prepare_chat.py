@@ -99,11 +99,11 @@ class ChatPreparation:
                 "a forced tool call does not go with use_beam_search; leave one out",
                 param="function_call" if tools.is_legacy else "tool_choice",
             )
+        style = CallStyle()
         if tools.use.mode != "none":
             style = self._prompts.call_style(engine.tokenizer, chat_template)
+        if tools.use.is_forced:
             tools = replace(tools, use=replace(tools.use, arguments_key=style.arguments_key))
-        else:
-            style = CallStyle()
         grammar = await self._grammar(body, tools.use, context)
         truncation = Truncation.of(body, engine.model)
         sources = (engine, conversation, chat_template, body.add_special_tokens, truncation)
@@ -112,6 +112,16 @@ class ChatPreparation:
         else:  # it runs in a process of its own, which is waited for
             text, prompt = await asyncio.to_thread(self._prompt, *sources)
         truncation.report(context.response_headers)
+        last = conversation.messages[-1]
+        role = self._options.response_role if conversation.add_generation_prompt else last["role"]
+        parser, keeps_marks = None, False
+        if grammar is None:  # what is constrained from its first token on has no marks in it
+            source = self._prompts.source(engine.tokenizer, with_tools=bool(tools.shown))
+            formats = self._options.formats.for_template(source or "")
+            offered = tools.shown if tools.use.mode == "auto" else []
+            continued = text_of(last["content"]) if conversation.continue_final_message else ""
+            parser = formats.parser(offered, text, continued)
+            keeps_marks = parser is not None and (bool(offered) or has_special_marks(formats, engine.tokenizer))
         wanted = body.max_completion_tokens if body.max_completion_tokens is not None else body.max_tokens
         params = sampling_params(
             body,
@@ -124,18 +134,8 @@ class ChatPreparation:
             max_logprobs=self._limits.max_logprobs,
             policy=self._limits.max_tokens_policy,
             grammar=grammar,
+            keeps_marks=keeps_marks,
         )
-        last = conversation.messages[-1]
-        role = self._options.response_role if conversation.add_generation_prompt else last["role"]
-        parser = None
-        if params.grammar is None:  # what is constrained from its first token on has no marks in it
-            source = self._prompts.source(engine.tokenizer, with_tools=bool(tools.shown))
-            formats = self._options.formats.for_template(source or "")
-            offered = tools.shown if tools.use.mode == "auto" else []
-            continued = text_of(last["content"]) if conversation.continue_final_message else ""
-            parser = formats.parser(offered, text, continued)
-            if parser is not None and (offered or has_special_marks(formats, engine.tokenizer)):
-                params = replace(params, skip_special_tokens=False)
         identity = Identity.of("chatcmpl", body, context, served)
         request = GenerationRequest(
             request_id=identity.engine_id,

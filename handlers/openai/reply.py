@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from uuid import uuid4
+from secrets import token_hex
 
 from specserve.engine.api import FinishReason, Tokenizer, TokenLogprob, TokenLogprobs
 from specserve.generated import schemas
@@ -32,7 +32,7 @@ class Identity:
     created: int
     model: str
     fingerprint: str
-    engine_id: str = field(default_factory=lambda: uuid4().hex)
+    engine_id: str = field(default_factory=lambda: token_hex(16))
 
     @classmethod
     def of(cls, prefix: str, body: Request, context: RequestContext, served: ServedModel) -> Identity:

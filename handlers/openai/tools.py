@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from specserve.generated import schemas
-from specserve.generated.base import ApiModel
 from specserve.generated.errors import InvalidParameterCombination, UnsupportedValue
 from specserve.handlers.chat.conversation import Tool
 from specserve.handlers.chat.tool_constraints import CallableTool, Mode, ToolUse
@@ -44,7 +44,7 @@ def read_tools(body: schemas.ChatCompletionRequest, *, hide_unused: bool = False
             )
         return RequestTools(shown=[], use=ToolUse())
     mode: Mode
-    if isinstance(choice, ApiModel):
+    if choice is not None and not isinstance(choice, str):
         mode, names = specific_choice(choice, callables)
         tools = [tool for tool, known in zip(tools, callables, strict=True) if known.name in names or mode == "named"]
         callables = [known for known in callables if known.name in names]
@@ -58,7 +58,13 @@ def read_tools(body: schemas.ChatCompletionRequest, *, hide_unused: bool = False
 def to_tool(tool: schemas.Tool, where: str) -> Tool:
     if not isinstance(tool, schemas.FunctionTool):
         raise UnsupportedValue(f"{where} is a {tool.type} tool; only function tools are offered", param=f"{where}.type")
-    return tool.model_dump(exclude_unset=True)
+    return {"type": tool.type, "function": sent_fields(tool.function)}
+
+
+def sent_fields(function: schemas.FunctionDefinition | schemas.LegacyFunction) -> dict[str, Any]:
+    """As `model_dump(exclude_unset=True)`, but the parameters, which are plain JSON, are not copied."""
+    sent = function.model_fields_set
+    return {name: value for name, value in function if name in sent}
 
 
 def callable_of(function: schemas.FunctionDefinition | schemas.LegacyFunction, where: str) -> CallableTool:
@@ -132,7 +138,5 @@ def read_functions(body: schemas.ChatCompletionRequest) -> RequestTools:
         mode, callables = "named", [tool for tool in callables if tool.name == choice.name]
     else:
         mode = choice or "auto"
-    shown: list[Tool] = [
-        {"type": "function", "function": function.model_dump(exclude_unset=True)} for function in functions
-    ]
+    shown: list[Tool] = [{"type": "function", "function": sent_fields(function)} for function in functions]
     return RequestTools(shown=shown, use=ToolUse(mode=mode, tools=callables, parallel=False), is_legacy=True)

@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 from collections.abc import AsyncIterator
 
+import httpx2
 import pytest
 from fake_engine import Condition, FakeEngine, app_over, client_of
+from fastapi import FastAPI
+from starlette.types import Receive, Scope, Send
 
 from specserve.engine.errors import EngineDeadError, OverloadedError, PromptTooLongError
 from specserve.generated import document
 from specserve.generated.operations import OPERATIONS
+from specserve.handlers.app import Application
 from specserve.handlers.auth import GUARDED_PREFIXES
 from specserve.handlers.lifecycle import Lifecycle
 from specserve.handlers.limits import Limits
@@ -280,3 +285,58 @@ async def test_documents_can_be_left_unpublished() -> None:
             assert (reply.status_code, reply.json()["error"]["code"]) == (404, "unknown_url")
             assert "openapi.json lists" not in reply.json()["error"]["message"]
         assert (await client.get("/version")).status_code == 200
+
+
+class ByRouter(Application):
+    """The application as if it had no straight way."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await FastAPI.__call__(self, scope, receive, send)
+
+
+@pytest.mark.parametrize("key", [None, "Bearer key-1"])
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", CHAT, HELLO),
+        ("POST", CHAT, HELLO | {"stream": True}),
+        ("POST", CHAT, HELLO | {"temperature": 9}),
+        ("POST", CHAT + "/", HELLO),
+        ("PUT", CHAT, HELLO),
+        ("OPTIONS", CHAT, None),
+        ("GET", "/v1/models", None),
+        ("HEAD", "/v1/models", None),
+        ("GET", "/v1/models/fake", None),
+        ("GET", "/health", None),
+        ("GET", "/version", None),
+        ("GET", "/v1/model", None),
+    ],
+)
+async def test_the_straight_way_to_an_operation_answers_as_the_router_does(
+    method: str, path: str, body: object, key: str | None
+) -> None:
+    replies = []
+    for is_straight in (True, False):
+        app = app_over(FakeEngine(), api_keys=("key-1",))
+        if not is_straight:
+            app.__class__ = ByRouter
+        headers = {"X-Request-Id": "mine"} | ({"Authorization": key} if key is not None else {})
+        async with client_of(app) as client:
+            replies.append(await client.request(method, path, headers=headers, json=body))
+    straight, routed = replies
+    assert straight.status_code == routed.status_code
+    names = straight.headers.keys() - {"openai-processing-ms"}
+    assert {name: straight.headers[name] for name in names} == {name: routed.headers[name] for name in names}
+    assert straight.headers.keys() == routed.headers.keys()
+    assert without_times(straight.text) == without_times(routed.text)
+
+
+def without_times(text: str) -> str:
+    return re.sub(r'"created":\d+', "", text)
+
+
+async def test_a_server_behind_a_prefix_answers_too() -> None:
+    transport = httpx2.ASGITransport(app=app_over(FakeEngine()), root_path="/prefix")
+    async with httpx2.AsyncClient(transport=transport, base_url="http://server") as client:
+        assert (await client.get("/prefix/version")).status_code == 200
+        assert (await client.post(f"/prefix{CHAT}", json=HELLO)).status_code == 200

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from specserve.handlers.chat.answer_pieces import Content, Reasoning, ReasoningEnd
-from specserve.handlers.chat.scanner import Scanner, Sink, Steps, Tags, WithoutLastNewline
+from specserve.handlers.chat.scanner import Scanner, Sink, Steps, WithoutLastNewline, tags_of
 
 Opening = Literal["open", "closed", "none", "unknown"]
 """What the prompt did: opened the reasoning, closed it (empty, or as it was told), neither; or nobody looked."""
@@ -64,7 +64,7 @@ class ThinkParser(Scanner):
             yield from self._reasoning()
         if form.answer and not form.keeps_marks:
             yield from self._answer(*form.answer)
-        yield from self.until(Tags(()), self._content)
+        yield from self.until(tags_of(), self._content)
 
     def _reasoning(self) -> Steps[None]:
         """Reads the reasoning, if there is any, up to the mark behind it."""
@@ -82,7 +82,7 @@ class ThinkParser(Scanner):
         if form.trims:
             yield from self.accept("\n")
         sink: Sink = WithoutLastNewline(self._reason) if form.trims else self._reason
-        ended = yield from self.until(Tags((*form.ends, *form.also_ends)), sink)
+        ended = yield from self.until(tags_of(*form.ends, *form.also_ends), sink)
         if ended:
             self.emit(ReasoningEnd())
         if ended in form.also_ends:
@@ -99,7 +99,7 @@ class ThinkParser(Scanner):
             return
         if self._form.trims:
             yield from self.accept("\n")
-        yield from self.until(Tags((end,)), WithoutLastNewline(self._content) if self._form.trims else self._content)
+        yield from self.until(tags_of(end), WithoutLastNewline(self._content) if self._form.trims else self._content)
 
     def _reason(self, text: str) -> None:
         if text:

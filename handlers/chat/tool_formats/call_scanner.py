@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from specserve.handlers.chat.answer_pieces import CallArguments, CallEnd, CallStart, Content
-from specserve.handlers.chat.scanner import Scanner, Steps, Tags
+from specserve.handlers.chat.scanner import Scanner, Steps, tags_of
 
 
 class CallScanner(Scanner):
@@ -22,7 +22,7 @@ class CallScanner(Scanner):
 
     def parse(self) -> Steps[None]:
         yield from self.parse_answer()
-        yield from self.until(Tags(()), self.content)
+        yield from self.until(tags_of(), self.content)
         self.give_back()
         if not self._has_calls:
             self.emit_spaces()

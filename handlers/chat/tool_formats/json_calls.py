@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from specserve.handlers.chat.scanner import Sink, Steps, Tags, ignore
 from specserve.handlers.chat.tool_formats.call_scanner import CallScanner
@@ -34,7 +35,7 @@ class Header:
     """Closes a fenced block around the arguments."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class JsonCallFormat:
     """The data of one format.
 
@@ -55,22 +56,30 @@ class JsonCallFormat:
     argument_keys: tuple[str, ...] = ("arguments", "parameters")
     name_is_key: bool = False
 
+    @cached_property
+    def starts(self) -> Tags:
+        """What begins calls."""
+        return Tags({*self.sections, self.call_start})
+
+    @cached_property
+    def after_calls(self) -> Mapping[str, Tags]:
+        """By the mark that began them: what is searched for behind calls, where the end of a section may still come."""
+        starts = {*self.sections, self.call_start}
+        return {
+            start: Tags({*starts, end}) if end and not any(end in other for other in starts) else self.starts
+            for start, end in {**self.sections, "": ""}.items()
+        }
+
 
 class JsonCallParser(CallScanner):
     def __init__(self, form: JsonCallFormat) -> None:
         super().__init__()
         self._form = form
-        starts = {*form.sections, form.call_start}
-        self._starts = Tags(starts)
         self._only_end = next(iter(form.sections.values()), "") if form.call_start else ""
-        self._after_calls = {
-            start: Tags({*starts, end}) if end and not any(end in other for other in starts) else self._starts
-            for start, end in {**form.sections, "": ""}.items()
-        }
 
     def parse_answer(self) -> Steps[None]:
         form = self._form
-        tags = self._starts
+        tags = form.starts
         if form.bare:
             self.hold()
             yield from self.skip_space()
@@ -80,11 +89,11 @@ class JsonCallParser(CallScanner):
                 self.give_back()
         while tag := (yield from self.until(tags, self.content)):
             if tag not in form.sections and tag != form.call_start:
-                tags = self._starts  # the end of a section that had more in it than calls
+                tags = form.starts  # the end of a section that had more in it than calls
                 continue
             self.hold(tag)
             is_open = yield from self._section(tag)
-            tags = self._after_calls[tag if is_open and tag in form.sections else ""]
+            tags = form.after_calls[tag if is_open and tag in form.sections else ""]
 
     def _section(self, tag: str, *, is_bare: bool = False) -> Steps[bool]:
         """Calls up to the mark behind them. Whether there were calls, but not the mark."""

@@ -245,24 +245,41 @@ EXPRESSIONS = """value.role value.missing value.missing.deeper value['role'] val
 value.get('role') value.__class__ value.__class__.__mro__ value.__len__() value.pop('role') value.clear()
 value.update(role=1) value|attr('role') value.tool_calls[0].name value.tool_calls.append(1) value.tool_calls.index
 value.content.upper() value.content.format(1) value.content.__add__ value.content.missing messages.0.role
-namespace(a=1).a cycler.__init__""".split()
+namespace(a=1).a cycler.__init__ value.inner.role value.inner.missing.deeper nothing.role (value.inner.inner).role
+(value.inner.missing|default(value)).role""".split()
+STRANGE_MESSAGE = {"role": "user", "content": "{0}", "items": "an entry", "tool_calls": [{"name": "f", "get": 1}]}
+STRANGE_MESSAGES = [STRANGE_MESSAGE | {"inner": STRANGE_MESSAGE}, STRANGE_MESSAGE]
+MACROS = {
+    "arguments in order and by name": "{% macro f(a, b=2) %}{{ a }}-{{ b }}{% endmacro %}{{ f(1) }}{{ f(b=3, a=4) }}",
+    "too many arguments": "{% macro f(a) %}{{ a }}{% endmacro %}{{ f(1, 2) }}",
+    "an unknown name": "{% macro f(a) %}{{ a }}{% endmacro %}{{ f(c=2) }}",
+    "what is left over": "{% macro f(a) %}{{ varargs }}{{ kwargs }}{% endmacro %}{{ f(1, 2, c=3) }}",
+    "a caller": "{% macro f(a) %}[{{ caller(a) }}]{% endmacro %}{% call(x) f('y') %}{{ x.role }}{{ x }}{% endcall %}",
+    "within loops": "{% macro f(m) %}{{ m.role }}{% endmacro %}{% for m in messages %}{{ f(m) }}{% endfor %}",
+    "calls of themselves": "{% macro f(n) %}{{ n }}{% if n %}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(3) }}",
+    "attributes of a macro": "{% macro f(a) %}{% endmacro %}{{ f.name }}{{ f.arguments }}{{ f.__func__ }}",
+    "what is no macro": "{% set f = messages[0].role %}{{ f() }}",
+}
 
 
 @pytest.mark.parametrize("expression", EXPRESSIONS)
 def test_names_mean_what_they_mean_in_jinjas_own_sandbox(expression: str) -> None:
     source = "{% for value in messages %}{{ loop.first }}{{ " + expression + " }}{% endfor %}"
-    message = {"role": "user", "content": "{0}", "items": "an entry", "tool_calls": [{"name": "f", "get": 1}]}
-    messages = [message, dict(message)]
-
-    def outcome(environment: SandboxedEnvironment) -> str:
-        try:
-            return environment.from_string(source).render(messages=messages)
-        except TemplateError as error:
-            return f"{type(error).__name__}: {error}"
-
-    expected = outcome(ImmutableSandboxedEnvironment())
+    expected = outcome(ImmutableSandboxedEnvironment(), source)
     environment = Environment()
-    assert [outcome(environment), outcome(environment)] == [expected] * 2, "asked again it says the same"
+    assert [outcome(environment, source), outcome(environment, source)] == [expected] * 2, "asked again, it is the same"
+
+
+@pytest.mark.parametrize("source", MACROS.values(), ids=MACROS.keys())
+def test_macros_take_what_they_take_in_jinjas_own_sandbox(source: str) -> None:
+    assert outcome(Environment(), source) == outcome(ImmutableSandboxedEnvironment(), source)
+
+
+def outcome(environment: SandboxedEnvironment, source: str) -> str:
+    try:
+        return environment.from_string(source).render(messages=STRANGE_MESSAGES)
+    except (TemplateError, TypeError) as error:
+        return f"{type(error).__name__}: {error}"
 
 
 def test_the_key_of_arguments_is_the_one_the_template_writes() -> None:
