@@ -305,7 +305,7 @@ async def measure(tokenizer: Tokenizer, scale: int) -> dict[str, dict[str, Figur
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tokenizer", default=str(checkpoint_path()), help="a model folder; default: the demo's")
+    parser.add_argument("--tokenizer", default="demo", help="a model folder; default: the demo model's")
     parser.add_argument("--quick", action="store_true", help="a tenth of the repetitions")
     parser.add_argument("--out", action="store_true", help="write a result file")
     arguments = parser.parse_args()
@@ -315,7 +315,8 @@ def main() -> None:
         favour_event_loop()
         settle_memory()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            found = runner.run(measure(load_tokenizer(arguments.tokenizer), 1 if arguments.quick else 10))
+            folder = str(checkpoint_path()) if arguments.tokenizer == "demo" else arguments.tokenizer
+            found = runner.run(measure(load_tokenizer(folder), 1 if arguments.quick else 10))
     for group, lines in found.items():
         for name, line in lines.items():
             print(json.dumps({"group": group, "name": name} | line), flush=True)

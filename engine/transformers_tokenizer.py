@@ -26,6 +26,11 @@ def load(folder: Path, trust_remote_code: bool) -> Tokenizer:
         raise ModelLoadError(
             f"no tokenizer could be loaded from {folder}: {error}", "add the model's tokenizer.json"
         ) from error
+    # Where the vocabulary's file is missing, transformers may build the class around an empty one.
+    if not set(loaded.encode("a 1", add_special_tokens=False)) - {loaded.unk_token_id}:
+        raise ModelLoadError(
+            f"no tokenizer could be loaded from {folder}: its vocabulary is not there", "add the model's tokenizer.json"
+        )
     own_eos = [] if loaded.eos_token_id is None else [loaded.eos_token_id]
     eos_token_ids = tuple(dict.fromkeys([*own_eos, *read_generation_eos(folder)]))
     special_tokens = {name: str(token) for name, token in loaded.special_tokens_map.items()}

@@ -197,6 +197,11 @@ class Parser(argparse.ArgumentParser):
         """What the command line gives, by setting. Raises UsageError."""
         objects = [flag.spelling for flag in self._flags.values() if flag.metavar == "JSON"]
         found, unknown = self.parse_known_args(with_whole_objects([_dashed(word) for word in argv], objects))
+        if unknown and not unknown[0].startswith("-"):
+            raise UsageError(
+                f"{shlex.quote(unknown[0])} is one word too many",
+                "one model is served, and a value follows its flag; quote values that contain spaces",
+            )
         if unknown:
             raise unknown_name(unknown[0].partition("=")[0], list(self._option_string_actions), "there is no flag")
         given = vars(found)

@@ -253,6 +253,14 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
         load_tokenizer(tmp_path / "nowhere")
 
 
+@pytest.mark.parametrize("model_type", ["qwen3", "llama", "gemma", "gpt2"])
+def test_a_model_folder_without_its_vocabulary_is_refused(tmp_path: Path, model_type: str) -> None:
+    """transformers knows the class from config.json and would fill it with special tokens only."""
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
+    with pytest.raises(ModelLoadError, match="no tokenizer could be loaded"):
+        load_tokenizer(tmp_path)
+
+
 def test_a_folder_without_any_tokenizer_says_so(tmp_path: Path) -> None:
     with pytest.raises(ModelLoadError, match="no tokenizer could be loaded"):
         load_tokenizer(tmp_path)

@@ -200,6 +200,7 @@ def health_or_none(server: RunningServer) -> int | None:
     [
         (["--prot", "1"], "--prot", "--port"),
         (["--port", "eighty"], "eighty", "--port"),
+        (["one-model", "another"], "another is one word too many", "one model"),
         (["--config", "missing.yaml"], "missing.yaml", "path"),
         (["--host", "no.such.host.invalid", "--port", "0"], "no.such.host.invalid", "127.0.0.1"),
         (["--port", "0", "--chat-template", "{% for m in messages %}{{ m.content"], "line 1", "repair"),
