@@ -35,10 +35,10 @@ ISA_FLAGS: dict[str, tuple[str, ...]] = {
     "avx512": _AVX512,
     "avx2": _AVX2,
 }
-"""Instruction sets the attention kernel is compiled for, best first. Every processor with AVX512_BF16 has VNNI."""
+"""Instruction sets, best first. Every processor with AVX512_BF16 has VNNI."""
 UNITS: tuple[tuple[str, str | None], ...] = (
     ("pages", None),
-    *(("attention", isa) for isa in ISA_FLAGS),
+    *((name, isa) for name in ("attention", "sampling") for isa in ISA_FLAGS),
     ("linear", "avx512_bf16"),
     ("quantized_linear", "avx512_bf16"),
     ("decoder", "avx512_bf16"),

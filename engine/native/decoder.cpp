@@ -7,27 +7,10 @@
 
 #include <math.h>
 
+#include "threads.h"
 #include "vectors.h"
 
 namespace {
-constexpr int64_t kAlone = 32768;  // elements below which waking the other threads costs more than it saves
-
-template <class Work> struct Share { const Work *work; int count, threads; };
-template <class Work> void run_share(void *data) {
-  const auto &share = *(const Share<Work> *)data;
-  const int64_t me = share.threads == 1 ? 0 : omp_get_thread_num();
-  for (int64_t i = share.count * me / share.threads; i < share.count * (me + 1) / share.threads; i++)
-    (*share.work)((int)i);
-}
-// Calls work(i) for all i in [0, count), each of which touches `size` elements.
-template <class Work> void for_each(int count, int64_t size, int threads, const Work &work) {
-  Share<Work> share = {&work, count, count * size < kAlone ? 1 : threads};
-  if (share.threads == 1)
-    run_share<Work>(&share);
-  else
-    GOMP_parallel(run_share<Work>, &share, threads, 0);
-}
-
 // to = from / rms(from) * weight; sizes are multiples of 16.
 inline void normalize(const float *from, const float *weight, float epsilon, int size, uint16_t *to) {
   Vec squares = fill(0.f);

@@ -14,7 +14,6 @@
 namespace {
 constexpr int kFeatures = 32;
 constexpr int kAhead = 1024;        // bytes: beyond what the hardware fetches ahead, as pages of memory end it
-constexpr int64_t kAlone = 32768;   // multiply-adds below which waking the other threads costs more than it saves
 
 template <class Form> struct Job { const LinearArgs *args; const Form *form; int32_t next; };
 

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -30,6 +31,7 @@ from torch import Tensor
 from specserve.engine.batch import SampledToken
 from specserve.engine.params import SamplingParams
 from specserve.engine.sampling.candidates import GROUP, GroupedLogits
+from specserve.engine.sampling.cpu_passes import passes_for
 from specserve.engine.sampling.grammar_masks import NOTHING_LEFT, StepMasks
 from specserve.engine.sampling.logits_processors import edit_logits
 from specserve.engine.sampling.logprobs import RawLogprobs
@@ -43,6 +45,19 @@ LOWEST_EXPONENT, SMALLEST_WEIGHT = -80.0, 2e-35
 """Tokens that are e^79.9 times less likely than the most likely one count as impossible where some are forbidden."""
 NOT_FINITE = "the model computed logits that are not finite for this request"
 NOTHING_ALLOWED = "no token is left to choose: allowed_token_ids, logit_bias and min_tokens exclude all"
+
+
+class Weights(NamedTuple):
+    """Of r rows of logits.
+
+    weights     [r, V]  exp((logit - the row's largest) / temperature)
+    sums        [r, G]  their sums by groups of 64
+    normaliser  [r, 1]  logsumexp(logits / temperature)
+    """
+
+    weights: Tensor
+    sums: Tensor
+    normaliser: Tensor
 
 
 class Sampler:
@@ -85,7 +100,7 @@ class Sampler:
         rows = metadata.logprobs
         if not rows:
             return None
-        _, normaliser = self._weights(grouped, rows, [1.0] * len(rows))
+        normaliser = self._weights(grouped, rows, [1.0] * len(rows)).normaliser
         params = [metadata.requests[row].params for row in rows]
         return RawLogprobs(grouped, rows, params, normaliser, keep=keep)
 
@@ -116,7 +131,7 @@ class Sampler:
     ) -> None:
         """A list of candidates where it holds the mass top_p of the whole vocabulary, else the vocabulary."""
         index = torch.tensor(rows, device=token_ids.device)
-        weights, normaliser = self._weights(grouped, rows, [params[row].temperature for row in rows])
+        weights, _, normaliser = self._weights(grouped, rows, [params[row].temperature for row in rows])
         values, ids = grouped.top(index, TOP_P_CANDIDATES)
         temperatures = _column([params[row].temperature for row in rows], values)
         mass = (values / temperatures - normaliser).double().exp().sum(-1).tolist()
@@ -134,7 +149,7 @@ class Sampler:
             keep_nucleus(row_weights, params[row].top_p)
             row_weights.mul_(row_weights >= floor)
             draw = torch.from_numpy(draws[row : row + 1]).to(index.device)
-            token_ids[row] = pick_by_cumulative_weight(row_weights[None], draw)[0]
+            token_ids[row] = pick_by_cumulative_weight(row_weights[None], draw, group_sums(row_weights[None]))[0]
 
     def _choose_plain(
         self,
@@ -145,20 +160,16 @@ class Sampler:
         token_ids: Tensor,
     ) -> None:
         """The inverse cumulative distribution over the whole vocabulary, in order of ids."""
-        weights, _ = self._weights(grouped, rows, [params[row].temperature for row in rows])
+        weights, sums, _ = self._weights(grouped, rows, [params[row].temperature for row in rows])
         for place, row in enumerate(rows):
             if params[row].min_p > 0:
                 weights[place].mul_(weights[place] >= params[row].min_p)
+                sums[place] = group_sums(weights[place : place + 1])[0]
         draw = torch.from_numpy(draws[list(rows)]).to(weights.device)
-        token_ids[torch.tensor(rows, device=weights.device)] = pick_by_cumulative_weight(weights, draw)
+        token_ids[torch.tensor(rows, device=weights.device)] = pick_by_cumulative_weight(weights, draw, sums)
 
-    def _weights(
-        self, grouped: GroupedLogits, rows: Sequence[int], temperatures: Sequence[float]
-    ) -> tuple[Tensor, Tensor]:
-        """exp((logit - the row's largest) / temperature) [r, V] and logsumexp(logits / temperature) [r, 1].
-
-        The weights are overwritten by the next call: fresh memory costs a page fault per 4 KiB.
-        """
+    def _weights(self, grouped: GroupedLogits, rows: Sequence[int], temperatures: Sequence[float]) -> Weights:
+        """They are overwritten by the next call: fresh memory costs a page fault per 4 KiB."""
         logits = grouped.logits
         size = len(rows) * logits.shape[1]
         if self._scratch.numel() < size or self._scratch.device != logits.device:
@@ -167,17 +178,16 @@ class Sampler:
         index = torch.tensor(rows, device=logits.device)
         maxima = grouped.maxima[index].amax(-1, keepdim=True)
         divisors = _column(temperatures, logits)
-        if len(rows) == len(logits):
-            torch.sub(logits, maxima, out=weights)
+        if (passes := passes_for(logits)) is not None:
+            sums = passes.weigh(logits, index, maxima[:, 0], divisors[:, 0].contiguous(), weights)
         else:
-            torch.index_select(logits, 0, index, out=weights).sub_(maxima)
-        if any(temperature != 1.0 for temperature in temperatures):
-            weights.div_(divisors)
-        if grouped.has_forbidden:  # exp of very small numbers takes ten times as long
-            torch.threshold_(weights.clamp_(min=LOWEST_EXPONENT).exp_(), SMALLEST_WEIGHT, 0.0)
-        else:
-            weights.exp_()
-        return weights, weights.sum(-1, keepdim=True).log_() + maxima / divisors
+            torch.index_select(logits, 0, index, out=weights).sub_(maxima).div_(divisors)
+            if grouped.has_forbidden:  # exp of very small numbers takes ten times as long
+                torch.threshold_(weights.clamp_(min=LOWEST_EXPONENT).exp_(), SMALLEST_WEIGHT, 0.0)
+            else:
+                weights.exp_()
+            sums = group_sums(weights)
+        return Weights(weights, sums, sums.sum(-1, keepdim=True).log_() + maxima / divisors)
 
 
 def edit(grouped: GroupedLogits, metadata: SamplingMetadata, masks: StepMasks | None) -> dict[int, str]:
@@ -189,18 +199,17 @@ def edit(grouped: GroupedLogits, metadata: SamplingMetadata, masks: StepMasks | 
     edit_logits(logits, metadata.requests, metadata.edited, metadata.eos_token_ids)
     failed: dict[int, str] = {}
     if masks is not None:
-        masks.apply(logits)
+        masks.apply(grouped)
         failed = masks.failures()
     grouped.has_forbidden = True
-    touched = sorted({*metadata.edited, *constrained})
-    grouped.refresh(torch.tensor(touched, device=logits.device))
+    if others := sorted(set(metadata.edited).difference(constrained)):
+        grouped.refresh(torch.tensor(others, device=logits.device))
     for row, value in enumerate(grouped.row_maxima().tolist()):
         if value > NOTHING_LEFT or row in failed:  # NaN is not: it has failed before
             continue
         if masks is not None and row in banned:
             logits[row] = raw[row]
-            masks.apply_row(logits, row)
-            grouped.refresh(torch.tensor([row], device=logits.device))
+            masks.apply_row(grouped, row)
             if float(grouped.maxima[row].amax()) > NOTHING_LEFT:
                 continue
         failed[row] = NOTHING_ALLOWED
@@ -245,17 +254,23 @@ def draw_candidates(
     return ids.gather(1, torch.minimum(place, last))[:, 0]
 
 
-def pick_by_cumulative_weight(weights: Tensor, draws: Tensor) -> Tensor:
-    """[r] places: the smallest whose cumulative weight exceeds draw × total.
-
-    weights [r, V] ≥ 0, draws [r] in [0, 1).
-    Sums of groups of 64 first, then the cumulative sum inside one group: no cumulative sum over V.
-    """
+def group_sums(weights: Tensor) -> Tensor:
+    """[r, V] → [r, G]: sums of groups of 64, the last of which may be shorter."""
     num_rows, vocab_size = weights.shape
     whole = vocab_size // GROUP * GROUP
     sums = weights[:, :whole].view(num_rows, whole // GROUP, GROUP).sum(-1)
     if whole < vocab_size:
         sums = torch.cat([sums, weights[:, whole:].sum(-1, keepdim=True)], -1)
+    return sums
+
+
+def pick_by_cumulative_weight(weights: Tensor, draws: Tensor, sums: Tensor) -> Tensor:
+    """[r] places: the smallest whose cumulative weight exceeds draw × total.
+
+    weights [r, V] ≥ 0, draws [r] in [0, 1), sums [r, G] as of `group_sums`.
+    The group first, then the cumulative sum inside it: no cumulative sum over V.
+    """
+    vocab_size = weights.shape[1]
     cumulative = sums.double().cumsum(-1)
     target = draws[:, None] * cumulative[:, -1:]
     last_group = cumulative.shape[1] - 1 - (sums > 0).flip(-1).int().argmax(-1, keepdim=True)
