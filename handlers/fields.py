@@ -15,7 +15,7 @@ from specserve.generated.errors import UnsupportedParameter
 
 @dataclass(frozen=True, slots=True)
 class FieldPolicy:
-    """Names of top-level request fields. `refused` ones may be sent with their default, null or empty.
+    """Names of top-level request fields. `refused` ones may be sent with their default, null, false or empty.
 
     `without_effect` says why nothing follows from a field; the reference pages quote it.
     """
@@ -28,7 +28,7 @@ class FieldPolicy:
         """Raises UnsupportedParameter naming the first refused field that is set to something."""
         for name in sorted(body.model_fields_set & self.refused):
             value = getattr(body, name)
-            if value is None or value in ([], {}) or value == type(body).model_fields[name].default:
+            if value is None or value is False or value in ([], {}) or value == type(body).model_fields[name].default:
                 continue
             raise UnsupportedParameter(f"{name} is not offered by this server yet; leave it out", param=name)
 

@@ -31,7 +31,8 @@ from specserve.handlers.errors import bounded, cleaned, send_error, to_api_error
 from specserve.handlers.fair_share import FairShare
 from specserve.handlers.limits import Limits
 from specserve.handlers.sse import EventStream
-from specserve.handlers.wire import ClientGone, OpenBodies, header_of_names, parse_body, unknown_fields
+from specserve.handlers.unknown_fields import header_of_names, unknown_fields
+from specserve.handlers.wire import ClientGone, OpenBodies, parse_body
 
 Method = Callable[..., Coroutine[Any, Any, object]]
 

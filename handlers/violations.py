@@ -55,7 +55,8 @@ def violations(error: ValidationError, data: dict[str, Any]) -> Iterator[Violati
 
     A value that may have several shapes reports violations for each of them. The shape that was meant is taken to
     be the one that fits furthest into the value; shapes that fail at the same place are told together, unless one
-    of them got as far as to a rule about the value.
+    of them got as far as to a rule about the value. A shape that does not even fit the first entry of a list was
+    not meant when another has a rule about the whole list.
     """
     by_field: dict[str, list[tuple[Place, ErrorDetails]]] = {}
     for detail in details(error):
@@ -67,6 +68,11 @@ def violations(error: ValidationError, data: dict[str, Any]) -> Iterator[Violati
         rivals = [(place.path, detail) for place, detail in found if place.path[: len(prefix)] == prefix]
         path = max((path for path, _ in rivals), key=depth)
         here = [detail for where, detail in rivals if where == path]
+        if path == (*prefix, 0) and all(detail["type"].endswith("_type") for detail in here):
+            whole = [
+                detail for where, detail in rivals if where == prefix and detail["type"] in ("too_long", "too_short")
+            ]
+            path, here = (prefix, whole) if whole else (path, here)
         ruled = [detail for detail in here if not detail["type"].endswith("_type")] or here
         wanted = list(dict.fromkeys(sentence(detail) for detail in ruled))
         yield Violation(

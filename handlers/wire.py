@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import difflib
-import re
-from collections.abc import Sequence
-from functools import cache
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -14,13 +10,12 @@ from pydantic_core import from_json
 from starlette.types import Receive, Scope
 
 from specserve.generated.base import ApiModel
-from specserve.generated.errors import ApiError, InvalidRequest, RequestTooLarge, UnknownParameter, WrongMediaType
+from specserve.generated.errors import ApiError, InvalidRequest, RequestTooLarge, WrongMediaType
 from specserve.handlers.errors import bounded
+from specserve.handlers.unknown_fields import unknown_keys
 from specserve.handlers.violations import described, details, invalid
 
 M = TypeVar("M", bound=ApiModel)
-
-SAFE_NAME = re.compile(r"[A-Za-z0-9_.\-]{1,64}")
 
 
 class ClientGone(Exception):
@@ -80,7 +75,7 @@ def too_large(size: str, max_bytes: int) -> RequestTooLarge:
 
 
 def parse_body(raw: bytes, schema: type[M]) -> tuple[M, list[str]]:
-    """The validated body, and the names of top-level keys the schema does not know.
+    """The validated body, and the dotted paths of keys that the schema does not know.
 
     Raises InvalidRequest when it is no JSON object, RequestTooLarge when it is nested too deeply, else what
     `violations.invalid` finds.
@@ -101,30 +96,7 @@ def parse_body(raw: bytes, schema: type[M]) -> tuple[M, list[str]]:
             body = schema.model_validate(data)
         except ValidationError as second:
             raise invalid(second, data) from None
-    return body, [key for key in data if key not in known_keys(schema)]
-
-
-@cache
-def known_keys(schema: type[ApiModel]) -> frozenset[str]:
-    return frozenset(field.alias or name for name, field in schema.model_fields.items())
-
-
-def unknown_fields(names: Sequence[str], schema: type[ApiModel]) -> UnknownParameter:
-    """The refusal of a strict server; names at most eight, each with the field that was probably meant."""
-    shown = []
-    for name in names[:8]:
-        near = difflib.get_close_matches(name[:64], known_keys(schema), n=1, cutoff=0.6)
-        shown.append(f"{name[:64]!r}{f' (did you mean {near[0]}?)' if near else ''}")
-    more = f" and {len(names) - 8} more" if len(names) > 8 else ""
-    return UnknownParameter(
-        f"unknown fields: {', '.join(shown)}{more}; leave them out, or start the server without --strict-params",
-        param=names[0][:64],
-    )
-
-
-def header_of_names(names: Sequence[str]) -> str:
-    """Names chosen by a client, as a header value: only those that cannot be mistaken for anything else."""
-    return ",".join([name for name in names if SAFE_NAME.fullmatch(name)][:16])
+    return body, unknown_keys(data, body)
 
 
 def malformed(raw: bytes, reason: str) -> ApiError:

@@ -106,9 +106,9 @@ class CallReader:
         return self.end() if self._is_content else "", found
 
     def end(self) -> str:
-        """Content that was held back when the text ends."""
+        """Content that was held back when the text ends. The rest of a call that was told of is none."""
         held, self._pending = self._pending, ""
-        return held
+        return held if self._is_content or self._at < AFTER_NAME else ""
 
     @property
     def is_complete(self) -> bool:

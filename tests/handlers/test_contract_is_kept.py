@@ -82,7 +82,9 @@ def test_every_field_without_effect_says_why(policy: fields.FieldPolicy) -> None
 
 
 def test_a_refused_field_may_be_sent_with_its_default() -> None:
-    body = schemas.CompletionRequest.model_validate({"prompt": "a", "watermarking": None, "logits_processors": []})
+    body = schemas.CompletionRequest.model_validate(
+        {"prompt": "a", "watermarking": None, "logits_processors": [], "return_token_offsets": False}
+    )
     fields.COMPLETION.check(body)
     marked = schemas.CompletionRequest.model_validate({"prompt": "a", "watermarking": True})
     with pytest.raises(errors.UnsupportedParameter) as refusal:
@@ -95,7 +97,7 @@ def test_the_application_is_built_without_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
-OF_BODIES = {"wire.py", "violations.py"}
+OF_BODIES = {"wire.py", "violations.py", "unknown_fields.py"}
 """What judges the shape of a body."""
 AROUND_BODIES = {"BodyTimeout": "routing.py", "InvalidRequest": "errors.py", "InvalidValue": "deadlines.py"}
 """A body that does not arrive, an HTTP error of the framework's own, a header: no schema speaks of these."""

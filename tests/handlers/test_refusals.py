@@ -168,7 +168,7 @@ def refused_fields() -> Iterator[Refusal]:
             body = next(value for value in examples(schema) if name in value)
             # Fields that are refused as well may stand beside it in the example.
             found = {key: value for key, value in body.items() if key == name or key in SOUND[schema]}
-            if found[name] not in (None, [], {}, schema.model_fields[name].default):
+            if found[name] is not False and found[name] not in (None, [], {}, schema.model_fields[name].default):
                 yield Refusal("unsupported_parameter", taking(schema), found, param=name)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from specserve.generated.errors import ApiError, InvalidRequest, RequestTooLarge
 from specserve.generated.schemas import ChatCompletionRequest, CompletionRequest
-from specserve.handlers.wire import header_of_names, parse_body, unknown_fields
+from specserve.handlers.wire import parse_body
 
 HELLO = [{"role": "user", "content": "hello"}]
 
@@ -146,17 +146,13 @@ def test_a_whole_number_with_a_decimal_point_is_an_integer() -> None:
     assert (body.n, body.seed) == (2, 1000)
 
 
-def test_a_strict_server_names_unknown_keys_with_those_that_were_meant() -> None:
-    refusal = unknown_fields(["promt", "zzz", "temprature"], CompletionRequest)
-    assert refusal.param == "promt"
-    assert "'promt' (did you mean prompt?), 'zzz', 'temprature' (did you mean temperature?)" in refusal.message
-    many = unknown_fields([f"{number}{'x' * 300}" for number in range(30)], CompletionRequest)
-    assert "and 22 more" in many.message
-    assert len(many.message) < 1000
+@pytest.mark.parametrize("prompt", [["a"] * 1025, [[5]] * 1025])
+def test_of_too_many_prompts_it_is_their_number_that_is_told(prompt: list[Any]) -> None:
+    error = refusal({"prompt": prompt}, CompletionRequest)
+    assert (error.code, error.param) == ("array_above_max_length", "prompt")
+    assert error.message == "prompt must have at most 1024 entries, not an array of 1025"
 
 
-def test_unknown_keys_are_named_and_ignored() -> None:
-    body, ignored = parse_body(b'{"prompt": "a", "promt": "b", "x y": 1, "n": 1}', CompletionRequest)
-    assert body.prompt == "a"
-    assert ignored == ["promt", "x y"]
-    assert header_of_names(ignored) == "promt"
+def test_a_wrong_token_in_a_long_prompt_is_told_by_its_place() -> None:
+    error = refusal({"prompt": [5] * 1500 + ["a"]}, CompletionRequest)
+    assert (error.code, error.param) == ("invalid_type", "prompt.1500")

@@ -105,12 +105,15 @@ async def test_any_text_is_read_the_same_however_it_is_cut(
         ('[{"parameters": {}, "name": "f"}]', '[{"parameters": {}, "name": "f"}]', []),
         ('[{"name": "f", "parameters": {"a": "x', "", [("f", '{"a": "x')]),
         ('[{"name": "f", "parameters": {}}, {"na', '{"na', [("f", "{}")]),
+        ('[{"name": "f", "para', "", [("f", "")]),
+        ('[{"name": "f", "wrong', '"wrong', [("f", "")]),
         ('[{"name": "f", "parameters": {}}] and more', "and more", [("f", "{}")]),
         ('[{"na', '[{"na', []),
         ("", "", []),
     ],
     ids=[
-        "prose", "no array", "name last", "cut in arguments", "cut in second", "text behind", "cut in first", "nothing"
+        "prose", "no array", "name last", "cut in arguments", "cut in second", "cut behind name", "no arguments",
+        "text behind", "cut in first", "nothing"
     ],
 )  # fmt: skip
 async def test_what_is_no_whole_call_is_content_and_nothing_is_lost(
