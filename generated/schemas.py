@@ -65,7 +65,9 @@ LogitBias = TypeAliasType(
     "LogitBias",
     Annotated[
         dict[Annotated[str, StringConstraints(pattern=r"^[0-9]+$")], LogitBiasValue],
-        Field(description="Added to the logit of each listed token; the key is the token id in decimal."),
+        Field(
+            description="Added to the logit of each listed token, from -100 to 100; the key is the token id in decimal."
+        ),
     ],
 )
 
