@@ -14,7 +14,7 @@ from specserve.generated.errors import UnknownParameter
 SAFE_NAME = re.compile(r"[A-Za-z0-9_.\-]{1,64}")
 ENTRY_NUMBER = re.compile(r"\.\d+(?=\.)")
 
-NOTHING = (None, [], {})
+NOTHING: tuple[object, ...] = (None, [], {})
 """Clients send answers back with all their empty fields; to drop such a one loses nothing."""
 
 
