@@ -52,10 +52,11 @@ def models_in(path: str, sent: Any, read: Any) -> Iterator[tuple[str, dict[str, 
 
 
 def unknown_fields(names: Sequence[str], schema: type[ApiModel]) -> UnknownParameter:
-    """The refusal of a strict server; names at most eight, each with the field that was probably meant."""
+    """The refusal of a strict server; names at most eight, those of the top level with the field that was probably meant."""
     shown = []
     for name in names[:8]:
-        near = difflib.get_close_matches(name[:64], names_of(schema), n=1, cutoff=0.6)
+        known = () if "." in name else names_of(schema)  # those inside of others have other neighbours
+        near = difflib.get_close_matches(name[:64], known, n=1, cutoff=0.6)
         shown.append(f"{name[:64]!r}{f' (did you mean {near[0]}?)' if near else ''}")
     more = f" and {len(names) - 8} more" if len(names) > 8 else ""
     return UnknownParameter(

@@ -103,6 +103,9 @@ def test_a_strict_server_names_unknown_keys_with_those_that_were_meant() -> None
     refusal = unknown_fields(["promt", "zzz", "temprature"], CompletionRequest)
     assert refusal.param == "promt"
     assert "'promt' (did you mean prompt?), 'zzz', 'temprature' (did you mean temperature?)" in refusal.message
+    inside = unknown_fields(["stream_options.usage"], CompletionRequest)
+    assert inside.param == "stream_options.usage"
+    assert "did you mean" not in inside.message
     many = unknown_fields([f"{number}{'x' * 300}" for number in range(30)], CompletionRequest)
     assert "and 22 more" in many.message
     assert len(many.message) < 1000
