@@ -52,7 +52,7 @@ def models_in(path: str, sent: Any, read: Any) -> Iterator[tuple[str, dict[str, 
 
 
 def unknown_fields(names: Sequence[str], schema: type[ApiModel]) -> UnknownParameter:
-    """The refusal of a strict server; names at most eight, those of the top level with the field that was probably meant."""
+    """The refusal of a strict server; names at most eight, those of the top level with their likely spelling."""
     shown = []
     for name in names[:8]:
         known = () if "." in name else names_of(schema)  # those inside of others have other neighbours
