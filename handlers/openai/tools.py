@@ -64,7 +64,7 @@ def to_tool(tool: schemas.Tool, where: str) -> Tool:
 def sent_fields(function: schemas.FunctionDefinition | schemas.LegacyFunction) -> dict[str, Any]:
     """As `model_dump(exclude_unset=True)`, but the parameters, which are plain JSON, are not copied."""
     sent = function.model_fields_set
-    return {name: value for name, value in function if name in sent}
+    return {name: value for name, value in vars(function).items() if name in sent}
 
 
 def callable_of(function: schemas.FunctionDefinition | schemas.LegacyFunction, where: str) -> CallableTool:
