@@ -16,12 +16,12 @@ from safetensors import SafetensorError, deserialize
 
 from specserve.engine.api import NO_TOKEN, GenerationRequest, ModelInfo
 from specserve.engine.errors import InvalidParameterError, UnsupportedFeatureError
-from specserve.engine.torch_file import MAGIC, UnfitFileError, to_safetensors
 
 BYTES_PER_VALUE = {"F16": 2, "BF16": 2, "F32": 4}
 EXPONENT_BITS = {"F16": 0x7C00, "BF16": 0x7F80, "F32": 0x7F800000}
 """All of them set: infinity or not a number."""
 HEADER_LENGTH_BYTES = 8
+ZIP_MAGIC = b"PK\x03\x04"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +41,8 @@ class Layout:
 def decode_prompt_embeds(encoded: str, model: ModelInfo, *, param: str = "prompt_embeds") -> bytes:
     """The checked file, for `GenerationRequest.prompt_embeds`, from its base64 form. Takes milliseconds per megabyte.
 
-    A file that `torch.save` wrote for such a tensor is as good as a safetensors file. Raises UnsupportedFeatureError
-    when the server takes none, InvalidParameterError when the file is not one float16, bfloat16 or float32 tensor of
-    the model's width, or holds values that are not finite.
+    Raises UnsupportedFeatureError when the server takes none, InvalidParameterError when the file is not one float16,
+    bfloat16 or float32 tensor of the model's width, or holds values that are not finite.
     """
     if not model.accepts_prompt_embeds:
         raise UnsupportedFeatureError(
@@ -54,11 +53,12 @@ def decode_prompt_embeds(encoded: str, model: ModelInfo, *, param: str = "prompt
         data = base64.b64decode(encoded, validate=True)
     except (binascii.Error, ValueError) as error:
         raise InvalidParameterError(f"{param} is not base64: {str(error)[:200]}", param=param) from error
-    if data[:2] == MAGIC:
-        try:
-            data = to_safetensors(data)
-        except UnfitFileError as error:
-            raise _fault(f"is a file of torch.save, but {error}", model.hidden_size, param) from error
+    if data[:4] == ZIP_MAGIC:
+        raise InvalidParameterError(
+            f"{param} looks like a file of torch.save, which is not read because such files can run code; "
+            "send what safetensors.torch.save writes",
+            param=param,
+        )
     check_file(data, model.hidden_size, param=param)
     return data
 
@@ -67,7 +67,8 @@ def check_file(data: bytes, hidden_size: int, *, param: str = "prompt_embeds") -
     """Raises InvalidParameterError as `decode_prompt_embeds` does."""
 
     def fault(what: str) -> InvalidParameterError:
-        return _fault(what, hidden_size, param)
+        advice = f"send a safetensors file with one tensor [tokens, {hidden_size}]"
+        return InvalidParameterError(f"{param} {what}; {advice}", param=param)
 
     try:
         tensors = deserialize(data)  # type: ignore[no-untyped-call]
@@ -85,12 +86,6 @@ def check_file(data: bytes, hidden_size: int, *, param: str = "prompt_embeds") -
     values = np.frombuffer(tensor["data"], dtype=f"<u{BYTES_PER_VALUE[dtype]}")
     if bool(((values & exponent) == exponent).any()):
         raise fault("holds values that are not finite")
-
-
-def _fault(what: str, hidden_size: int, param: str) -> InvalidParameterError:
-    return InvalidParameterError(
-        f"{param} {what}; send a safetensors file with one tensor [tokens, {hidden_size}]", param=param
-    )
 
 
 def layout(data: bytes) -> Layout:

@@ -1178,7 +1178,7 @@ PromptEmbeds = TypeAliasType(
     Annotated[
         str | PromptEmbedsItems,
         Field(
-            description="Embedded prompts, each one tensor of tokens by hidden size in base64: a safetensors file, or what torch.save writes for such a tensor. Needs a server that takes them."
+            description="Embedded prompts, each a safetensors file in base64 with one tensor of tokens by hidden size. Needs a server that takes them."
         ),
     ],
 )

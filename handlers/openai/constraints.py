@@ -86,7 +86,19 @@ def read_constraint(body: Request) -> Constraint | None:
             "structural_tag, or leave it out",
             param="structured_outputs",
         )
+    check_whitespace_applies(body, found)
     return found[0] if found else None
+
+
+def check_whitespace_applies(body: Request, found: Sequence[Constraint]) -> None:
+    """Raises InvalidParameterCombination for white space that is asked for of an answer that is no JSON."""
+    options = read_options(body)
+    if options.whitespace_pattern is not None and not any(one.spec.kind in OF_JSON for one in found):
+        raise InvalidParameterCombination(
+            f"{options.whitespace_param} says how JSON is spaced, but no JSON is asked for; send a JSON schema or "
+            "json_object with it, or leave it out",
+            param=options.whitespace_param,
+        )
 
 
 def read_options(body: Request) -> Options:

@@ -64,9 +64,6 @@ def test_rows_of_any_accepted_file_are_those_that_safetensors_reads(
 ) -> None:
     file = save({name: torch.randn(num_tokens, WIDTH).to(dtype)}, metadata)
     assert decode_prompt_embeds(encoded(file), MODEL) == file
-    assert load(decode_prompt_embeds(encoded(saved_by_torch(load(file)[name])), MODEL))["prompt_embeds"].equal(
-        load(file)[name]
-    )
     assert placeholder_ids(file) == [NO_TOKEN] * num_tokens
     assert (layout(file).num_tokens, layout(file).hidden_size) == (num_tokens, WIDTH)
     start = data.draw(st.integers(0, num_tokens - 1))
@@ -87,9 +84,7 @@ def test_rows_of_any_accepted_file_are_those_that_safetensors_reads(
             "no safetensors file",
         ),
         ((1 << 60).to_bytes(8, "little") + b"{}", "no safetensors file"),
-        (saved_by_torch(torch.ones(5, WIDTH + 1)), "shape"),
-        (saved_by_torch(torch.full((5, WIDTH), float("nan"))), "not finite"),
-        (saved_by_torch([torch.ones(5, WIDTH)]), "torch.save, but it is not a plain"),
+        (saved_by_torch(torch.ones(5, WIDTH)), "torch.save, which is not read"),
         (file_of({}, b""), "0 tensors"),
         (save({"a": torch.ones(2, WIDTH), "b": torch.ones(2, WIDTH)}), "2 tensors"),
         (save({"a": torch.ones(2, WIDTH, dtype=torch.int64)}), "type I64"),

@@ -123,9 +123,15 @@ async def test_both_forms_of_a_structural_tag_are_taken(server: Server) -> None:
             {"structured_outputs": {"json": {}, "disable_any_whitespace": True, "whitespace_pattern": " "}},
             "structured_outputs.whitespace_pattern",
         ),
+        ({"guided_whitespace_pattern": " "}, "guided_whitespace_pattern"),
+        ({"guided_whitespace_pattern": " ", "guided_regex": "a"}, "guided_whitespace_pattern"),
+        (
+            {"structured_outputs": {"choice": ["a"], "whitespace_pattern": " "}},
+            "structured_outputs.whitespace_pattern",
+        ),
     ],
 )
-async def test_two_constraints_are_refused(fields: dict[str, Any], param: str, server: Server) -> None:
+async def test_what_does_not_go_together_is_refused(fields: dict[str, Any], param: str, server: Server) -> None:
     code, named, _ = await server.refusal(**fields)
     assert (code, named) == ("invalid_parameter_combination", param)
 
