@@ -85,8 +85,23 @@ def sent_body(case: Case, response: Response) -> dict[str, Any]:
 
 @schemathesis.hook
 def before_load_schema(context: schemathesis.HookContext, raw_schema: dict[str, Any]) -> None:
-    """Give `model` a default, or nearly every generated request ends as an unknown model."""
+    """Give `model` a default, or nearly every generated request ends as an unknown model; and share examples."""
     for schema in raw_schema["components"]["schemas"].values():
         properties = schema.get("properties", {})
         if "model" in properties and {"messages", "prompt"} & properties.keys():
             properties["model"]["default"] = SERVED_MODEL
+    share_examples(raw_schema)
+
+
+def share_examples(raw_schema: dict[str, Any]) -> None:
+    """Try the examples of a request schema at every operation that takes it, not only where they are written."""
+    bodies: dict[str, list[dict[str, Any]]] = {}
+    for item in raw_schema["paths"].values():
+        for operation in item.values():
+            content = operation.get("requestBody", {}).get("content", {}).get("application/json")
+            if content is not None:
+                bodies.setdefault(content["schema"]["$ref"], []).append(content)
+    for contents in bodies.values():
+        every = {name: example for content in contents for name, example in content.get("examples", {}).items()}
+        for content in contents:
+            content["examples"] = every | content.get("examples", {})
