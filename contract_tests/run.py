@@ -123,9 +123,10 @@ def gate(url: str) -> bool:
     covered: dict[str, set[str]] = {}
     with ThreadPoolExecutor(len(PASSES)) as pool:
         for name, (result, successes) in zip(PASSES, pool.map(lambda name: run_pass(url, name), PASSES), strict=True):
-            tail = result.stdout[-6000:] if result.returncode else result.stdout[-1500:]
-            print(f"--- pass: {name} ---\n{tail}{result.stderr[-2000:]}", flush=True)
-            good &= result.returncode == 0
+            failed = result.returncode != 0
+            told = f"failed\n{result.stdout[-6000:]}{result.stderr[-2000:]}" if failed else "holds"
+            print(f"pass {name!r}: {told}", flush=True)
+            good &= not failed
             for path, fields in successes.items():
                 covered.setdefault(path, set()).update(fields)
     for path, fields in offered_fields().items():
