@@ -17,6 +17,7 @@ from specserve.generated import document
 from specserve.generated.operations import OPERATIONS
 from specserve.handlers.auth import ApiKeyGuard
 from specserve.handlers.chat.answer_formats import FormatChoice
+from specserve.handlers.chat.preparation import ChatOptions, ChatPreparation
 from specserve.handlers.chat.prompts import Prompts
 from specserve.handlers.context import Readiness
 from specserve.handlers.errors import error_bytes, route_error
@@ -30,7 +31,7 @@ from specserve.handlers.model_directory import ModelDirectory
 from specserve.handlers.openai.chat_completions import ChatCompletions
 from specserve.handlers.openai.completions import Completions
 from specserve.handlers.openai.models import Models
-from specserve.handlers.openai.prepare_chat import ChatOptions, ChatPreparation
+from specserve.handlers.openai.prepare_chat import CompletionPreparation
 from specserve.handlers.openai.reply_defaults import ReplyDefaults
 from specserve.handlers.ops.server import Server
 from specserve.handlers.routing import StraightWay, mount
@@ -105,7 +106,7 @@ def assemble(
     limits = limits or Limits()
     prompts = prompts or Prompts()
     grammars = GrammarChecker(engine)
-    chat = ChatPreparation(directory, prompts, limits, grammars, chat_options)
+    chat = CompletionPreparation(directory, ChatPreparation(prompts, limits, grammars, chat_options))
     completions = Completions(directory, limits, grammars, reply_defaults)
     app = Application(title="specserve", redirect_slashes=False, openapi_url="/openapi.json" if has_docs else None)
     handlers = {

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cache
 from typing import Any
 
 from specserve.engine.api import ModelInfo, Tokenizer
 from specserve.engine.errors import PromptTooLongError, TokenOutOfVocabularyError
 from specserve.engine.grammar_spec import GrammarSpec
 from specserve.engine.params import SamplingParams
+from specserve.generated.base import ApiModel
 from specserve.generated.errors import InvalidParameterCombination, UnsupportedValue
-from specserve.generated.schemas import ChatCompletionRequest, CompletionRequest
-from specserve.handlers.answer_length import answer_limit
+from specserve.handlers.answer_length import AskedLength, answer_limit
 from specserve.handlers.generation_defaults import GenerationDefaults
 from specserve.handlers.limits import MaxTokensPolicy
 
-Request = ChatCompletionRequest | CompletionRequest
 MAX_BAD_WORD_CHARS, MAX_BAD_WORD_TOKENS = 16384, 1024
 """Of all bad_words together: they are tokenized while others wait, and compared with the answer at every token."""
 NEUTRAL = {
@@ -27,6 +28,43 @@ NEUTRAL = {
     "presence_penalty": 0.0,
     "frequency_penalty": 0.0,
 }
+
+
+@dataclass(slots=True, kw_only=True)
+class AskedSampling:
+    """What a request of any protocol says about sampling; the defaults are those of a request that is silent."""
+
+    stream: bool | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    seed: int | None = None
+    stop: str | Sequence[str] | None = None
+    stop_token_ids: Sequence[int] | None = None
+    include_stop_str_in_output: bool = False
+    ignore_eos: bool = False
+    min_tokens: int = 0
+    logprob_token_ids: Sequence[int] | None = None
+    prompt_logprobs: int | None = None
+    bad_words: Sequence[str] = ()
+    logit_bias: Mapping[str, float] | None = None
+    allowed_token_ids: Sequence[int] | None = None
+    skip_special_tokens: bool = True
+    spaces_between_special_tokens: bool = True
+
+    @classmethod
+    def of(cls, body: ApiModel) -> AskedSampling:
+        """The fields of a body that are called so; what a protocol does not have keeps its default."""
+        return cls(**{name: getattr(body, name) for name in common_names(type(body))})
+
+
+@cache
+def common_names(schema: type[ApiModel]) -> tuple[str, ...]:
+    return tuple(one.name for one in fields(AskedSampling) if one.name in schema.model_fields)
 
 
 def room_for_answer(num_prompt_tokens: int, model: ModelInfo, *, param: str, is_answered: bool = True) -> int:
@@ -63,19 +101,19 @@ def check_vocabulary(token_ids: Sequence[int], model: ModelInfo, *, param: str) 
         )
 
 
-def prompt_alternatives(body: Request, max_logprobs: int, model: ModelInfo) -> int | None:
+def prompt_alternatives(asked: AskedSampling, max_logprobs: int, model: ModelInfo) -> int | None:
     """`prompt_logprobs` as a number. Raises InvalidParameterCombination or UnsupportedValue."""
-    if body.prompt_logprobs and body.stream:
+    if asked.prompt_logprobs and asked.stream:
         raise InvalidParameterCombination(
-            f"prompt_logprobs {body.prompt_logprobs} does not go with stream: true; ask for the whole answer",
+            f"prompt_logprobs {asked.prompt_logprobs} does not go with stream: true; ask for the whole answer",
             param="prompt_logprobs",
         )
-    return num_alternatives(body.prompt_logprobs, max_logprobs, model, param="prompt_logprobs")
+    return num_alternatives(asked.prompt_logprobs, max_logprobs, model, param="prompt_logprobs")
 
 
-def logprob_token_ids(body: Request, logprobs: int | None, model: ModelInfo) -> tuple[int, ...]:
+def logprob_token_ids(asked: AskedSampling, logprobs: int | None, model: ModelInfo) -> tuple[int, ...]:
     """Raises InvalidParameterCombination or TokenOutOfVocabularyError."""
-    token_ids = tuple(body.logprob_token_ids or ())
+    token_ids = tuple(asked.logprob_token_ids or ())
     check_vocabulary(token_ids, model, param="logprob_token_ids")
     if token_ids and logprobs is None:
         raise InvalidParameterCombination(
@@ -119,12 +157,12 @@ def bad_words_token_ids(words: Sequence[str], tokenizer: Tokenizer) -> tuple[tup
 
 
 def sampling_params(
-    body: Request,
+    asked: AskedSampling,
     defaults: GenerationDefaults,
     model: ModelInfo,
     *,
     room: int,
-    max_tokens: int | None,
+    length: AskedLength,
     logprobs: int | None,
     tokenizer: Tokenizer,
     max_logprobs: int,
@@ -132,32 +170,32 @@ def sampling_params(
     grammar: GrammarSpec | None = None,
     keeps_marks: bool = False,
 ) -> SamplingParams:
-    """`max_tokens` None asks for the server's default, and without one for all the `room` there is.
+    """A request that is silent about its length gets the server's default, and without one all the `room` there is.
 
     `max_logprobs` is the server's limit; `grammar` has passed its check; `keeps_marks`: special tokens are needed in
     the text, whatever was asked for. Raises InvalidParameterCombination,
     UnsupportedValue, TokenOutOfVocabularyError, and what `answer_limit` does.
     """
-    wanted = max_tokens if max_tokens is not None else defaults.max_new_tokens or room
-    if body.min_tokens > wanted:
+    wanted = length.tokens if length.tokens is not None else length.default or defaults.max_new_tokens or room
+    if asked.min_tokens > wanted:
         raise InvalidParameterCombination(
-            f"min_tokens is {body.min_tokens}, but max_tokens is {wanted}; lower the first or raise the second",
+            f"min_tokens is {asked.min_tokens}, but {length.param} is {wanted}; lower the first or raise the second",
             param="min_tokens",
         )
-    effective = min(wanted, answer_limit(body, defaults, model, room=room, policy=policy))
-    stop_token_ids = tuple(body.stop_token_ids or ())
-    allowed_token_ids = tuple(body.allowed_token_ids or ())
-    logit_bias = {int(token_id): bias for token_id, bias in (body.logit_bias or {}).items()}
+    effective = min(wanted, answer_limit(length, defaults, model, room=room, policy=policy))
+    stop_token_ids = tuple(asked.stop_token_ids or ())
+    allowed_token_ids = tuple(asked.allowed_token_ids or ())
+    logit_bias = {int(token_id): bias for token_id, bias in (asked.logit_bias or {}).items()}
     check_vocabulary(stop_token_ids, model, param="stop_token_ids")
     check_vocabulary(allowed_token_ids, model, param="allowed_token_ids")
     check_vocabulary(list(logit_bias), model, param="logit_bias")
 
     def chosen(name: str) -> Any:
-        if (value := getattr(body, name)) is None and (value := getattr(defaults, name)) is None:
+        if (value := getattr(asked, name)) is None and (value := getattr(defaults, name)) is None:
             return NEUTRAL[name]
         return value
 
-    stop = body.stop
+    stop = asked.stop
     return SamplingParams(
         max_tokens=effective,
         temperature=chosen("temperature"),
@@ -167,19 +205,19 @@ def sampling_params(
         repetition_penalty=chosen("repetition_penalty"),
         presence_penalty=chosen("presence_penalty"),
         frequency_penalty=chosen("frequency_penalty"),
-        seed=None if body.seed == -1 else body.seed,
+        seed=None if asked.seed == -1 else asked.seed,
         stop=() if stop is None else (stop,) if isinstance(stop, str) else tuple(stop),
         stop_token_ids=stop_token_ids,
-        include_stop_str_in_output=body.include_stop_str_in_output,
-        ignore_eos=body.ignore_eos,
-        min_tokens=min(body.min_tokens, effective),
+        include_stop_str_in_output=asked.include_stop_str_in_output,
+        ignore_eos=asked.ignore_eos,
+        min_tokens=min(asked.min_tokens, effective),
         logprobs=logprobs,
-        logprob_token_ids=logprob_token_ids(body, logprobs, model),
-        prompt_logprobs=prompt_alternatives(body, max_logprobs, model),
-        bad_words_token_ids=bad_words_token_ids(body.bad_words, tokenizer),
+        logprob_token_ids=logprob_token_ids(asked, logprobs, model),
+        prompt_logprobs=prompt_alternatives(asked, max_logprobs, model),
+        bad_words_token_ids=bad_words_token_ids(asked.bad_words, tokenizer),
         logit_bias=logit_bias,
         allowed_token_ids=allowed_token_ids,
-        skip_special_tokens=body.skip_special_tokens and not keeps_marks,
-        spaces_between_special_tokens=body.spaces_between_special_tokens,
+        skip_special_tokens=asked.skip_special_tokens and not keeps_marks,
+        spaces_between_special_tokens=asked.spaces_between_special_tokens,
         grammar=grammar,
     )

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from specserve.engine.api import ModelInfo
 from specserve.generated.errors import UnsupportedValue
-from specserve.handlers.sampling import Request
 
 HEADER = "x-truncated-prompt-tokens"
 """In the answer to a request whose prompts were cut: tokens of all its prompts before/after."""
@@ -23,9 +22,11 @@ class Truncation:
     num_after: int = 0
 
     @classmethod
-    def of(cls, body: Request, model: ModelInfo) -> Truncation:
-        """-1 leaves room for one token of the answer. Raises UnsupportedValue."""
-        asked = body.truncate_prompt_tokens
+    def of(cls, asked: int | None, side: str | None, model: ModelInfo) -> Truncation:
+        """`truncate_prompt_tokens` and `truncation_side` of a request; -1 leaves room for one token of the answer.
+
+        Raises UnsupportedValue.
+        """
         if asked is not None and (asked == 0 or asked > model.max_model_len):
             raise UnsupportedValue(
                 f"truncate_prompt_tokens is {asked}; it takes 1 to {model.max_model_len} (the model's context), "
@@ -33,7 +34,7 @@ class Truncation:
                 param="truncate_prompt_tokens",
             )
         limit = max(model.max_model_len - 1, 1) if asked == -1 else asked
-        return cls(limit, cuts_left=body.truncation_side != "right")
+        return cls(limit, cuts_left=side != "right")
 
     def cut(self, token_ids: Sequence[int], *, num_leading: int = 0) -> list[int]:
         """`num_leading` special tokens at the beginning stay where the limit leaves them a place."""

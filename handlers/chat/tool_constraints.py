@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from specserve.engine.grammar_spec import GrammarSpec
-from specserve.generated.errors import InvalidConstraint
+from specserve.generated.errors import InvalidConstraint, InvalidParameterCombination
 from specserve.handlers.chat.json_calls import NAME, CallReader, NewId
 from specserve.handlers.grammars import GrammarChecker
 
@@ -53,6 +53,24 @@ class ToolUse:
     def reader(self, index: int, new_id: NewId) -> CallReader:
         """Reads choice `index` of a forced answer."""
         return CallReader(index, new_id, self.arguments_key, is_array=self.mode == "required")
+
+
+def check_names(tools: Sequence[CallableTool]) -> None:
+    """Two tools of one name could not be told apart."""
+    seen: dict[str, str] = {}
+    for tool in tools:
+        if tool.name in seen:
+            raise InvalidParameterCombination(
+                f"{tool.where} is called {tool.name} like {seen[tool.name]}; every tool needs a name of its own",
+                param=f"{tool.where}.name",
+            )
+        seen[tool.name] = tool.where
+
+
+def check_known(name: str, tools: Sequence[CallableTool], *, param: str) -> None:
+    if all(tool.name != name for tool in tools):
+        known = ", ".join(tool.name for tool in tools[:10])
+        raise InvalidParameterCombination(f"{param} is {name[:80]!r}, but the tools are {known}", param=param)
 
 
 async def checked_calls(use: ToolUse, checker: GrammarChecker) -> tuple[GrammarSpec, list[str]]:

@@ -13,22 +13,23 @@ from specserve.generated.operations import RenderApi
 from specserve.handlers.chat.prompts import Prompts
 from specserve.handlers.context import RequestContext
 from specserve.handlers.openai.completions import Completions
-from specserve.handlers.openai.prepare_chat import ChatPreparation
+from specserve.handlers.openai.prepare_chat import CompletionPreparation
 from specserve.handlers.openai.reply import Identity
 
 ALWAYS_TOLD = frozenset(["max_tokens", "temperature"])
 
 
 class Render(RenderApi[RequestContext]):
-    def __init__(self, chat: ChatPreparation, completions: Completions, prompts: Prompts) -> None:
+    def __init__(self, chat: CompletionPreparation, completions: Completions, prompts: Prompts) -> None:
         self._chat, self._completions, self._prompts = chat, completions, prompts
 
     async def render_chat_completion(
         self, body: schemas.ChatCompletionRequest, context: RequestContext
     ) -> schemas.RenderedPrompt:
-        chat = await self._chat.prepare(body, context)
-        rendered = shown(chat.identity, chat.request, chat.prompt_text, body)
-        if not chat.has_own_template:
+        prepared = await self._chat.prepare(body, context)
+        chat = prepared.chat
+        rendered = shown(prepared.identity, chat.request, chat.prompt_text, body)
+        if not prepared.has_own_template:
             tokenizer = chat.served.engine.tokenizer
             found = await asyncio.to_thread(self._prompts.findings, tokenizer)
             rendered.chat_template = schemas.TemplateFindings(

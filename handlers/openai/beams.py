@@ -5,7 +5,7 @@ from __future__ import annotations
 from specserve.engine.api import ModelInfo
 from specserve.generated.errors import InvalidParameterCombination, UnsupportedValue
 from specserve.handlers.chat.beam_search import BeamSettings
-from specserve.handlers.sampling import Request
+from specserve.handlers.openai.reply import Request
 
 MAX_WIDTH = 64
 """Each step asks for about twice as many candidates of each of as many beams."""

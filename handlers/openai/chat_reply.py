@@ -18,7 +18,7 @@ from specserve.handlers.chat.events import (
     ToolCallStart,
 )
 from specserve.handlers.chat.fold import ChoiceResult, fold
-from specserve.handlers.openai.prepare_chat import PreparedChat
+from specserve.handlers.openai.prepare_chat import PreparedCompletion
 from specserve.handlers.openai.reply import (
     WIRE_REASONS,
     TokenNames,
@@ -38,12 +38,12 @@ class ChatReply:
 
     names: TokenNames
     body: schemas.ChatCompletionRequest
-    chat: PreparedChat
+    prepared: PreparedCompletion
     _writers: dict[int, TokenWriter] = field(default_factory=dict)
 
     async def whole(self, events: AsyncGenerator[ChatEvent, None]) -> schemas.ChatCompletion:
         results = await fold(events, self.body.n or 1)
-        count = UsageCount(len(self.chat.prompt), self.body.n or 1)
+        count = UsageCount(len(self.prepared.chat.prompt), self.body.n or 1)
         choices = []
         for result in results:
             count.add(result)
@@ -58,13 +58,13 @@ class ChatReply:
                 choice.token_ids = result.token_ids
             choices.append(choice)
         reply = schemas.ChatCompletion(
-            id=self.chat.identity.id,
+            id=self.prepared.identity.id,
             object="chat.completion",
-            created=self.chat.identity.created,
-            model=self.chat.identity.model,
+            created=self.prepared.identity.created,
+            model=self.prepared.identity.model,
             choices=choices,
             usage=count.usage(),
-            system_fingerprint=self.chat.identity.fingerprint,
+            system_fingerprint=self.prepared.identity.fingerprint,
         )
         await self._add_prompt(reply, results[0].prompt_logprobs)
         return reply
@@ -78,19 +78,19 @@ class ChatReply:
         if logprobs is not None:
             reply.prompt_logprobs = await prompt_logprobs(self.names, logprobs)
         if self.body.return_token_ids:
-            reply.prompt_token_ids = self.chat.prompt
+            reply.prompt_token_ids = self.prepared.chat.prompt
         if self.body.return_prompt_text:
-            reply.prompt_text = self.chat.prompt_text
+            reply.prompt_text = self.prepared.chat.prompt_text
 
     def _message(self, result: ChoiceResult) -> schemas.ResponseMessage:
-        text = self.chat.echo + result.text
+        text = self.prepared.echo + result.text
         is_silent = not text and bool(result.calls or result.reasoning)
         message = schemas.ResponseMessage(
-            role=self.chat.role, content=None if is_silent else text, refusal=None, annotations=[]
+            role=self.prepared.role, content=None if is_silent else text, refusal=None, annotations=[]
         )
         if result.reasoning:
             self._add_reasoning(message, result.reasoning)
-        if result.calls and self.chat.tools.is_legacy:
+        if result.calls and self.prepared.tools.is_legacy:
             call = result.calls[0]
             message.function_call = schemas.FunctionCall(name=call.name, arguments=call.arguments)
         elif result.calls:
@@ -106,22 +106,22 @@ class ChatReply:
 
     def _add_reasoning(self, part: schemas.ResponseMessage | schemas.ChoiceDelta, text: str) -> None:
         """Under the names this server was told to use: clients read one or the other."""
-        if self.chat.reasoning_field != "reasoning_content":
+        if self.prepared.reasoning_field != "reasoning_content":
             part.reasoning = text
-        if self.chat.reasoning_field != "reasoning":
+        if self.prepared.reasoning_field != "reasoning":
             part.reasoning_content = text
 
     def _finish_reason(self, end: ChoiceResult | ChatFinished) -> schemas.FinishReason:
         """`tool_calls` when the model chose what to call; a call that was named beforehand just stops."""
-        use = self.chat.tools.use
+        use = self.prepared.chat.use
         if end.reason is FinishReason.STOP and end.calls_complete and use.mode != "named":
-            return "function_call" if self.chat.tools.is_legacy else "tool_calls"
+            return "function_call" if self.prepared.tools.is_legacy else "tool_calls"
         return WIRE_REASONS[end.reason]  # type: ignore[index, return-value]
 
     async def chunks(self, events: AsyncGenerator[ChatEvent, None]) -> AsyncGenerator[ChunkEvent, None]:
         """Per choice a role chunk, its text, one finishing chunk; at the end the usage if it was asked for."""
         at_end, always = include_usage(self.body)
-        count = UsageCount(len(self.chat.prompt), self.body.n or 1)
+        count = UsageCount(len(self.prepared.chat.prompt), self.body.n or 1)
         opened: set[int] = set()
 
         def chunk(choice: schemas.ChunkChoice) -> schemas.ChatCompletionChunk:
@@ -176,10 +176,10 @@ class ChatReply:
 
     def _opening(self, index: int) -> list[schemas.ChunkChoice]:
         """Whose message it is, and what it begins with. A choice that will be calls has no content."""
-        is_calls = self.chat.tools.use.is_forced and not self.chat.echo
-        deltas = [schemas.ChoiceDelta(role=self.chat.role, content=None if is_calls else "")]
-        if self.chat.echo:
-            deltas.append(schemas.ChoiceDelta(content=self.chat.echo))
+        is_calls = self.prepared.chat.use.is_forced and not self.prepared.echo
+        deltas = [schemas.ChoiceDelta(role=self.prepared.role, content=None if is_calls else "")]
+        if self.prepared.echo:
+            deltas.append(schemas.ChoiceDelta(content=self.prepared.echo))
         return [schemas.ChunkChoice(index=index, delta=delta, finish_reason=None) for delta in deltas]
 
     def _call_piece(self, event: ToolCallStart | ToolCallArguments) -> schemas.ChunkChoice:
@@ -192,7 +192,7 @@ class ChatReply:
             call = schemas.ToolCallDelta(index=event.call_index, function=function)
         delta = (
             schemas.ChoiceDelta(function_call=function)
-            if self.chat.tools.is_legacy
+            if self.prepared.tools.is_legacy
             else schemas.ChoiceDelta(tool_calls=[call])
         )
         return schemas.ChunkChoice(index=event.index, delta=delta, finish_reason=None)
@@ -217,12 +217,12 @@ class ChatReply:
 
     def _chunk(self, choices: list[schemas.ChunkChoice]) -> schemas.ChatCompletionChunk:
         return schemas.ChatCompletionChunk(
-            id=self.chat.identity.id,
+            id=self.prepared.identity.id,
             object="chat.completion.chunk",
-            created=self.chat.identity.created,
-            model=self.chat.identity.model,
+            created=self.prepared.identity.created,
+            model=self.prepared.identity.model,
             choices=choices,
-            system_fingerprint=self.chat.identity.fingerprint,
+            system_fingerprint=self.prepared.identity.fingerprint,
         )
 
     def _logprobs(self, index: int, tokens: Sequence[TokenLogprobs] | None) -> schemas.ChoiceLogprobs | None:
@@ -232,6 +232,6 @@ class ChatReply:
             self._writers[index] = TokenWriter.of(
                 self.names,
                 skip_special_tokens=self.body.skip_special_tokens,
-                continues_text=self.chat.continues_text,
+                continues_text=self.prepared.chat.continues_text,
             )
         return schemas.ChoiceLogprobs(content=[self._writers[index].describe(token) for token in tokens], refusal=None)

@@ -75,7 +75,8 @@ class PromptReader:
     @classmethod
     def of(cls, body: schemas.CompletionRequest, tokenizer: Tokenizer, model: ModelInfo) -> PromptReader:
         """Raises UnsupportedParameter or InvalidParameterCombination for what no prompt could change."""
-        reader = cls(body, tokenizer, model, Truncation.of(body, model))
+        truncation = Truncation.of(body.truncate_prompt_tokens, body.truncation_side, model)
+        reader = cls(body, tokenizer, model, truncation)
         if body.prompt_embeds:
             for name in ("echo", "prompt_logprobs", "suffix", "use_beam_search", "truncate_prompt_tokens"):
                 if getattr(body, name) not in (None, False, ""):

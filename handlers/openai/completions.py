@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, replace
+from secrets import token_hex
 
 from specserve.engine.api import GenerationRequest
 from specserve.engine.grammar_spec import GrammarSpec
@@ -11,6 +12,7 @@ from specserve.generated import schemas
 from specserve.generated.errors import InvalidParameterCombination
 from specserve.generated.operations import CompletionsApi
 from specserve.handlers import fields
+from specserve.handlers.answer_length import AskedLength
 from specserve.handlers.chat.beam_search import BeamSettings, stream_beams
 from specserve.handlers.chat.events import ChatEvent
 from specserve.handlers.chat.pipeline import siblings, stream_chat
@@ -24,7 +26,7 @@ from specserve.handlers.openai.completion_reply import CompletionReply, nothing_
 from specserve.handlers.openai.constraints import checked_grammar
 from specserve.handlers.openai.reply import Identity, TokenNames, check_common
 from specserve.handlers.openai.reply_defaults import ReplyDefaults
-from specserve.handlers.sampling import num_alternatives, room_for_answer, sampling_params
+from specserve.handlers.sampling import AskedSampling, num_alternatives, room_for_answer, sampling_params
 from specserve.handlers.text_work import text_work
 
 DEFAULT_MAX_TOKENS = 16
@@ -76,7 +78,8 @@ class Completions(CompletionsApi[RequestContext]):
         check_common(body, len(prompts) * num_candidates, self._limits.max_choices)
         reader.truncation.report(context.response_headers)
         grammar = await checked_grammar(body, self._grammars, context)
-        identity = Identity.of("cmpl", body, context, served)
+        engine_id = token_hex(16)  # unique, whatever the client calls the request
+        identity = Identity.of("cmpl", context, served)
         asked = Asked(
             num_top=num_top,
             is_ranked=num_candidates > (body.n or 1),
@@ -89,8 +92,7 @@ class Completions(CompletionsApi[RequestContext]):
             identity=identity,
             prompts=prompts,
             requests=[
-                engine_request(body, served, prompt, f"{identity.engine_id}-{at}", asked)
-                for at, prompt in enumerate(prompts)
+                engine_request(body, served, prompt, f"{engine_id}-{at}", asked) for at, prompt in enumerate(prompts)
             ],
             num_candidates=num_candidates,
             num_top=num_top,
@@ -130,13 +132,12 @@ def engine_request(
 ) -> GenerationRequest:
     """One prompt's request. Raises what `sampling_params` raises, and PromptTooLongError."""
     model, num_top = served.engine.model, asked.num_top
-    max_tokens = DEFAULT_MAX_TOKENS if body.max_tokens is None else body.max_tokens
     params = sampling_params(
-        body,
+        AskedSampling.of(body),
         served.defaults,
         model,
-        room=room_for_answer(len(prompt.token_ids), model, param="prompt", is_answered=max_tokens > 0),
-        max_tokens=max_tokens,
+        room=room_for_answer(len(prompt.token_ids), model, param="prompt", is_answered=body.max_tokens != 0),
+        length=AskedLength(body.max_tokens, default=DEFAULT_MAX_TOKENS),
         logprobs=0 if num_top is None and asked.is_ranked else num_top,
         tokenizer=served.engine.tokenizer,
         max_logprobs=asked.limits.max_logprobs,

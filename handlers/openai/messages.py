@@ -9,9 +9,8 @@ from typing import Any
 from specserve.generated import schemas
 from specserve.generated.base import ApiModel
 from specserve.generated.errors import InvalidParameterCombination, UnsupportedValue
-from specserve.handlers.chat.conversation import Conversation, Message, Tool
+from specserve.handlers.chat.conversation import Conversation, Message, Tool, template_variables
 from specserve.handlers.chat.prompts import Prompts
-from specserve.handlers.settings import RESERVED_TEMPLATE_VARIABLES
 
 COPIED = frozenset(["name", "tool_call_id", "reasoning", "reasoning_content"])
 """Fields of messages that templates know by the same name; not every kind of message has them."""
@@ -23,13 +22,7 @@ def to_conversation(body: schemas.ChatCompletionRequest, tools: Sequence[Tool] =
     `add_generation_prompt` is on by default, so only a request that asks for it by name contradicts
     `continue_final_message`: InvalidParameterCombination.
     """
-    kwargs = dict(body.chat_template_kwargs or {})
-    reserved = sorted(RESERVED_TEMPLATE_VARIABLES & kwargs.keys())
-    if reserved:
-        raise UnsupportedValue(
-            f"chat_template_kwargs may not set {', '.join(reserved)}; the server does",
-            param=f"chat_template_kwargs.{reserved[0]}",
-        )
+    variables = template_variables(body.chat_template_kwargs, body.reasoning_effort)
     if body.continue_final_message and body.add_generation_prompt and "add_generation_prompt" in body.model_fields_set:
         raise InvalidParameterCombination(
             "continue_final_message goes on in the last message, add_generation_prompt begins a new one; choose one",
@@ -37,16 +30,11 @@ def to_conversation(body: schemas.ChatCompletionRequest, tools: Sequence[Tool] =
         )
     if "audio" in (body.modalities or []):
         raise UnsupportedValue("modalities takes text; audio is not offered by this server yet", param="modalities")
-    if body.reasoning_effort is not None:
-        kwargs = {
-            "reasoning_effort": body.reasoning_effort,
-            "enable_thinking": body.reasoning_effort != "none",
-        } | kwargs
     return Conversation(
         messages=to_messages(body.messages),
         tools=list(tools),
         documents=list(body.documents or []),
-        template_kwargs=kwargs,
+        template_kwargs=variables,
         add_generation_prompt=body.add_generation_prompt and not body.continue_final_message,
         continue_final_message=body.continue_final_message,
     )

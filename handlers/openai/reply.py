@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from secrets import token_hex
 
 from specserve.engine.api import FinishReason, Tokenizer, TokenLogprob, TokenLogprobs
 from specserve.generated import schemas
@@ -15,7 +14,8 @@ from specserve.handlers.chat.events import ContentDelta
 from specserve.handlers.chat.fold import ChoiceResult
 from specserve.handlers.context import RequestContext
 from specserve.handlers.model_directory import ServedModel
-from specserve.handlers.sampling import Request
+
+Request = schemas.ChatCompletionRequest | schemas.CompletionRequest
 
 ENTRIES_IN_ONE_GO = 1000
 """Log probabilities that are written before others get their turn."""
@@ -26,16 +26,15 @@ WIRE_REASONS = {FinishReason.STOP: "stop", FinishReason.LENGTH: "length"}
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What stays the same over all pieces of one reply. `engine_id` is unique, whatever the client calls it."""
+    """What stays the same over all pieces of one reply."""
 
     id: str
     created: int
     model: str
     fingerprint: str
-    engine_id: str = field(default_factory=lambda: token_hex(16))
 
     @classmethod
-    def of(cls, prefix: str, body: Request, context: RequestContext, served: ServedModel) -> Identity:
+    def of(cls, prefix: str, context: RequestContext, served: ServedModel) -> Identity:
         """The reply is called after the request."""
         return cls(f"{prefix}-{context.identity.id}", int(time.time()), served.name, served.system_fingerprint)
 

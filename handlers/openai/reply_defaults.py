@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from specserve.generated import schemas
-from specserve.handlers.sampling import Request
+from specserve.handlers.openai.reply import Request
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from typing import Any
 from specserve.generated import schemas
 from specserve.generated.errors import InvalidParameterCombination, UnsupportedValue
 from specserve.handlers.chat.conversation import Tool
-from specserve.handlers.chat.tool_constraints import CallableTool, Mode, ToolUse
+from specserve.handlers.chat.tool_constraints import CallableTool, Mode, ToolUse, check_known, check_names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,18 +72,6 @@ def callable_of(function: schemas.FunctionDefinition | schemas.LegacyFunction, w
     return CallableTool(name=function.name, parameters=function.parameters, strict=strict, where=where)
 
 
-def check_names(tools: Sequence[CallableTool]) -> None:
-    """Two tools of one name could not be told apart."""
-    seen: dict[str, str] = {}
-    for tool in tools:
-        if tool.name in seen:
-            raise InvalidParameterCombination(
-                f"{tool.where} is called {tool.name} like {seen[tool.name]}; every tool needs a name of its own",
-                param=f"{tool.where}.name",
-            )
-        seen[tool.name] = tool.where
-
-
 def specific_choice(choice: schemas.SpecificToolChoice, tools: Sequence[CallableTool]) -> tuple[Mode, set[str]]:
     """The mode, and the names of the tools that may be called."""
     if isinstance(choice, schemas.NamedToolChoice):
@@ -107,12 +95,6 @@ def specific_choice(choice: schemas.SpecificToolChoice, tools: Sequence[Callable
         check_known(name, tools, param=f"{place}.{at}.function.name")
         names.add(name)
     return choice.allowed_tools.mode, names
-
-
-def check_known(name: str, tools: Sequence[CallableTool], *, param: str) -> None:
-    if all(tool.name != name for tool in tools):
-        known = ", ".join(tool.name for tool in tools[:10])
-        raise InvalidParameterCombination(f"{param} is {name[:80]!r}, but the tools are {known}", param=param)
 
 
 def read_functions(body: schemas.ChatCompletionRequest) -> RequestTools:

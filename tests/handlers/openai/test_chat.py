@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from fake_engine import TOKENIZER, FakeEngine, app_over, client_of
 
+from specserve.handlers.chat.preparation import ChatOptions
 from specserve.handlers.chat.prompts import Prompts, TemplateOptions
-from specserve.handlers.openai.prepare_chat import ChatOptions
 
 CHAT = "/v1/chat/completions"
 HELLO: dict[str, Any] = {"messages": [{"role": "user", "content": "hello"}]}

@@ -11,8 +11,8 @@ from fake_engine import TOKENIZER, FakeEngine, app_over, client_of
 
 from specserve.engine.api import GenerationRequest
 from specserve.handlers.chat.answer_formats import FormatChoice
+from specserve.handlers.chat.preparation import ChatOptions
 from specserve.handlers.chat.prompts import Prompts, TemplateOptions
-from specserve.handlers.openai.prepare_chat import ChatOptions
 
 CHAT = "/v1/chat/completions"
 TOOL = {

@@ -1,0 +1,35 @@
+"""The answers to a prepared request as events: text, reasoning and calls taken apart, for every protocol alike."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from functools import partial
+
+from specserve.handlers.chat.beam_search import BeamSettings, stream_beams
+from specserve.handlers.chat.events import ChatEvent
+from specserve.handlers.chat.json_calls import read_calls
+from specserve.handlers.chat.pipeline import siblings, stream_chat
+from specserve.handlers.chat.preparation import PreparedChat
+from specserve.handlers.chat.read_answers import read_answers
+from specserve.handlers.chat.tool_ids import new_call_id
+
+
+def answer_events(
+    chat: PreparedChat, *, n: int = 1, beams: BeamSettings | None = None, shows_reasoning: bool = True
+) -> AsyncGenerator[ChatEvent, None]:
+    """`n` sampled answers, or those of a search with beams.
+
+    What the engine refuses is raised here, before anything was sent. Closing the events aborts what is unfinished.
+    """
+    engine = chat.served.engine
+    if beams is not None:
+        events = stream_beams(engine, [chat.request], beams)
+    else:
+        events = stream_chat(engine, siblings(chat.request, n))
+    new_id = partial(new_call_id, short=chat.short_ids)
+    if chat.use.is_forced:
+        return read_calls(events, lambda index: chat.use.reader(index, new_id))
+    if chat.parser is None:
+        return events
+    max_calls = None if chat.use.parallel else 1
+    return read_answers(events, chat.parser, new_id, max_calls=max_calls, shows_reasoning=shows_reasoning)
