@@ -1,20 +1,27 @@
-"""The door of the engine: what handlers may ask and what they get back. Token ids in, text and token ids out.
+"""The door of the engine: what handlers may ask and what they get back. Token ids in, text and ids or vectors out.
 
 Knows nothing of HTTP, wire types or chat.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
-from specserve.engine.params import SamplingParams
+import numpy as np
+from numpy.typing import NDArray
+
+from specserve.engine.params import PoolingParams, SamplingParams
 from specserve.engine.stats import EngineStats
 
 NO_TOKEN = -1
 """Stands in `prompt_token_ids` for a position that is given as an embedding."""
+
+
+GENERATE = "generate"
+"""In `ModelInfo.tasks`: the model continues texts."""
 
 
 class FinishReason(StrEnum):
@@ -100,6 +107,32 @@ class GenerationOutput:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PoolingRequest:
+    """One text, or one pair of texts, to embed or classify.
+
+    `token_type_ids` tell the segments of a pair apart for models that have such (`ModelInfo.has_token_types`);
+    None: all 0. `cache_salt` and `priority` as in GenerationRequest.
+    """
+
+    request_id: str
+    prompt_token_ids: Sequence[int]
+    params: PoolingParams
+    token_type_ids: Sequence[int] | None = None
+    cache_salt: str = ""
+    priority: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PoolingOutput:
+    """`data` is float32 and C-contiguous: [D] an embedding, [C] values of classes, [T, D] or [T, C] one row a token."""
+
+    request_id: str
+    data: NDArray[np.float32]
+    num_prompt_tokens: int
+    num_cached_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelInfo:
     """What the API process knows of the loaded model."""
 
@@ -119,6 +152,36 @@ class ModelInfo:
     accepts_prompt_embeds: bool = False
     notes: tuple[str, ...] = field(default=())
     """One-line remarks for the start banner, such as a fallback that was taken."""
+    tasks: tuple[str, ...] = (GENERATE,)
+    """What the model is for: GENERATE, or values of PoolingTask, the usual one first. A pooling model's `max_model_len`
+    counts prompt tokens: none is kept free for an answer."""
+    embedding_size: int = 0
+    """Length of embeddings; 0 for models that make none."""
+    matryoshka_dimensions: tuple[int, ...] | None = None
+    """What `PoolingParams.dimensions` may be: None nothing, () anything up to `embedding_size`, else these."""
+    labels: tuple[str, ...] = ()
+    """Names of the classes, in the order of their values."""
+    prompts: dict[str, str] = field(default_factory=dict)
+    """What the authors put before texts, by the name of the purpose, such as query and document."""
+    default_prompt_name: str | None = None
+    similarity: str = "cosine"
+    """How embeddings are compared: cosine, dot, euclidean or manhattan."""
+    has_token_types: bool = False
+    """Whether `PoolingRequest.token_type_ids` make a difference."""
+    is_late_interaction: bool = False
+    """Texts are compared by the vectors of their tokens (MaxSim)."""
+    max_query_tokens: int | None = None
+    max_document_tokens: int | None = None
+    """What a late-interaction model was made for; longer texts are cut by its authors' own code."""
+    query_prefix_ids: tuple[int, ...] = ()
+    document_prefix_ids: tuple[int, ...] = ()
+    """Marks that late-interaction models want behind the first special token."""
+    is_decoder_reranker: bool = False
+    """One class, whose value says how well a document answers a query: both stand in one prompt that a template wrote."""
+
+    @property
+    def is_generative(self) -> bool:
+        return GENERATE in self.tasks
 
     @property
     def kv_capacity_tokens(self) -> int:
@@ -182,6 +245,15 @@ class Tokenizer(Protocol):
         several tokens to the last of them. Added special tokens have no length.
         """
 
+    def encode_batch(self, texts: Sequence[str], *, add_special_tokens: bool) -> list[list[int]]:
+        """What `encode` gives for each of them, more quickly."""
+
+    def encode_pair(self, first: str, second: str) -> tuple[list[int], list[int]]:
+        """Both texts with the special tokens that belong around pairs, and the segment of each token (0 or 1)."""
+
+    def num_special_tokens(self, *, is_pair: bool) -> int:
+        """How many tokens `encode` adds to a text, or `encode_pair` to two."""
+
     def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = False) -> str: ...
 
     def token_text(self, token_id: int) -> str:
@@ -209,6 +281,13 @@ class Engine(Protocol):
 
         Raises RequestError, OverloadedError or EngineDeadError at the call itself when it can be known, so that
         nothing has been sent yet; EngineDeadError while iterating when the engine stops.
+        """
+
+    def pool(self, requests: Sequence[PoolingRequest]) -> Awaitable[list[PoolingOutput]]:
+        """Embed or classify texts; the outputs come in the order of the requests, when the last one is there.
+
+        Raises RequestError, OverloadedError or EngineDeadError, from the call or the await; one that fails takes its
+        siblings with it. Cancelling the await aborts what is not finished.
         """
 
     def stats(self) -> EngineStats: ...

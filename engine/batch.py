@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from specserve.engine.api import FinishReason, TokenLogprob, TokenLogprobs
 from specserve.engine.request import Request
@@ -84,6 +85,21 @@ class PackedLogprobs:
         ]
 
 
+@dataclass(frozen=True, slots=True)
+class PackedRows:
+    """Float32 values of one pooled input, small enough for the channel: `shape` is [D] or [T, D]."""
+
+    data: bytes
+    shape: tuple[int, ...]
+
+    @classmethod
+    def of(cls, values: NDArray[np.float32]) -> PackedRows:
+        return cls(np.ascontiguousarray(values, dtype=np.float32).tobytes(), values.shape)
+
+    def unpack(self) -> NDArray[np.float32]:
+        return np.frombuffer(self.data, dtype=np.float32).reshape(self.shape)
+
+
 @dataclass(slots=True)
 class StepOutput:
     """What the runner returns: one entry per sampling request of the batch, by request id."""
@@ -95,6 +111,8 @@ class StepOutput:
     """Those of `failed` whose own constraint is at fault."""
     prompt_logprobs: dict[str, PackedLogprobs] = field(default_factory=dict)
     """One entry per request of the batch that reports some, unless it failed."""
+    pooled: dict[str, PackedRows] = field(default_factory=dict)
+    """One entry per pooled request whose last token was computed, unless it failed."""
 
 
 @dataclass(slots=True)
@@ -115,6 +133,7 @@ class RequestProgress:
     prompt_logprobs: PackedLogprobs | None = None
     shows_last: bool = False
     is_refusal: bool = False
+    pooled: PackedRows | None = None
 
     @classmethod
     def failed(

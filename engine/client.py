@@ -13,9 +13,9 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
-from specserve.engine.api import GenerationRequest, ModelInfo, Tokenizer
+from specserve.engine.api import GenerationRequest, ModelInfo, PoolingOutput, PoolingRequest, Tokenizer
 from specserve.engine.batch import RequestProgress
 from specserve.engine.config import EngineConfig
 from specserve.engine.errors import (
@@ -37,6 +37,7 @@ from specserve.engine.messages import (
     Failed,
     Heartbeat,
     Loading,
+    Pool,
     Ready,
     Step,
     Stop,
@@ -44,8 +45,9 @@ from specserve.engine.messages import (
     encode_frame,
 )
 from specserve.engine.output_processor import OutputProcessor
+from specserve.engine.pooling_calls import PoolingCalls
 from specserve.engine.prompt_embeds import without_repetition
-from specserve.engine.request_check import check_request
+from specserve.engine.request_check import check_pooling, check_request
 from specserve.engine.stats import EngineStats
 from specserve.engine.tokenizer import load_tokenizer
 
@@ -84,6 +86,7 @@ class EngineClient:
         self._tasks: list[asyncio.Task[None]] = []
         self._open: dict[str, Generation] = {}
         self._unsent: list[GenerationRequest] = []
+        self._pooling = PoolingCalls(self._abort_pooled)
         self._stats = EngineStats()
         self._silence = Silence()
         self._finished_at: deque[float] = deque(maxlen=64)
@@ -189,7 +192,7 @@ class EngineClient:
     @property
     def num_open(self) -> int:
         """Requests whose last output has not been delivered."""
-        return len(self._open)
+        return len(self._open) + len(self._pooling)
 
     def stats(self) -> EngineStats:
         return self._stats
@@ -203,7 +206,8 @@ class EngineClient:
     def generate(self, request: GenerationRequest) -> Generation:
         """See `api.Engine`. Requests added in one turn of the event loop travel in one message."""
         self.check_health()
-        self._check(request)
+        check_request(request, self.model)
+        self._check_queue([request.request_id])
         if self._outputs is None:
             raise EngineDeadError("the engine is not ready")
         generation = Generation(request.request_id, self.abort)
@@ -224,19 +228,35 @@ class EngineClient:
         if len(self._unsent) == before:
             self._send(Abort([request_id]))
 
-    def _check(self, request: GenerationRequest) -> None:
-        """Refuse what can be refused without asking the engine."""
-        check_request(request, self.model)
+    async def pool(self, requests: Sequence[PoolingRequest]) -> list[PoolingOutput]:
+        """See `api.Engine`. All inputs travel in one message."""
+        self.check_health()
+        for request in requests:
+            check_pooling(request, self.model)
+        self._check_queue([request.request_id for request in requests])
+        if not requests:
+            return []
+        call = self._pooling.add(requests)
+        self._send(Pool(list(requests)))
+        return await call.wait()
+
+    def _abort_pooled(self, request_ids: Iterable[str]) -> None:
+        self._send(Abort(list(request_ids)))
+
+    def _check_queue(self, request_ids: Sequence[str]) -> None:
+        """Refuse what the queue has no room for, and ids that would be confused."""
         limits = self._config.scheduler
-        queued = len(self._open) - limits.max_num_seqs
+        queued = self.num_open - limits.max_num_seqs
         if queued >= limits.max_num_queued:
             raise OverloadedError(
                 f"{queued} requests are queued, the limit is {limits.max_num_queued}; try again later",
                 retry_after_s=self._seconds_per_request(),
             )
-        if request.request_id in self._open:
+        for request_id in request_ids:
+            if request_id not in self._open and request_id not in self._pooling:
+                continue
             raise RequestError(
-                f"request_id {request.request_id!r} is in use; choose another or wait until it has ended",
+                f"request_id {request_id!r} is in use; choose another or wait until it has ended",
                 param="request_id",
             )
 
@@ -273,7 +293,7 @@ class EngineClient:
                 self._stats = stats
                 self._deliver(progress)
             case Heartbeat(stats):
-                if not self._open:  # beats without steps are no progress for those who wait
+                if not self.num_open:  # beats without steps are no progress for those who wait
                     self._silence.end()
                 self._stats = stats
             case Loading(phase, progress_done):
@@ -289,6 +309,9 @@ class EngineClient:
         if self._outputs is None:
             return  # nothing can have been asked before the tokenizer was there
         for gained in progress:
+            if gained.request_id in self._pooling:
+                self._pooling.take(gained)
+                continue
             try:
                 processed = self._outputs.process(gained)
             except EngineError as error:
@@ -332,6 +355,7 @@ class EngineClient:
         for generation in generations:
             self._forget(generation.request_id)
             generation.put(EngineDeadError(f"{reason}; the answer is incomplete"))
+        self._pooling.fail_all(lambda: EngineDeadError(f"{reason}; the result is incomplete"))
 
     async def _watch(self) -> None:
         """Take an engine for hung that has work and makes no step for `watchdog_s`."""
@@ -339,7 +363,7 @@ class EngineClient:
         while True:
             await asyncio.sleep(self._silence.tick_s(self._config.watchdog_s))
             self._silence.tick()
-            if self._open and self._silence.seconds > self._config.watchdog_s:
+            if self.num_open and self._silence.seconds > self._config.watchdog_s:
                 self._failure = f"the engine made no progress for {self._silence.seconds:.0f} s (watchdog_s)"
                 await self._note_death(HUNG)
                 return

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
-from specserve.engine.api import GenerationRequest
+from specserve.engine.api import GenerationRequest, PoolingRequest
 from specserve.engine.batch import RequestProgress, ScheduledBatch, StepOutput
 from specserve.engine.grammar_spec import GrammarSpec
 from specserve.engine.grammars.store import GrammarStore
+from specserve.engine.params import PoolingParams
 from specserve.engine.request import Request
 from specserve.engine.scheduler import Scheduler
 from specserve.engine.stats import EngineStats
@@ -29,8 +30,19 @@ class Runner(Protocol):
 class EngineCore:
     """Schedule, execute, update: nothing else happens in a step."""
 
-    def __init__(self, scheduler: Scheduler, runner: Runner, grammars: GrammarStore | None = None) -> None:
-        """Without `grammars`, constrained requests are refused."""
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        runner: Runner,
+        grammars: GrammarStore | None = None,
+        reads_all_hidden: Callable[[PoolingParams], bool] = lambda params: True,
+    ) -> None:
+        """Without `grammars`, constrained requests are refused.
+
+        `reads_all_hidden` tells whether a pooled result depends on the hidden states of all tokens, so that none of
+        them may be left out because its keys are in the prefix cache.
+        """
+        self._reads_all_hidden = reads_all_hidden
         self._grammars = grammars
         self._scheduler = scheduler
         self._runner = runner
@@ -57,6 +69,15 @@ class EngineCore:
             if request.params.grammar is not None and self._scheduler.find(request.request_id) is request:
                 refused += self._constrain(request, request.params.grammar)
         return refused
+
+    def pool(self, requests: Sequence[PoolingRequest]) -> list[RequestProgress]:
+        """Queue texts to embed or classify; as `add`."""
+        return self._scheduler.add(
+            [
+                Request.to_pool(request, needs_all_hidden=self._reads_all_hidden(request.params))
+                for request in requests
+            ]
+        )
 
     def _constrain(self, request: Request, spec: GrammarSpec) -> list[RequestProgress]:
         if self._grammars is None:

@@ -39,6 +39,19 @@ class PromptTooLongError(RequestError):
         self.limit = limit
 
 
+class InputTooLongError(RequestError):
+    """A text to embed or classify has more tokens than the model takes."""
+
+    def __init__(self, num_tokens: int, limit: int, *, param: str | None = "input") -> None:
+        super().__init__(
+            f"input has {num_tokens} tokens, the limit is {limit} (max_model_len); "
+            "shorten it, or have it cut with truncate_prompt_tokens",
+            param=param,
+        )
+        self.num_tokens = num_tokens
+        self.limit = limit
+
+
 class UnsupportedFeatureError(RequestError):
     """The request is well-formed, but asks for something this engine or model cannot do."""
 

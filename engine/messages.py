@@ -10,7 +10,7 @@ import socket
 
 import msgspec
 
-from specserve.engine.api import GenerationRequest, ModelInfo
+from specserve.engine.api import GenerationRequest, ModelInfo, PoolingRequest
 from specserve.engine.batch import RequestProgress
 from specserve.engine.config import EngineConfig
 from specserve.engine.stats import EngineStats
@@ -20,6 +20,12 @@ class Add(msgspec.Struct, tag="add", frozen=True):
     """Start these requests; siblings travel together. Empty `prompt_embeds` are those of the request before."""
 
     requests: list[GenerationRequest]
+
+
+class Pool(msgspec.Struct, tag="pool", frozen=True):
+    """Embed or classify these: the inputs of one call."""
+
+    requests: list[PoolingRequest]
 
 
 class Abort(msgspec.Struct, tag="abort", frozen=True):
@@ -60,7 +66,7 @@ class Failed(msgspec.Struct, tag="failed", frozen=True):
     exit_code: int
 
 
-Command = Add | Abort | Stop
+Command = Add | Pool | Abort | Stop
 Event = Loading | Ready | Step | Heartbeat | Failed
 
 _encoder = msgspec.msgpack.Encoder()

@@ -1,9 +1,10 @@
-"""What a caller may ask of one generated sequence. Frozen, validated on construction, sent as it is to the engine."""
+"""What a caller may ask of one sequence. Frozen, validated on construction, sent as it is to the engine."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from specserve.engine.errors import InvalidParameterError
 from specserve.engine.grammar_spec import GrammarSpec
@@ -82,3 +83,42 @@ class SamplingParams:
     @property
     def has_penalties(self) -> bool:
         return self.repetition_penalty != 1.0 or self.presence_penalty != 0.0 or self.frequency_penalty != 0.0
+
+
+class PoolingTask(StrEnum):
+    """What is made of a text's hidden states: one vector or one per token, for embedding or over classes."""
+
+    EMBED = "embed"
+    CLASSIFY = "classify"
+    TOKEN_EMBED = "token_embed"
+    TOKEN_CLASSIFY = "token_classify"
+
+    @property
+    def is_embedding(self) -> bool:
+        return self in (PoolingTask.EMBED, PoolingTask.TOKEN_EMBED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolingParams:
+    """What is wanted of one text.
+
+    use_activation  embeddings of length 1, or softmax (sigmoid) over classes. None: as the model's authors say
+    dimensions      so many leading dimensions of an embedding, for Matryoshka models; None: all
+
+    Raises InvalidParameterError naming the field.
+    """
+
+    task: PoolingTask
+    use_activation: bool | None = None
+    dimensions: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.dimensions is None:
+            return
+        if not self.task.is_embedding:
+            raise InvalidParameterError(
+                f"dimensions is {self.dimensions}, but only embeddings can be shortened, not the results of {self.task}",
+                param="dimensions",
+            )
+        if self.dimensions < 1:
+            raise InvalidParameterError(f"dimensions must be positive, got {self.dimensions}", param="dimensions")

@@ -35,6 +35,7 @@ from specserve.engine.messages import (
     Failed,
     Heartbeat,
     Loading,
+    Pool,
     Ready,
     Step,
     Stop,
@@ -156,6 +157,11 @@ def apply(core: EngineCore, command: Command) -> list[RequestProgress]:
         case Add(requests):
             try:
                 return core.add(with_repetition(requests))
+            except InvalidParameterError as error:
+                return [RequestProgress.failed(request.request_id, error.message) for request in requests]
+        case Pool(requests):
+            try:
+                return core.pool(requests)
             except InvalidParameterError as error:
                 return [RequestProgress.failed(request.request_id, error.message) for request in requests]
         case Abort(request_ids):

@@ -6,11 +6,14 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-from specserve.engine.api import FinishReason, GenerationRequest
-from specserve.engine.params import SamplingParams
+from specserve.engine.api import FinishReason, GenerationRequest, PoolingRequest
+from specserve.engine.params import PoolingParams, SamplingParams
 
 if TYPE_CHECKING:
     import llguidance
+
+
+NOTHING_GENERATED = SamplingParams(max_tokens=0)
 
 
 class Phase(Enum):
@@ -62,6 +65,11 @@ class Request:
     finish_reason: FinishReason | None = None
     stop_reason: int | None = None
     prompt_embeds: bytes | None = None
+    pooling: PoolingParams | None = None
+    """What is made of the hidden states, for requests that generate nothing; their `params` ask for 0 tokens."""
+    token_type_ids: list[int] | None = None
+    needs_all_hidden: bool = False
+    """Whether what is made of them depends on the hidden states of all tokens: then none may come from the cache."""
 
     @classmethod
     def of(cls, wanted: GenerationRequest, arrival: int = 0) -> Request:
@@ -77,6 +85,20 @@ class Request:
             priority=wanted.priority,
             arrival=arrival,
             prompt_embeds=wanted.prompt_embeds,
+        )
+
+    @classmethod
+    def to_pool(cls, wanted: PoolingRequest, *, needs_all_hidden: bool) -> Request:
+        return cls(
+            request_id=wanted.request_id,
+            params=NOTHING_GENERATED,
+            token_ids=list(wanted.prompt_token_ids),
+            num_prompt_tokens=len(wanted.prompt_token_ids),
+            cache_salt=wanted.cache_salt,
+            priority=wanted.priority,
+            pooling=wanted.params,
+            token_type_ids=None if wanted.token_type_ids is None else list(wanted.token_type_ids),
+            needs_all_hidden=needs_all_hidden,
         )
 
     @property
@@ -96,8 +118,11 @@ class Request:
     def num_reusable_tokens(self) -> int:
         """How many tokens from the beginning need not be computed if their KV is found.
 
-        Not the last, whose logits choose the next token; not those whose logits are still to be reported.
+        Not the last, whose logits choose the next token; not those whose logits are still to be reported, or whose
+        hidden states are pooled.
         """
+        if self.needs_all_hidden:
+            return 0
         return self.num_prompt_logprobs if self.reports_prompt else self.num_tokens - 1
 
     @property

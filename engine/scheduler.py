@@ -248,6 +248,7 @@ class Scheduler:
                 elif request.num_computed_tokens == request.max_num_tokens:  # only the prompt was wanted
                     gained = gained or gain_nothing(request)
                     gained.finish_reason = FinishReason.LENGTH
+                    gained.pooled = output.pooled.get(request.request_id)
                 if gained is not None:
                     if gained.finish_reason is not None:
                         self._end(request, gained.finish_reason)

@@ -116,6 +116,18 @@ class HuggingFaceTokenizer:
             end = max(end, token_end)
         return found.ids, starts
 
+    def encode_batch(self, texts: Sequence[str], *, add_special_tokens: bool) -> list[list[int]]:
+        found = self._backend.encode_batch_fast(list(texts), add_special_tokens=add_special_tokens)
+        return [one.ids for one in found]
+
+    def encode_pair(self, first: str, second: str) -> tuple[list[int], list[int]]:
+        found = self._backend.encode_batch_fast([(first, second)], add_special_tokens=True)[0]
+        return found.ids, found.type_ids
+
+    def num_special_tokens(self, *, is_pair: bool) -> int:
+        count: int = self._backend.num_special_tokens_to_add(is_pair)
+        return count
+
     def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = False) -> str:
         text: str = self._backend.decode(token_ids, skip_special_tokens=skip_special_tokens)
         return text

@@ -90,6 +90,18 @@ class PythonTokenizer:
         with self._lock:
             return list(self._loaded.encode(text, add_special_tokens=add_special_tokens))
 
+    def encode_batch(self, texts: Sequence[str], *, add_special_tokens: bool) -> list[list[int]]:
+        return [self.encode(text, add_special_tokens=add_special_tokens) for text in texts]
+
+    def encode_pair(self, first: str, second: str) -> tuple[list[int], list[int]]:
+        with self._lock:
+            found = self._loaded(first, second, return_token_type_ids=True, return_attention_mask=False)
+            return list(found["input_ids"]), list(found["token_type_ids"])
+
+    def num_special_tokens(self, *, is_pair: bool) -> int:
+        with self._lock:
+            return int(self._loaded.num_special_tokens_to_add(pair=is_pair))
+
     def encode_with_starts(self, text: str, *, add_special_tokens: bool) -> tuple[list[int], list[int]]:
         """As the text of the tokens tells: such tokenizers keep no record of places."""
         token_ids = self.encode(text, add_special_tokens=add_special_tokens)

@@ -49,6 +49,22 @@ def test_any_text_encodes_as_in_transformers(pair: Pair, text: str) -> None:
     assert ours.encode(text, add_special_tokens=True) == theirs.encode(text)
 
 
+@pytest.mark.parametrize("add_special_tokens", [True, False])
+def test_a_batch_encodes_as_its_texts_do(pair: Pair, add_special_tokens: bool) -> None:
+    ours, _ = pair
+    alone = [ours.encode(text, add_special_tokens=add_special_tokens) for text in TEXTS]
+    assert ours.encode_batch(TEXTS, add_special_tokens=add_special_tokens) == alone
+
+
+def test_pairs_encode_as_in_transformers(pair: Pair) -> None:
+    ours, theirs = pair
+    for first, second in itertools.pairwise(TEXTS):
+        expected = theirs(first, second, return_token_type_ids=True)
+        assert ours.encode_pair(first, second) == (expected["input_ids"], expected["token_type_ids"])
+    for is_pair in (False, True):
+        assert ours.num_special_tokens(is_pair=is_pair) == theirs.num_special_tokens_to_add(pair=is_pair)
+
+
 @given(data=st.data(), skip_special_tokens=st.booleans())
 def test_any_tokens_decode_as_in_transformers(pair: Pair, data: st.DataObject, skip_special_tokens: bool) -> None:
     ours, theirs = pair
