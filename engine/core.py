@@ -73,10 +73,7 @@ class EngineCore:
     def pool(self, requests: Sequence[PoolingRequest]) -> list[RequestProgress]:
         """Queue texts to embed or classify; as `add`."""
         return self._scheduler.add(
-            [
-                Request.to_pool(request, needs_all_hidden=self._reads_all_hidden(request.params))
-                for request in requests
-            ]
+            [Request.to_pool(request, needs_all_hidden=self._reads_all_hidden(request.params)) for request in requests]
         )
 
     def _constrain(self, request: Request, spec: GrammarSpec) -> list[RequestProgress]:

@@ -117,7 +117,7 @@ class PoolingParams:
             return
         if not self.task.is_embedding:
             raise InvalidParameterError(
-                f"dimensions is {self.dimensions}, but only embeddings can be shortened, not the results of {self.task}",
+                f"dimensions is {self.dimensions}, but only embeddings can be shortened, no results of {self.task}",
                 param="dimensions",
             )
         if self.dimensions < 1:
