@@ -177,7 +177,7 @@ class ModelInfo:
     document_prefix_ids: tuple[int, ...] = ()
     """Marks that late-interaction models want behind the first special token."""
     is_decoder_reranker: bool = False
-    """One class, whose value says how well a document answers a query: both stand in one prompt that a template wrote."""
+    """One class, whose value says how well a document answers a query, both in one prompt that a template wrote."""
 
     @property
     def is_generative(self) -> bool:
