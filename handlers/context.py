@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 from collections.abc import Callable
@@ -38,6 +39,9 @@ class Readiness(Protocol):
     def when_draining(self, call: Callable[[], None]) -> None:
         """`call` is called once the server takes nothing new any more."""
 
+    def wait_for(self, work: asyncio.Task[None]) -> None:
+        """A drain waits for `work` as it does for open requests, though no client may be listening to it."""
+
 
 @dataclass(frozen=True, slots=True)
 class RequestIdentity:
@@ -52,6 +56,7 @@ class RequestIdentity:
 SAFE_ID = re.compile(r"[A-Za-z0-9._\-]{1,128}")
 MAX_TOKENS_HEADER = "x-effective-max-tokens"
 SCOPE_KEY = "specserve.request_identity"
+OWNER_KEY = "specserve.owner"
 
 
 def request_identity(scope: Scope) -> RequestIdentity:
@@ -68,6 +73,8 @@ class RequestContext:
     response_headers: dict[str, str] = field(default_factory=dict)
     num_body_bytes: int = 0
     deadline: Deadline | None = None
+    owner: str = ""
+    """Whose key the request came with, as a digest; empty where the server has no keys, and all share what it keeps."""
 
     def note(self, request: GenerationRequest) -> None:
         """Tell the client how many tokens its answer may have (of several prompts, the least room counts), and the log

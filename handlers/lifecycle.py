@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from specserve.engine.api import Engine
@@ -27,6 +28,7 @@ class Lifecycle:
         self._progress: float | None = None
         self._engine: Engine | None = None
         self._on_drain: list[Callable[[], None]] = []
+        self._unheard: set[asyncio.Task[None]] = set()
 
     @property
     def state(self) -> State:
@@ -65,6 +67,16 @@ class Lifecycle:
     def when_draining(self, call: Callable[[], None]) -> None:
         """`call` is called once, when the drain begins."""
         self._on_drain.append(call)
+
+    def wait_for(self, work: asyncio.Task[None]) -> None:
+        """A drain waits for `work` as it does for open requests."""
+        self._unheard.add(work)
+        work.add_done_callback(self._unheard.discard)
+
+    @property
+    def unheard(self) -> set[asyncio.Task[None]]:
+        """Work under way that no open request waits for."""
+        return set(self._unheard)
 
     def fail(self, reason: str) -> None:
         self._enter("failed", reason)

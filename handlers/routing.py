@@ -25,7 +25,7 @@ from specserve.generated.errors import (
     ServerLoading,
 )
 from specserve.generated.operations import Operation
-from specserve.handlers.context import Readiness, RequestContext, request_identity
+from specserve.handlers.context import OWNER_KEY, Readiness, RequestContext, request_identity
 from specserve.handlers.deadlines import Deadline
 from specserve.handlers.errors import bounded, cleaned, send_error, to_api_error
 from specserve.handlers.fair_share import FairShare
@@ -145,7 +145,7 @@ class Endpoint:
     shares: FairShare
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        context = RequestContext(request_identity(scope))
+        context = RequestContext(request_identity(scope), owner=scope.get(OWNER_KEY, ""))
         if RateLimitExceeded.code not in self.operation.refusals:
             await self.serve(scope, receive, send, context)
             return

@@ -176,6 +176,11 @@ class Supervisor:
         if not self._exit_code.done():
             self._exit_code.set_result(exit_code)
 
+    @property
+    def _running(self) -> set[asyncio.Task[None]]:
+        """Answers under way, also those that no client waits for."""
+        return self._http.running | self._lifecycle.unheard
+
     # ---- signals -------------------------------------------------------------------------------------------
 
     def _on_signal(self, number: int) -> None:
@@ -198,11 +203,11 @@ class Supervisor:
             return
         timeout_s = self._settings.shutdown_timeout
         deadline = time.monotonic() + timeout_s
-        if running := self._http.running:
+        if running := self._running:
             self._console.line(
                 f"shutting down: {len(running)} running answers have {timeout_s:g} s; signal again to end at once"
             )
-        while (running := self._http.running) and (left_s := deadline - time.monotonic()) > 0:
+        while (running := self._running) and (left_s := deadline - time.monotonic()) > 0:
             await asyncio.wait(running, timeout=left_s)
         if self._client.has_died:
             return

@@ -159,6 +159,9 @@ class Condition:
     def when_draining(self, call: Callable[[], None]) -> None:
         """Never: a condition does not change."""
 
+    def wait_for(self, work: asyncio.Task[None]) -> None:
+        """There is no drain."""
+
 
 def app_over(
     engine: FakeEngine,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import cast
 
 from specserve.engine.api import Engine
@@ -50,3 +51,17 @@ def test_a_failed_server_stays_failed_and_says_why() -> None:
     life.fail("the engine process was ended by SIGKILL")
     life.drain()
     assert (life.state, life.phase) == ("failed", "the engine process was ended by SIGKILL")
+
+
+async def test_work_that_nobody_listens_to_counts_until_it_is_done() -> None:
+    life, may_end = Lifecycle(), asyncio.Event()
+
+    async def work() -> None:
+        await may_end.wait()
+
+    task = asyncio.create_task(work())
+    life.wait_for(task)
+    assert life.unheard == {task}
+    may_end.set()
+    await task
+    assert life.unheard == set()

@@ -1,0 +1,55 @@
+"""What is kept for a key belongs to that key, and does not tell it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.types import Receive, Scope, Send
+
+from specserve.handlers.auth import ApiKeyGuard
+from specserve.handlers.context import OWNER_KEY
+
+KEYS = ("key-1", "key-2")
+
+
+async def owner_seen(header: str | None, path: str = "/v1/responses") -> str | None:
+    """The owner that the guarded application finds; None when the request was refused."""
+    seen: list[str] = []
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(scope.get(OWNER_KEY, ""))
+
+    async def send(message: Any) -> None:
+        assert message["type"].startswith("http.response")
+
+    async def receive() -> Any:
+        raise AssertionError("the guard reads no body")
+
+    headers = [] if header is None else [(b"authorization", header.encode())]
+    scope = {"type": "http", "method": "GET", "path": path, "headers": headers}
+    await ApiKeyGuard(application, KEYS)(scope, receive, send)
+    return seen[0] if seen else None
+
+
+async def test_the_same_key_is_the_same_owner_however_it_is_written() -> None:
+    assert await owner_seen("Bearer key-1") == await owner_seen("bearer  key-1 ")
+
+
+async def test_another_key_is_another_owner() -> None:
+    first, second = await owner_seen("Bearer key-1"), await owner_seen("Bearer key-2")
+    assert first
+    assert second
+    assert first != second
+
+
+async def test_an_owner_does_not_show_the_key() -> None:
+    assert "key-1" not in str(await owner_seen("Bearer key-1"))
+
+
+async def test_who_is_refused_owns_nothing() -> None:
+    assert await owner_seen("Bearer key-3") is None
+    assert await owner_seen("Basic key-1") is None
+
+
+async def test_open_paths_have_no_owner() -> None:
+    assert await owner_seen("Bearer key-1", path="/health") == ""
