@@ -161,7 +161,7 @@ class ModelInfo:
     """What `PoolingParams.dimensions` may be: None nothing, () anything up to `embedding_size`, else these."""
     labels: tuple[str, ...] = ()
     """Names of the classes, in the order of their values."""
-    prompts: dict[str, str] = field(default_factory=dict)
+    prompts: dict[str, str] = field(default_factory=dict, hash=False)
     """What the authors put before texts, by the name of the purpose, such as query and document."""
     default_prompt_name: str | None = None
     similarity: str = "cosine"
