@@ -54,8 +54,27 @@ def mark_fail_fast(schemas: dict[str, Json]) -> None:
                 mark(branch)
 
 
+def query_schemas(doc: Json) -> dict[str, Json]:
+    """The query parameters of each operation that has some, as one object: the handler gets them as a whole."""
+    found = {}
+    for _, _, operation in operations_of(doc):
+        params = [param for param in operation.get("parameters", []) if param["in"] == "query"]
+        if params:
+            found[query_name(operation)] = {
+                "description": f"Query parameters of {operation['operationId']}.",
+                "type": "object",
+                "required": [param["name"] for param in params if param.get("required")],
+                "properties": {param["name"]: param["schema"] for param in params},
+            }
+    return found
+
+
+def query_name(operation: Json) -> str:
+    return "".join(part.capitalize() for part in operation["operationId"].split("_")) + "Query"
+
+
 def write_schemas(doc: dict[str, Json], out: Path) -> None:
-    every = copy.deepcopy(doc["components"]["schemas"])
+    every = copy.deepcopy(doc["components"]["schemas"] | query_schemas(doc))
     schemas = {name: schema for name, schema in every.items() if schema.get("x-codegen", True)}
     mark_fail_fast(schemas)
     for name, schema in schemas.items():
@@ -131,11 +150,13 @@ def describe(doc: Json, path: str, method: str, operation: Json) -> dict[str, Js
         "summary": operation["summary"],
         "body": name_of(next(iter(body.values()))["schema"]) if body else None,
         "params": params,
+        "query": query_name(operation) if query_name(operation) in query_schemas(doc) else None,
         "result": " | ".join(results) or "None",
         "statuses": sorted(int(s) for s in operation["responses"]),
         "refusals": sorted(operation.get("x-refusals", [])),
         "events": bool(events),
         "empty": not results,
+        "named_events": "event" in event.get("properties", {}),
         "end_mark": any(node.get("const") == "[DONE]" for node in walk(event)),
     }
 

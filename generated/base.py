@@ -17,6 +17,7 @@ class ApiModel(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Serialised(Generic[M]):
-    """A wire type that is JSON already: the way for events that come by the thousand."""
+    """A wire type that is JSON already: the way for events that come by the thousand. `event` is the name of one."""
 
     json: bytes
+    event: str = ""

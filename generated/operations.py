@@ -107,12 +107,13 @@ class TokenizationApi(Protocol[C]):
 class Operation:
     """One documented operation.
 
-    statuses    everything it may answer with, success included
-    refusals    the codes with which it may answer a well-formed request
-    events      with `stream` it answers with server-sent events
-    end_mark    the last event is [DONE]
-    empty       success has no body
-    protocol    the interface that has its method, named like `id`
+    statuses      everything it may answer with, success included
+    refusals      the codes with which it may answer a well-formed request
+    events        with `stream` it answers with server-sent events
+    named_events  each event has a line that names its type
+    end_mark      the last event is [DONE]
+    empty         success has no body
+    protocol      the interface that has its method, named like `id`
     """
 
     id: str
@@ -121,9 +122,11 @@ class Operation:
     path: str
     body: type[ApiModel] | None
     path_params: tuple[str, ...]
+    query: type[ApiModel] | None
     statuses: frozenset[int]
     refusals: frozenset[str]
     events: bool
+    named_events: bool
     end_mark: bool
     empty: bool
     protocol: type
@@ -137,6 +140,7 @@ OPERATIONS: dict[str, Operation] = {
         path="/v1/chat/completions",
         body=schemas.ChatCompletionRequest,
         path_params=(),
+        query=None,
         statuses=frozenset([200, 400, 401, 404, 408, 413, 415, 429, 500, 503, 504]),
         refusals=frozenset(
             [
@@ -157,6 +161,7 @@ OPERATIONS: dict[str, Operation] = {
             ]
         ),
         events=True,
+        named_events=False,
         end_mark=True,
         empty=False,
         protocol=ChatApi,
@@ -168,6 +173,7 @@ OPERATIONS: dict[str, Operation] = {
         path="/v1/completions",
         body=schemas.CompletionRequest,
         path_params=(),
+        query=None,
         statuses=frozenset([200, 400, 401, 404, 408, 413, 415, 429, 500, 503, 504]),
         refusals=frozenset(
             [
@@ -189,6 +195,7 @@ OPERATIONS: dict[str, Operation] = {
             ]
         ),
         events=True,
+        named_events=False,
         end_mark=True,
         empty=False,
         protocol=CompletionsApi,
@@ -200,9 +207,11 @@ OPERATIONS: dict[str, Operation] = {
         path="/v1/models",
         body=None,
         path_params=(),
+        query=None,
         statuses=frozenset([200, 401, 500, 503]),
         refusals=frozenset(["server_loading"]),
         events=False,
+        named_events=False,
         end_mark=False,
         empty=False,
         protocol=ModelsApi,
@@ -214,6 +223,7 @@ OPERATIONS: dict[str, Operation] = {
         path="/v1/chat/completions/render",
         body=schemas.ChatCompletionRequest,
         path_params=(),
+        query=None,
         statuses=frozenset([200, 400, 401, 404, 408, 413, 415, 500, 503]),
         refusals=frozenset(
             [
@@ -231,6 +241,7 @@ OPERATIONS: dict[str, Operation] = {
             ]
         ),
         events=False,
+        named_events=False,
         end_mark=False,
         empty=False,
         protocol=RenderApi,
@@ -242,6 +253,7 @@ OPERATIONS: dict[str, Operation] = {
         path="/v1/completions/render",
         body=schemas.CompletionRequest,
         path_params=(),
+        query=None,
         statuses=frozenset([200, 400, 401, 404, 408, 413, 415, 500, 503]),
         refusals=frozenset(
             [
@@ -260,6 +272,7 @@ OPERATIONS: dict[str, Operation] = {
             ]
         ),
         events=False,
+        named_events=False,
         end_mark=False,
         empty=False,
         protocol=RenderApi,
@@ -271,9 +284,11 @@ OPERATIONS: dict[str, Operation] = {
         path="/health",
         body=None,
         path_params=(),
+        query=None,
         statuses=frozenset([200, 500, 503]),
         refusals=frozenset(["engine_dead", "server_draining", "server_loading"]),
         events=False,
+        named_events=False,
         end_mark=False,
         empty=True,
         protocol=ServerApi,
@@ -285,9 +300,11 @@ OPERATIONS: dict[str, Operation] = {
         path="/version",
         body=None,
         path_params=(),
+        query=None,
         statuses=frozenset([200, 500]),
         refusals=frozenset(),
         events=False,
+        named_events=False,
         end_mark=False,
         empty=False,
         protocol=ServerApi,
@@ -299,6 +316,7 @@ OPERATIONS: dict[str, Operation] = {
         path="/detokenize",
         body=schemas.DetokenizeRequest,
         path_params=(),
+        query=None,
         statuses=frozenset([200, 400, 404, 408, 413, 415, 500, 503, 504]),
         refusals=frozenset(
             [
@@ -311,6 +329,7 @@ OPERATIONS: dict[str, Operation] = {
             ]
         ),
         events=False,
+        named_events=False,
         end_mark=False,
         empty=False,
         protocol=TokenizationApi,
@@ -322,6 +341,7 @@ OPERATIONS: dict[str, Operation] = {
         path="/v1/detokenize",
         body=schemas.DetokenizeRequest,
         path_params=(),
+        query=None,
         statuses=frozenset([200, 400, 401, 404, 408, 413, 415, 500, 503, 504]),
         refusals=frozenset(
             [
@@ -334,6 +354,7 @@ OPERATIONS: dict[str, Operation] = {
             ]
         ),
         events=False,
+        named_events=False,
         end_mark=False,
         empty=False,
         protocol=TokenizationApi,
@@ -345,9 +366,11 @@ OPERATIONS: dict[str, Operation] = {
         path="/tokenizer_info",
         body=None,
         path_params=(),
+        query=None,
         statuses=frozenset([200, 404, 500, 503]),
         refusals=frozenset(["endpoint_disabled", "engine_dead", "server_draining", "server_loading"]),
         events=False,
+        named_events=False,
         end_mark=False,
         empty=False,
         protocol=TokenizationApi,
@@ -359,9 +382,11 @@ OPERATIONS: dict[str, Operation] = {
         path="/v1/tokenizer_info",
         body=None,
         path_params=(),
+        query=None,
         statuses=frozenset([200, 401, 404, 500, 503]),
         refusals=frozenset(["endpoint_disabled", "engine_dead", "server_draining", "server_loading"]),
         events=False,
+        named_events=False,
         end_mark=False,
         empty=False,
         protocol=TokenizationApi,
@@ -373,6 +398,7 @@ OPERATIONS: dict[str, Operation] = {
         path="/tokenize",
         body=schemas.TokenizeRequest,
         path_params=(),
+        query=None,
         statuses=frozenset([200, 400, 404, 408, 413, 415, 500, 503, 504]),
         refusals=frozenset(
             [
@@ -388,6 +414,7 @@ OPERATIONS: dict[str, Operation] = {
             ]
         ),
         events=False,
+        named_events=False,
         end_mark=False,
         empty=False,
         protocol=TokenizationApi,
@@ -399,6 +426,7 @@ OPERATIONS: dict[str, Operation] = {
         path="/v1/tokenize",
         body=schemas.TokenizeRequest,
         path_params=(),
+        query=None,
         statuses=frozenset([200, 400, 401, 404, 408, 413, 415, 500, 503, 504]),
         refusals=frozenset(
             [
@@ -414,6 +442,7 @@ OPERATIONS: dict[str, Operation] = {
             ]
         ),
         events=False,
+        named_events=False,
         end_mark=False,
         empty=False,
         protocol=TokenizationApi,
@@ -425,9 +454,11 @@ OPERATIONS: dict[str, Operation] = {
         path="/v1/models/{model}",
         body=None,
         path_params=("model",),
+        query=None,
         statuses=frozenset([200, 401, 404, 500, 503]),
         refusals=frozenset(["model_not_found", "server_loading"]),
         events=False,
+        named_events=False,
         end_mark=False,
         empty=False,
         protocol=ModelsApi,

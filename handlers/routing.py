@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, get_type_hints
 
@@ -32,7 +32,7 @@ from specserve.handlers.fair_share import FairShare
 from specserve.handlers.limits import Limits
 from specserve.handlers.sse import EventStream
 from specserve.handlers.unknown_fields import header_of_names, unknown_fields
-from specserve.handlers.wire import ClientGone, OpenBodies, parse_body
+from specserve.handlers.wire import ClientGone, OpenBodies, parse_body, parse_query
 
 Method = Callable[..., Coroutine[Any, Any, object]]
 
@@ -64,13 +64,16 @@ def mount(
         )
     mounted = {path: ByMethod(endpoints) for path, endpoints in by_path.items()}
     # Before those that FastAPI brings: routes are tried in turn.
-    app.router.routes[:0] = [Route(routable(path), one, methods=list(one.endpoints)) for path, one in mounted.items()]
+    app.router.routes[:0] = [
+        Route(routable(path, mounted), one, methods=list(one.endpoints)) for path, one in mounted.items()
+    ]
     return {path: one for path, one in mounted.items() if "{" not in path}
 
 
-def routable(path: str) -> str:
-    """A parameter at the end may contain slashes, as model names do."""
-    return path[:-1] + ":path}" if path.endswith("}") else path
+def routable(path: str, paths: Iterable[str]) -> str:
+    """A parameter at the end may contain slashes, as model names do, where no other path goes on below it."""
+    goes_on = any(other.startswith(f"{path}/") for other in paths)
+    return path[:-1] + ":path}" if path.endswith("}") and not goes_on else path
 
 
 def checked_method(operation: Operation, handlers: Mapping[str, object]) -> Method:
@@ -90,7 +93,12 @@ def checked_method(operation: Operation, handlers: Mapping[str, object]) -> Meth
         raise ContractError(f"{where}: {owner}.{operation.id} must be an async method")
     wanted = get_type_hints(getattr(operation.protocol, operation.id))
     offered = get_type_hints(method)
-    names = (*(["body"] if operation.body else []), *operation.path_params, "context")
+    names = (
+        *(["body"] if operation.body else []),
+        *operation.path_params,
+        *(["query"] if operation.query else []),
+        "context",
+    )
     if tuple(inspect.signature(method).parameters) != names:
         raise ContractError(f"{where}: {owner}.{operation.id} must take ({', '.join(names)})")
     for name in names[:-1]:
@@ -229,6 +237,13 @@ class Endpoint:
             if not value:
                 raise RouteNotFound(f"{self.operation.path} needs a {name}")
             arguments.append(value)
+        if self.operation.query is not None:
+            query, ignored = parse_query(scope["query_string"], self.operation.query)
+            if ignored and self.limits.is_strict:
+                raise unknown_fields(ignored, self.operation.query)
+            if ignored:
+                context.response_headers["x-ignored-params"] = header_of_names(ignored)
+            arguments.append(query)
         return [*arguments, context]
 
     async def answer(self, arguments: list[object], context: RequestContext, send: Send) -> None:
@@ -242,14 +257,15 @@ class Endpoint:
             await send_error(send, to_error(error), context.response_headers)
             return
         if isinstance(result, AsyncGenerator):
-            if deadline is not None:
-                result = deadline.items(result)
+            if context.deadline is not None:  # else the answer watches it, to end in its own words
+                result = context.deadline.items(result)
             stream = EventStream(
                 send,
                 end_mark=self.operation.end_mark,
                 keep_alive_s=self.limits.keep_alive_s,
                 to_error=to_error,
                 headers=context.response_headers,
+                is_named=self.operation.named_events,
             )
             await stream.send_all(result)
             return

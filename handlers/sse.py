@@ -45,8 +45,14 @@ def payload_of(item: BaseModel | Serialised[Any]) -> bytes:
     return item.json if isinstance(item, Serialised) else item.model_dump_json(exclude_unset=True).encode()
 
 
-def event(payload: bytes) -> bytes:
-    return b"data: " + payload + b"\n\n"
+def event(payload: bytes, name: str = "") -> bytes:
+    """One frame, to be sent in one write: clients exist that lose what comes in two."""
+    return b"%sdata: %s\n\n" % (b"event: %s\n" % name.encode() if name else b"", payload)
+
+
+def name_of(item: BaseModel | Serialised[Any]) -> str:
+    name: str = item.event if isinstance(item, Serialised) else item.type  # type: ignore[attr-defined]
+    return name
 
 
 class EventStream:
@@ -55,6 +61,7 @@ class EventStream:
     The headers wait for the first item, so that a refusal is still a proper status, but never longer than
     `keep_alive_s`: after that the stream opens with a comment. An error after the headers becomes one last event
     with the error envelope, followed by the end mark: a broken stream never looks complete or stays open.
+    `is_named`: every event has its type on a line of its own.
     """
 
     def __init__(
@@ -65,8 +72,10 @@ class EventStream:
         keep_alive_s: float,
         to_error: Callable[[Exception], ApiError],
         headers: Mapping[str, str],
+        is_named: bool = False,
     ) -> None:
         self._send = send
+        self._is_named = is_named
         self._end = END_MARK if end_mark else b""
         self._keep_alive_s = keep_alive_s
         self._to_error = to_error
@@ -81,7 +90,7 @@ class EventStream:
         try:
             async with aclosing(items):  # leaving early, for whatever reason, aborts in the engine
                 async for item in items:
-                    await self._write(event(payload_of(item)))
+                    await self._write(event(payload_of(item), name_of(item) if self._is_named else ""))
             last = self._end
         except Exception as error:  # whatever it is, the client learns that the answer is broken
             refusal = self._to_error(error)
@@ -90,7 +99,7 @@ class EventStream:
                 if not self._is_open:
                     await send_error(self._send, refusal, self._headers)
                     return
-            last = event(error_bytes(refusal)) + self._end
+            last = event(error_bytes(refusal), "error" if self._is_named else "") + self._end
         finally:
             pings.cancel()
         await self._write(last, more=False)

@@ -34,7 +34,7 @@ def unknown_keys(data: dict[str, Any], body: ApiModel) -> list[str]:
     waiting: list[tuple[str, dict[str, Any], ApiModel]] = [("", data, body)]
     for path, sent, read in waiting:
         names = names_of(type(read))
-        if len(sent) != len(read.model_fields_set):
+        if len(sent) != len(read.model_fields_set) and read.model_config.get("extra") != "allow":
             found += [f"{path}{key}" for key in sent if key not in names and not (path and sent[key] in NOTHING)]
         for key, inner in sent.items():
             if isinstance(inner, dict | list) and key in names:

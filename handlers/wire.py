@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any, TypeVar
+from urllib.parse import parse_qsl
 
 from pydantic import ValidationError
 from pydantic_core import from_json
@@ -16,6 +18,7 @@ from specserve.handlers.unknown_fields import unknown_keys
 from specserve.handlers.violations import described, details, invalid
 
 M = TypeVar("M", bound=ApiModel)
+INTEGER = re.compile(r"-?[0-9]{1,18}")
 
 
 class ClientGone(Exception):
@@ -97,6 +100,35 @@ def parse_body(raw: bytes, schema: type[M]) -> tuple[M, list[str]]:
         except ValidationError as second:
             raise invalid(second, data) from None
     return body, unknown_keys(data, body)
+
+
+def parse_query(raw: bytes, schema: type[M]) -> tuple[M, list[str]]:
+    """The validated query string, and its names that the schema does not know; the last of several values counts.
+
+    Lists are repeated names, with or without brackets. What is no text there is written as in JSON.
+    Raises what `violations.invalid` finds.
+    """
+    sent: dict[str, list[str]] = {}
+    for name, value in parse_qsl(raw.decode("latin-1"), keep_blank_values=True):
+        sent.setdefault(name.removesuffix("[]"), []).append(value)
+    data: dict[str, Any] = {}
+    for name, field in schema.model_fields.items():
+        if (values := sent.get(name)) is not None:
+            data[name] = values if "list[" in str(field.annotation) else read_value(values[-1], field.annotation)
+    try:
+        query = schema.model_validate(data)
+    except ValidationError as error:
+        raise invalid(error, data) from None
+    return query, [name for name in sent if name not in schema.model_fields]
+
+
+def read_value(text: str, annotation: object) -> Any:
+    """`true` and `12` are no texts where the field takes none; whatever else they are not is for the schema to say."""
+    if "str" in str(annotation):
+        return text
+    if text in ("true", "false"):
+        return text == "true"
+    return int(text) if INTEGER.fullmatch(text) else text
 
 
 def malformed(raw: bytes, reason: str) -> ApiError:

@@ -21,6 +21,7 @@ from specserve.handlers.app import Application
 from specserve.handlers.auth import GUARDED_PREFIXES
 from specserve.handlers.lifecycle import Lifecycle
 from specserve.handlers.limits import Limits
+from specserve.handlers.routing import routable
 
 HELLO = {"messages": [{"role": "user", "content": "hello"}]}
 CHAT = "/v1/chat/completions"
@@ -340,3 +341,12 @@ async def test_a_server_behind_a_prefix_answers_too() -> None:
     async with httpx2.AsyncClient(transport=transport, base_url="http://server") as client:
         assert (await client.get("/prefix/version")).status_code == 200
         assert (await client.post(f"/prefix{CHAT}", json=HELLO)).status_code == 200
+
+
+def test_a_parameter_takes_slashes_only_where_no_path_goes_on_below_it() -> None:
+    paths = ["/models/{model}", "/answers/{id}", "/answers/{id}/cancel"]
+    assert [routable(path, paths) for path in paths] == [
+        "/models/{model:path}",
+        "/answers/{id}",
+        "/answers/{id}/cancel",
+    ]

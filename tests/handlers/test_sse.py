@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
@@ -10,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from specserve.generated import schemas
-from specserve.handlers.sse import TextEvents, payload_of
+from specserve.generated.base import ApiModel, Serialised
+from specserve.generated.errors import EngineDead
+from specserve.handlers.sse import EventStream, TextEvents, payload_of
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"])) | st.sampled_from(
     ['"', "\\", "\\u0000", "\x00\x1f\x7f", "</script>", "\u2028", "data: x\n\n", "\r\n", "👩‍👧", '","content":"']
@@ -66,3 +69,29 @@ async def test_every_event_of_a_chat_is_what_its_type_would_write(options: dict[
         for choice in read.choices:
             said[choice.index] += choice.delta.content or ""
     assert said[: options.get("n", 1)] == answers[: options.get("n", 1)]
+
+
+class Spoken(ApiModel):
+    type: str
+    text: str
+
+
+async def test_named_events_have_their_type_on_a_line_before_and_go_out_in_one_write() -> None:
+    async def items() -> AsyncGenerator[Spoken | Serialised[Spoken], None]:
+        yield Spoken(type="said", text="a")
+        yield Serialised(b'{"type":"sung","text":"b"}', "sung")
+        raise EngineDead("gone")
+
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    stream = EventStream(send, end_mark=False, keep_alive_s=60, to_error=lambda error: error, headers={}, is_named=True)
+    await stream.send_all(items())
+    first, second, last = [message["body"] for message in sent[1:]]
+    assert first == b'event: said\ndata: {"type":"said","text":"a"}\n\n'
+    assert second == b'event: sung\ndata: {"type":"sung","text":"b"}\n\n'
+    assert last.startswith(b'event: error\ndata: {"error":{')
+    assert last.endswith(b"\n\n")
+    assert sent[-1]["more_body"] is False

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import pytest
+from pydantic import Field
 
+from specserve.generated.base import ApiModel
 from specserve.generated.errors import ApiError, InvalidRequest, RequestTooLarge
 from specserve.generated.schemas import ChatCompletionRequest, CompletionRequest
-from specserve.handlers.wire import parse_body
+from specserve.handlers.wire import parse_body, parse_query
 
 HELLO = [{"role": "user", "content": "hello"}]
 
@@ -156,3 +158,47 @@ def test_of_too_many_prompts_it_is_their_number_that_is_told(prompt: list[Any]) 
 def test_a_wrong_token_in_a_long_prompt_is_told_by_its_place() -> None:
     error = refusal({"prompt": [5] * 1500 + ["a"]}, CompletionRequest)
     assert (error.code, error.param) == ("invalid_type", "prompt.1500")
+
+
+class Page(ApiModel):
+    limit: Annotated[int, Field(ge=1, le=100)] = 20
+    order: Literal["asc", "desc"] = "desc"
+    after: str | None = None
+    stream: bool = False
+    include: Annotated[list[str], Field(default_factory=list)]
+
+
+@pytest.mark.parametrize(
+    ("raw", "sent", "ignored"),
+    [
+        ("", {}, []),
+        ("limit=5&order=asc", {"limit": 5, "order": "asc"}, []),
+        ("after=12&stream=true", {"after": "12", "stream": True}, []),
+        ("include[]=a&include%5B%5D=b&include=c", {"include": ["a", "b", "c"]}, []),
+        ("limit=1&limit=2", {"limit": 2}, []),
+        ("limt=5&after=", {"after": ""}, ["limt"]),
+        ("after=a%20b%2Fc+d", {"after": "a b/c d"}, []),
+    ],
+)
+def test_a_query_is_read_by_the_types_of_its_fields(raw: str, sent: dict[str, Any], ignored: list[str]) -> None:
+    query, unknown = parse_query(raw.encode(), Page)
+    assert query.model_dump(exclude_unset=True) == sent
+    assert unknown == ignored
+
+
+@pytest.mark.parametrize(
+    ("raw", "param", "code"),
+    [
+        ("limit=0", "limit", "integer_below_min_value"),
+        ("limit=101", "limit", "integer_above_max_value"),
+        ("limit=many", "limit", "invalid_type"),
+        ("limit=1e2", "limit", "invalid_type"),
+        ("stream=1", "stream", "invalid_type"),
+        ("stream=yes", "stream", "invalid_type"),
+        ("order=up", "order", "invalid_value"),
+    ],
+)
+def test_a_wrong_query_names_the_parameter(raw: str, param: str, code: str) -> None:
+    with pytest.raises(ApiError) as refused:
+        parse_query(raw.encode(), Page)
+    assert (refused.value.status, refused.value.param, refused.value.code) == (400, param, code)
