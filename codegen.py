@@ -136,7 +136,8 @@ def describe(doc: Json, path: str, method: str, operation: Json) -> dict[str, Js
     event = doc["components"]["schemas"].get(name_of(content.get("text/event-stream", {}).get("itemSchema")), {})
     results = [f"schemas.{whole}"] if whole else []
     # An error within a stream is raised by the iterator, so it is no part of what the iterator yields.
-    if events := [f"schemas.{name}" for n in walk(event) if (name := name_of(n)) not in ("", "ErrorResponse")]:
+    named = [name for node in walk(event) if (name := name_of(node)) and not name.endswith("ErrorResponse")]
+    if events := [f"schemas.{name}" for name in named]:
         forms = [*events, *(f"Serialised[{name}]" for name in events)]
         results.append(f"AsyncIterator[{' | '.join(forms)}]")
     params = [param["name"] for param in operation.get("parameters", []) if param["in"] == "path"]
@@ -157,6 +158,7 @@ def describe(doc: Json, path: str, method: str, operation: Json) -> dict[str, Js
         "events": bool(events),
         "empty": not results,
         "named_events": "event" in event.get("properties", {}),
+        "errors": operation.get("x-errors", ""),
         "end_mark": any(node.get("const") == "[DONE]" for node in walk(event)),
     }
 
@@ -165,8 +167,11 @@ def write_templates(doc: dict[str, Json], out: Path) -> None:
     operations = [describe(doc, *entry) for entry in operations_of(doc)]
     # A fixed path before one with a parameter, so that a router which tries them in this order finds both.
     operations.sort(key=lambda op: ("{" in op["path"], op["tag"], op["id"]))
-    errors = {}
+    errors, envelopes = dict[str, Json](), dict[str, dict[str, str]]()
     for name, response in sorted(doc["components"]["responses"].items(), key=lambda r: r[1]["x-error"]["status"]):
+        if original := response["x-error"].get("for"):
+            envelopes.setdefault(name.removesuffix(original), {})[original] = response["x-error"]["type"]
+            continue
         codes = {code: entry for code, entry in doc["x-error-codes"].items() if entry["response"] == name}
         errors[name] = {**response["x-error"], "description": response["description"], "codes": codes}
     environment = jinja2.Environment(
@@ -177,7 +182,7 @@ def write_templates(doc: dict[str, Json], out: Path) -> None:
         keep_trailing_newline=True,
     )
     environment.filters["literal"] = json.dumps
-    values = {"header": HEADER, "operations": operations, "errors": errors}
+    values = {"header": HEADER, "operations": operations, "errors": errors, "envelopes": envelopes}
     values["tags"] = sorted({op["tag"] for op in operations})
     for name in ("__init__", "base", "errors", "operations"):
         (out / f"{name}.py").write_text(environment.get_template(f"{name}.py.jinja").render(values))

@@ -123,11 +123,17 @@ def bundle(entry: Path, *, standard_only: bool = False) -> dict[str, Json]:
     return doc
 
 
+def answered_with(operation: Json, response: str) -> str:
+    """The component an operation answers a code of `response` with: it may have another envelope, named by x-errors."""
+    return f"{operation.get('x-errors', '')}{response}"
+
+
 def common_answers(doc: Json, operation: Json) -> set[str]:
     """The responses of codes that no operation lists, because all of its kind can answer with them."""
     kinds = {"any"} | ({"body"} if "requestBody" in operation else set())
     kinds |= {"key"} if operation.get("security", doc.get("security")) else set()
-    return {entry["response"] for entry in doc.get("x-error-codes", {}).values() if entry.get("where") in kinds}
+    codes = doc.get("x-error-codes", {}).values()
+    return {answered_with(operation, entry["response"]) for entry in codes if entry.get("where") in kinds}
 
 
 def add_common_answers(doc: dict[str, Json]) -> None:

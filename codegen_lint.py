@@ -14,6 +14,7 @@ from codegen_bundle import (
     ContractError,
     Json,
     admits_null,
+    answered_with,
     common_answers,
     flatten,
     name_of,
@@ -155,8 +156,13 @@ def rule_errors(doc: Json) -> Iterator[str]:
     used = {code for _, _, operation in operations_of(doc) for code in operation.get("x-refusals", [])}
     yield from catalogue_gaps(catalogue, responses)
     for name, response in responses.items():
-        if {"status", "type"} - response.get("x-error", {}).keys():
+        about = response.get("x-error", {})
+        if {"status", "type"} - about.keys():
             yield f"components.responses.{name}: x-error needs status and type"
+        elif "for" in about:
+            same = responses.get(about["for"], {}).get("x-error", {})
+            if same.get("status") != about["status"] or not name.endswith(about["for"]):
+                yield f"components.responses.{name}: stands for a response of its status, and is called after it"
         elif name not in {entry["response"] for entry in catalogue.values()}:
             yield f"components.responses.{name}: no code of x-error-codes is answered with it"
     for _, _, operation in operations_of(doc):
@@ -171,9 +177,9 @@ def rule_errors(doc: Json) -> Iterator[str]:
             if code not in catalogue:
                 yield f"{here}: refusal {code} is not in x-error-codes"
                 continue
-            wanted.add(catalogue[code]["response"])
-            if catalogue[code]["response"] not in names:
-                yield f"{here}: refusal {code} needs the response {catalogue[code]['response']}"
+            wanted.add(answer := answered_with(operation, catalogue[code]["response"]))
+            if answer not in names:
+                yield f"{here}: refusal {code} needs the response {answer}"
             if (where := catalogue[code].get("where")) not in (None, "body"):
                 yield f"{here}: refusal {code} is for {where}; it is not listed by operations"
         for name in sorted((names & responses.keys()) - wanted):

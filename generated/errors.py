@@ -461,3 +461,21 @@ ERRORS: dict[str, type[ApiError]] = {
     "engine_dead": EngineDead,
     "deadline_exceeded": DeadlineExceeded,
 }
+
+
+TYPES: dict[str, dict[type[ApiError], str]] = {
+    "Messages": {
+        BadRequest: "invalid_request_error",
+        Unauthorized: "authentication_error",
+        NotFound: "not_found_error",
+        MethodNotAllowed: "invalid_request_error",
+        RequestTimeout: "timeout_error",
+        PayloadTooLarge: "request_too_large",
+        UnsupportedMediaType: "invalid_request_error",
+        TooManyRequests: "rate_limit_error",
+        ServerError: "api_error",
+        ServiceUnavailable: "overloaded_error",
+        GatewayTimeout: "timeout_error",
+    }
+}
+"""The type of an error in envelopes other than OpenAI's: by the envelope, then by the class."""

@@ -113,6 +113,7 @@ class Operation:
     named_events  each event has a line that names its type
     end_mark      the last event is [DONE]
     empty         success has no body
+    errors        which envelope its errors have; the one of OpenAI has no name
     protocol      the interface that has its method, named like `id`
     """
 
@@ -129,6 +130,7 @@ class Operation:
     named_events: bool
     end_mark: bool
     empty: bool
+    errors: str
     protocol: type
 
 
@@ -164,6 +166,7 @@ OPERATIONS: dict[str, Operation] = {
         named_events=False,
         end_mark=True,
         empty=False,
+        errors="",
         protocol=ChatApi,
     ),
     "create_completion": Operation(
@@ -198,6 +201,7 @@ OPERATIONS: dict[str, Operation] = {
         named_events=False,
         end_mark=True,
         empty=False,
+        errors="",
         protocol=CompletionsApi,
     ),
     "list_models": Operation(
@@ -214,6 +218,7 @@ OPERATIONS: dict[str, Operation] = {
         named_events=False,
         end_mark=False,
         empty=False,
+        errors="",
         protocol=ModelsApi,
     ),
     "render_chat_completion": Operation(
@@ -244,6 +249,7 @@ OPERATIONS: dict[str, Operation] = {
         named_events=False,
         end_mark=False,
         empty=False,
+        errors="",
         protocol=RenderApi,
     ),
     "render_completion": Operation(
@@ -275,6 +281,7 @@ OPERATIONS: dict[str, Operation] = {
         named_events=False,
         end_mark=False,
         empty=False,
+        errors="",
         protocol=RenderApi,
     ),
     "show_health": Operation(
@@ -291,6 +298,7 @@ OPERATIONS: dict[str, Operation] = {
         named_events=False,
         end_mark=False,
         empty=True,
+        errors="",
         protocol=ServerApi,
     ),
     "show_version": Operation(
@@ -307,6 +315,7 @@ OPERATIONS: dict[str, Operation] = {
         named_events=False,
         end_mark=False,
         empty=False,
+        errors="",
         protocol=ServerApi,
     ),
     "detokenize": Operation(
@@ -332,6 +341,7 @@ OPERATIONS: dict[str, Operation] = {
         named_events=False,
         end_mark=False,
         empty=False,
+        errors="",
         protocol=TokenizationApi,
     ),
     "detokenize_v1": Operation(
@@ -357,6 +367,7 @@ OPERATIONS: dict[str, Operation] = {
         named_events=False,
         end_mark=False,
         empty=False,
+        errors="",
         protocol=TokenizationApi,
     ),
     "show_tokenizer_info": Operation(
@@ -373,6 +384,7 @@ OPERATIONS: dict[str, Operation] = {
         named_events=False,
         end_mark=False,
         empty=False,
+        errors="",
         protocol=TokenizationApi,
     ),
     "show_tokenizer_info_v1": Operation(
@@ -389,6 +401,7 @@ OPERATIONS: dict[str, Operation] = {
         named_events=False,
         end_mark=False,
         empty=False,
+        errors="",
         protocol=TokenizationApi,
     ),
     "tokenize": Operation(
@@ -417,6 +430,7 @@ OPERATIONS: dict[str, Operation] = {
         named_events=False,
         end_mark=False,
         empty=False,
+        errors="",
         protocol=TokenizationApi,
     ),
     "tokenize_v1": Operation(
@@ -445,6 +459,7 @@ OPERATIONS: dict[str, Operation] = {
         named_events=False,
         end_mark=False,
         empty=False,
+        errors="",
         protocol=TokenizationApi,
     ),
     "retrieve_model": Operation(
@@ -461,6 +476,7 @@ OPERATIONS: dict[str, Operation] = {
         named_events=False,
         end_mark=False,
         empty=False,
+        errors="",
         protocol=ModelsApi,
     ),
 }

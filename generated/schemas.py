@@ -748,6 +748,37 @@ CompletionFinishReason = TypeAliasType(
 )
 
 
+class MessagesErrorBody(ApiModel):
+    """
+    What went wrong. type is the one clients of this protocol know, code and param say it exactly.
+    """
+
+    type: Literal[
+        "invalid_request_error",
+        "authentication_error",
+        "permission_error",
+        "not_found_error",
+        "request_too_large",
+        "rate_limit_error",
+        "timeout_error",
+        "api_error",
+        "overloaded_error",
+    ]
+    message: str
+    param: str | None = None
+    code: str | None = None
+
+
+class MessagesErrorResponse(ApiModel):
+    """
+    The envelope of every error, also of one that ends a stream.
+    """
+
+    type: Literal["error"]
+    error: MessagesErrorBody
+    request_id: str | None
+
+
 TokenId = TypeAliasType("TokenId", Annotated[int, Field(ge=0, le=2147483647)])
 
 

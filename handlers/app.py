@@ -19,8 +19,9 @@ from specserve.handlers.auth import ApiKeyGuard
 from specserve.handlers.chat.answer_formats import FormatChoice
 from specserve.handlers.chat.preparation import ChatOptions, ChatPreparation
 from specserve.handlers.chat.prompts import Prompts
-from specserve.handlers.context import Readiness
-from specserve.handlers.errors import error_bytes, route_error
+from specserve.handlers.context import Readiness, request_identity
+from specserve.handlers.envelopes import envelope_of, error_bytes
+from specserve.handlers.errors import route_error
 from specserve.handlers.extras.render import Render
 from specserve.handlers.extras.tokenization import Tokenization
 from specserve.handlers.grammars import GrammarChecker
@@ -129,9 +130,9 @@ def assemble(
             raise error
         paths = [operation.path for operation in OPERATIONS.values()]
         refusal = route_error(error, method=request.method, path=request.url.path, known_paths=paths, has_docs=has_docs)
-        return Response(
-            error_bytes(refusal), refusal.status, headers=dict(refusal.headers), media_type="application/json"
-        )
+        envelope, request_id = envelope_of(request.url.path), request_identity(request.scope).id
+        raw = error_bytes(refusal, envelope=envelope, request_id=request_id)
+        return Response(raw, refusal.status, headers=dict(refusal.headers), media_type="application/json")
 
     app.add_exception_handler(HTTPException, refuse_route)
     if api_keys:

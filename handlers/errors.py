@@ -1,4 +1,4 @@
-"""The one table from exceptions to error envelopes. The engine raises meaning; here it gets a status and a code."""
+"""The one table from exceptions to errors of the contract. The engine raises meaning; here it gets status and code."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import re
 from collections.abc import Iterable, Mapping
 from math import ceil
 
-from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 from starlette.types import Send
 
@@ -27,12 +26,11 @@ from specserve.generated.errors import (
     UnsupportedValue,
     WrongMethod,
 )
+from specserve.handlers.envelopes import OPENAI, error_bytes
 
 logger = logging.getLogger(__name__)
 
 MAX_MESSAGE_CHARS = 2000
-MAX_ERROR_BYTES = 8000
-"""An envelope stays below 8 kB, whatever a client makes us quote."""
 INSIDES = re.compile(r"(?<![\w/.:])(?:~|\.{1,2})?/(?:[\w.@+\-]+/)+[\w.@+\-]*|\b0x[0-9a-fA-F]{4,}\b|<class '[^']*'>")
 """Paths of this machine, addresses and types of objects: of no use to a client."""
 
@@ -102,20 +100,16 @@ def near_path(path: str, known_paths: tuple[str, ...]) -> str | None:
     return close[0] if close else None
 
 
-def error_bytes(error: ApiError) -> bytes:
-    """The envelope, cut to MAX_ERROR_BYTES: a character may take six bytes in JSON."""
-    body = error.body()
-    raw = to_json(body)
-    if len(raw) > MAX_ERROR_BYTES:
-        body["error"]["message"] = f"{error.message[:800]}…"
-        body["error"]["param"] = error.param and error.param[:200]
-        raw = to_json(body)
-    return raw
-
-
-async def send_error(send: Send, error: ApiError, headers: Mapping[str, str] | None = None) -> None:
-    """Answer with the envelope. Nothing may have been sent before."""
-    body = error_bytes(error)
+async def send_error(
+    send: Send,
+    error: ApiError,
+    headers: Mapping[str, str] | None = None,
+    *,
+    envelope: str = OPENAI,
+    request_id: str = "",
+) -> None:
+    """Answer with the error. Nothing may have been sent before."""
+    body = error_bytes(error, envelope=envelope, request_id=request_id)
     head = {
         "content-type": "application/json",
         "content-length": str(len(body)),

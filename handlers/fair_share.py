@@ -42,6 +42,6 @@ class FairShare:
 
 
 def client_of(scope: Scope) -> bytes:
-    key = next((value for name, value in scope["headers"] if name == b"authorization"), None)
+    key = next((value for name, value in scope["headers"] if name in (b"authorization", b"x-api-key")), None)
     address, _ = scope.get("client") or ("", 0)
     return sha256(key if key is not None else address.encode()).digest()

@@ -9,6 +9,7 @@ from time import perf_counter
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from specserve.handlers.context import SAFE_ID, SCOPE_KEY, RequestIdentity, request_identity
+from specserve.handlers.envelopes import MESSAGES, envelope_of
 from specserve.handlers.errors import send_error, to_api_error
 
 access_log = logging.getLogger("specserve.access")
@@ -35,6 +36,7 @@ class RequestLog:
             await self.app(scope, receive, send)
             return
         scope[SCOPE_KEY] = identify(scope)
+        envelope = envelope_of(scope["path"].removeprefix(scope.get("root_path", "")))
         status = CLIENT_LEFT
         began = perf_counter()
 
@@ -48,6 +50,8 @@ class RequestLog:
                     (b"x-request-id", request_identity(scope).id.encode("ascii")),
                     (b"openai-processing-ms", b"%d" % took_ms),
                 ]
+                if envelope == MESSAGES:  # its clients know the id by this name
+                    message["headers"].append((b"request-id", request_identity(scope).id.encode("ascii")))
             await send(message)
 
         try:
@@ -55,7 +59,7 @@ class RequestLog:
         except Exception as error:
             refusal = to_api_error(error, request_id=request_identity(scope).id)
             if status == CLIENT_LEFT:
-                await send_error(send_with_id, refusal)
+                await send_error(send_with_id, refusal, envelope=envelope, request_id=request_identity(scope).id)
         finally:
             if scope["path"] not in self._unlogged_paths:
                 access_log.info(

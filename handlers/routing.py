@@ -160,7 +160,7 @@ class Endpoint:
         try:
             client = self.shares.take(scope)
         except RateLimitExceeded as refusal:
-            await send_error(send, refusal)
+            await self.refuse(send, refusal, context)
             return
         try:
             await self.serve(scope, receive, send, context)
@@ -177,7 +177,7 @@ class Endpoint:
         except ClientGone:
             return
         except Exception as error:
-            await send_error(send, to_api_error(error, request_id=context.identity.id))
+            await self.refuse(send, to_api_error(error, request_id=context.identity.id), context)
             return
         # A client who leaves ends the answer wherever it is: in the template, queued, in prefill or between two
         # tokens. Cancelling it closes every generator, which aborts in the engine.
@@ -191,6 +191,11 @@ class Endpoint:
             answering.uncancel()
         finally:
             watch.cancel()
+
+    async def refuse(self, send: Send, error: ApiError, context: RequestContext) -> None:
+        """Answer with an error, in the form the operation's clients read."""
+        headers, request_id = context.response_headers, context.identity.id
+        await send_error(send, error, headers, envelope=self.operation.errors, request_id=request_id)
 
     def check_state(self) -> None:
         """Refuse while the server cannot serve this operation; operations that always work list no such refusal."""
@@ -254,7 +259,7 @@ class Endpoint:
             work, deadline = self.method(*arguments), context.deadline
             result = await (work if deadline is None else deadline.wait(work))
         except Exception as error:
-            await send_error(send, to_error(error), context.response_headers)
+            await self.refuse(send, to_error(error), context)
             return
         if isinstance(result, AsyncGenerator):
             if context.deadline is not None:  # else the answer watches it, to end in its own words
@@ -266,6 +271,8 @@ class Endpoint:
                 to_error=to_error,
                 headers=context.response_headers,
                 is_named=self.operation.named_events,
+                envelope=self.operation.errors,
+                request_id=context.identity.id,
             )
             await stream.send_all(result)
             return

@@ -15,7 +15,8 @@ from starlette.types import Send
 
 from specserve.generated.base import Serialised
 from specserve.generated.errors import ApiError
-from specserve.handlers.errors import error_bytes, send_error
+from specserve.handlers.envelopes import OPENAI, error_bytes
+from specserve.handlers.errors import send_error
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -73,6 +74,8 @@ class EventStream:
         to_error: Callable[[Exception], ApiError],
         headers: Mapping[str, str],
         is_named: bool = False,
+        envelope: str = OPENAI,
+        request_id: str = "",
     ) -> None:
         self._send = send
         self._is_named = is_named
@@ -80,6 +83,7 @@ class EventStream:
         self._keep_alive_s = keep_alive_s
         self._to_error = to_error
         self._headers = headers
+        self._envelope, self._request_id = envelope, request_id
         self._is_open = False
         self._last_sent = monotonic()
         self._writing = asyncio.Lock()  # answer and keep-alive take turns, also while the client reads slowly
@@ -97,9 +101,12 @@ class EventStream:
             async with self._writing:
                 pings.cancel()
                 if not self._is_open:
-                    await send_error(self._send, refusal, self._headers)
+                    await send_error(
+                        self._send, refusal, self._headers, envelope=self._envelope, request_id=self._request_id
+                    )
                     return
-            last = event(error_bytes(refusal), "error" if self._is_named else "") + self._end
+            raw = error_bytes(refusal, envelope=self._envelope, request_id=self._request_id)
+            last = event(raw, "error" if self._is_named else "") + self._end
         finally:
             pings.cancel()
         await self._write(last, more=False)

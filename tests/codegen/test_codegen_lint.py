@@ -184,6 +184,16 @@ CASES: dict[str, tuple[Callable[[dict], object], str]] = {
         lambda doc: operation(doc)["responses"].update({"410": operation(doc)["responses"]["404"]}),
         "create_pet: NotFound is the answer for 404, not 410",
     ),
+    "errors: another envelope without its answer": (
+        lambda doc: operation(doc).update({"x-errors": "Pet"}),
+        "create_pet: refusal no_such_owner needs the response PetNotFound",
+    ),
+    "errors: another envelope with another status": (
+        lambda doc: doc["components"]["responses"].update(
+            PetNotFound={"x-error": {"status": 410, "type": "gone", "for": "NotFound"}}
+        ),
+        "components.responses.PetNotFound: stands for a response of its status, and is called after it",
+    ),
     "errors: unused code": (
         lambda doc: operation(doc).pop("x-refusals"),
         "x-error-codes.no_such_owner: no operation refuses with it",

@@ -47,6 +47,22 @@ async def test_any_of_several_keys_opens(header: str) -> None:
         assert (await client.get("/v1/models", headers={"Authorization": header})).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"x-api-key": "key-2"}, 200),
+        ({"X-Api-Key": " key-1 "}, 200),
+        ({"x-api-key": "placeholder", "Authorization": "Bearer key-1"}, 200),
+        ({"x-api-key": "key-1", "Authorization": "Bearer placeholder"}, 200),
+        ({"x-api-key": "key-1x"}, 401),
+        ({"x-api-key": "Bearer key-1"}, 401),
+    ],
+)
+async def test_a_key_may_also_come_as_x_api_key(headers: dict[str, str], status: int) -> None:
+    async with client_of(app_over(FakeEngine(), api_keys=("key-1", "key-2"))) as client:
+        assert (await client.get("/v1/models", headers=headers)).status_code == status
+
+
 async def test_health_version_documents_and_preflights_need_no_key() -> None:
     async with client_of(app_over(FakeEngine(), api_keys=("key",))) as client:
         for path in ("/health", "/version", "/openapi.json", "/docs"):

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from specserve.engine import errors as engine_errors
-from specserve.generated.errors import ERRORS, ApiError
-from specserve.handlers.errors import ENGINE_ERRORS, MAX_ERROR_BYTES, cleaned, error_bytes, to_api_error
+from specserve.generated.errors import ERRORS, TYPES, ApiError
+from specserve.handlers.envelopes import FORMS, MAX_ERROR_BYTES, MESSAGES, error_bytes
+from specserve.handlers.errors import ENGINE_ERRORS, cleaned, to_api_error
 
 
 @given(st.text(max_size=30), st.integers(1, 3000), st.sampled_from(["\x00", "é", "🙂", '"', "\\", "\u2028"]))
@@ -21,6 +22,21 @@ def test_an_envelope_is_small_whatever_is_quoted(text: str, times: int, filler: 
     told = json.loads(raw)["error"]
     assert (told["code"], told["type"]) == ("invalid_value", "invalid_request_error")
     assert error.message.startswith(told["message"].removesuffix("…"))
+
+
+@pytest.mark.parametrize("envelope", FORMS)
+def test_every_envelope_is_small(envelope: str) -> None:
+    error = ERRORS["invalid_value"]("\x00" * 3000, param="\x00" * 3000)
+    assert len(error_bytes(error, envelope=envelope, request_id="r" * 128)) <= MAX_ERROR_BYTES
+
+
+@pytest.mark.parametrize("code", ERRORS)
+def test_the_messages_envelope_knows_every_error(code: str) -> None:
+    error = ERRORS[code]("no", param="model")
+    told = json.loads(error_bytes(error, envelope=MESSAGES, request_id="r-1"))
+    assert (told["type"], told["request_id"], told["error"]["message"]) == ("error", "r-1", "no")
+    assert (told["error"]["code"], told["error"]["param"]) == (code, "model")
+    assert told["error"]["type"] in TYPES[MESSAGES].values()
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from specserve.generated import document, schemas
 from specserve.generated.base import ApiModel
 from specserve.generated.errors import ApiError, BadRequest
 from specserve.generated.operations import OPERATIONS
-from specserve.handlers.errors import error_bytes
+from specserve.handlers.envelopes import error_bytes
 from specserve.handlers.wire import parse_body
 
 Path = tuple[str | int, ...]
