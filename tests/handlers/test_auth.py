@@ -7,12 +7,12 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 
 from specserve.handlers.auth import ApiKeyGuard
-from specserve.handlers.context import OWNER_KEY
+from specserve.handlers.context import OWNER_KEY, SCOPE_KEY, RequestIdentity
 
 KEYS = ("key-1", "key-2")
 
 
-async def owner_seen(header: str | None, path: str = "/v1/responses") -> str | None:
+async def owner_seen(header: str | None, path: str = "/v1/responses", *, name: bytes = b"authorization") -> str | None:
     """The owner that the guarded application finds; None when the request was refused."""
     seen: list[str] = []
 
@@ -25,14 +25,16 @@ async def owner_seen(header: str | None, path: str = "/v1/responses") -> str | N
     async def receive() -> Any:
         raise AssertionError("the guard reads no body")
 
-    headers = [] if header is None else [(b"authorization", header.encode())]
-    scope = {"type": "http", "method": "GET", "path": path, "headers": headers}
+    headers = [] if header is None else [(name, header.encode())]
+    identity = RequestIdentity("r", was_sent=False)
+    scope = {"type": "http", "method": "GET", "path": path, "headers": headers, SCOPE_KEY: identity}
     await ApiKeyGuard(application, KEYS)(scope, receive, send)
     return seen[0] if seen else None
 
 
 async def test_the_same_key_is_the_same_owner_however_it_is_written() -> None:
     assert await owner_seen("Bearer key-1") == await owner_seen("bearer  key-1 ")
+    assert await owner_seen("Bearer key-1") == await owner_seen("key-1", name=b"x-api-key")
 
 
 async def test_another_key_is_another_owner() -> None:
