@@ -251,7 +251,7 @@ FLAGS = (
         switch,
     ),
     flag("device", ENGINE, "auto takes a GPU if there is one", name, "DEVICE"),
-    flag("attention_backend", ENGINE, "auto, or one by name: xformers, cpu, reference", name, "NAME"),
+    flag("attention_backend", ENGINE, "auto, or one by name: xformers, triton, cpu, reference", name, "NAME"),
     flag("enforce_eager", ENGINE, "never capture CUDA graphs", switch),
     flag("num_threads", ENGINE, "threads on a CPU. Default: the physical cores this process may use", integer(1), "N"),
     flag(

@@ -13,6 +13,7 @@ from specserve.engine.registry import LazyRegistry
 BACKENDS: LazyRegistry[type[AttentionBackend]] = LazyRegistry(
     {
         "xformers": "specserve.engine.attention.xformers_backend:XFormersBackend",
+        "triton": "specserve.engine.attention.triton_backend:TritonBackend",
         "cpu": "specserve.engine.attention.cpu:CpuBackend",
         "reference": "specserve.engine.attention.reference:ReferenceBackend",
     }

@@ -53,7 +53,7 @@ class XFormersBackend:
     @classmethod
     def refuses(cls, layers: list[LayerSpec], device: torch.device, block_size: int) -> str | None:
         """Cheap reasons first; the last one is a run of a few tokens, which compiles the first kernels."""
-        reason = _device_misfit(device) or _layers_misfit(layers, device, block_size) or version_misfit()
+        reason = device_misfit(device) or _layers_misfit(layers, device, block_size) or version_misfit()
         if reason is not None:
             return reason
         try:
@@ -245,7 +245,7 @@ def _with_sinks(out: Tensor, lse: Tensor | None, sinks: Tensor | None) -> Tensor
     return (out.float() * share[..., None]).to(out.dtype)
 
 
-def _device_misfit(device: torch.device) -> str | None:
+def device_misfit(device: torch.device) -> str | None:
     if device.type == "cpu" and os.environ.get("TRITON_INTERPRET") == "1":
         return None
     if device.type != "cuda":
@@ -268,7 +268,7 @@ def _layers_misfit(layers: list[LayerSpec], device: torch.device, block_size: in
         if spec.softcap is not None:
             return (
                 f"layer {index} caps its scores at {spec.softcap}, for which xformers has no form; "
-                "the reference backend has it, slowly"
+                "the triton backend has it"
             )
         if spec.dtype not in DTYPES:
             return f"layer {index} computes in {spec.dtype}; it takes float16, bfloat16 and float32"

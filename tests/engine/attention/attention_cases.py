@@ -32,6 +32,7 @@ class Case:
     value_head_size: int | None = None
     windows: tuple[int | None, ...] = (None,)
     sinks: bool = False
+    softcap: float | None = None
     block_size: int = DEFAULT_BLOCK_SIZE
     padded_rows: int = 0
 
@@ -46,6 +47,7 @@ class Case:
                 scale=self.head_size**-0.5,
                 window=window,
                 has_sinks=self.sinks,
+                softcap=self.softcap,
             )
             for window in self.windows
         ]
@@ -83,6 +85,13 @@ CASES = (
     Case("values larger than keys", MIXED, head_size=32, value_head_size=80, sinks=True),
     Case("a head size that is no multiple of eight", MIXED, head_size=20),
 )
+
+CAPPED_CASES = (
+    Case("capped scores", MIXED, heads=(8, 2), softcap=3.0),
+    Case("capped scores in a window", MIXED, heads=(4, 4), softcap=50.0, windows=(None, 40)),
+    Case("capped scores with sinks", DECODES, heads=(6, 2), softcap=2.0, sinks=True),
+)
+"""What Gemma 2 needs, and xformers has no form for."""
 
 PREFILLS = ((63, 70), (20, 44, 9), (0, 5, 100))
 """No decodes: whole prompts with nothing before them, then chunks behind a context beside a new prompt."""

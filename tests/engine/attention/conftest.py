@@ -1,75 +1,10 @@
-"""Runs tests marked `interpreted` in one other process, where Triton interprets its kernels on the CPU.
-
-Triton decides when it is imported whether kernels are compiled or interpreted: both cannot share a process.
-Each test still reports for itself; its assertions are made over there.
-"""
+"""Which of the attention tests this machine can run at all."""
 
 from __future__ import annotations
 
-import os
 import platform
-import subprocess
 import sys
-import xml.etree.ElementTree as ElementTree
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
-import pytest
-
-VARIABLE = "TRITON_INTERPRET"
-TIMEOUT_S = 280
 if (sys.platform, platform.machine()) != ("linux", "x86_64"):
     # Triton and xformers publish no wheels for other machines; there the backend refuses, and says so.
-    collect_ignore = ["test_triton_compiles.py", "test_xformers.py", "test_xformers_flash.py"]
-OUTCOMES = pytest.StashKey[dict[str, str | None]]()
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "interpreted: needs Triton's interpreter, runs in a process of its own")
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    if pyfuncitem.get_closest_marker("interpreted") is None or os.environ.get(VARIABLE) == "1":
-        return None
-    failure = _outcomes(pyfuncitem.session).get(_key(pyfuncitem), "was not run by the other process")
-    if failure is not None:
-        pytest.fail(failure, pytrace=False)
-    return True
-
-
-def _key(item: pytest.Item) -> str:
-    """As the report names it: the file with dots for slashes, then the test."""
-    return f"{item.nodeid.split('::')[0].removesuffix('.py').replace('/', '.')}::{item.name}"
-
-
-def _outcomes(session: pytest.Session) -> dict[str, str | None]:
-    """By test: None if it passed, else what went wrong. The first test asked for runs all of them."""
-    if OUTCOMES not in session.stash:
-        selected = [item for item in session.items if item.get_closest_marker("interpreted") is not None]
-        session.stash[OUTCOMES] = _run(selected, session.config.rootpath)
-    return session.stash[OUTCOMES]
-
-
-def _run(items: list[pytest.Item], root: Path) -> dict[str, str | None]:
-    with TemporaryDirectory() as folder:
-        report = Path(folder) / "report.xml"
-        options = ["-m", "interpreted", "-W", "ignore", f"--junitxml={report}", f"--rootdir={root}"]
-        done = subprocess.run(
-            [sys.executable, "-m", "pytest", *options, *(item.nodeid for item in items)],
-            cwd=root,
-            env={**os.environ, VARIABLE: "1", "OMP_NUM_THREADS": "1"},  # the tensors are tiny
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_S,
-            check=False,
-        )
-        if not report.exists():
-            pytest.fail(f"the other process gave no report:\n{done.stdout}{done.stderr}", pytrace=False)
-        cases = list(ElementTree.parse(report).iter("testcase"))
-    outcomes: dict[str, str | None] = {}
-    for case in cases:
-        # A skipped test has proved nothing, so it counts as failed.
-        problems = [child for child in case if child.tag in ("failure", "error", "skipped")]
-        outcomes[f"{case.attrib['classname']}::{case.attrib['name']}"] = problems[0].text if problems else None
-    return outcomes
+    collect_ignore = ["test_triton_backend.py", "test_triton_compiles.py", "test_xformers.py", "test_xformers_flash.py"]

@@ -33,11 +33,13 @@ def test_a_named_backend_that_refuses_is_an_error_with_its_reason_and_the_others
     with pytest.raises(UnsupportedModelError) as caught:
         select_backend("cpu", [spec_of()], META, None)
     assert "cpu: it runs on CPUs, not on meta" in caught.value.cause
-    assert "choose one of xformers, reference" in caught.value.remedy
+    assert "choose one of xformers, triton, reference" in caught.value.remedy
 
 
 def test_an_unknown_name_is_told_with_the_known_ones() -> None:
-    with pytest.raises(UnsupportedModelError, match="'flash' is not known; choose one of xformers, cpu, reference"):
+    with pytest.raises(
+        UnsupportedModelError, match="'flash' is not known; choose one of xformers, triton, cpu, reference"
+    ):
         select_backend("flash", [spec_of()], CPU, None)
 
 

@@ -1,57 +1,18 @@
-"""The paged decode kernel compiles for an H100 on a machine without a GPU, launched as our backend does.
-
-Finds what the interpreter cannot: types, bfloat16, shared memory, and a Triton that has lost what the kernel
-is written with. The launch is recorded from our own call, so its constants are the served ones.
-"""
+"""The paged decode kernel of xformers compiles for an H100 on a machine without a GPU, launched as our backend does."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-import triton
 from attention_cases import MIXED, Case
-from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource, CompiledKernel
-from triton.runtime.jit import JITFunction
+from triton_launches import A100, SMALLEST_SHARED_MEMORY, Recorder, compile_recorded
 from xformers.ops.fmha import triton_splitk
 from xformers.ops.fmha._triton import splitk_kernels
 
 from specserve.engine.attention.xformers import PagedDecode, XFormersOperators
 from specserve.engine.attention.xformers_plan import DecodeBatch
-
-H100 = GPUTarget("cuda", 90, 32)
-SMALLEST_SHARED_MEMORY = 99 * 1024
-"""What compute capability 8.6 and 8.9 give one program; 8.0 has 163 KiB and 9.0 has 227. Source: CUDA C++
-Programming Guide, table of technical specifications per compute capability."""
-OPTIONS = ("num_warps", "num_stages")
-POINTERS = {
-    torch.bfloat16: "*bf16",
-    torch.float16: "*fp16",
-    torch.float32: "*fp32",
-    torch.float64: "*fp64",
-    torch.int32: "*i32",
-}
-
-
-class Recorder:
-    """Stands for a kernel: remembers the arguments of its launch and computes nothing."""
-
-    def __init__(self, kernel: Any) -> None:
-        self.kernel = kernel
-        self.launches: list[dict[str, Any]] = []
-
-    def __getitem__(self, grid: Any) -> Any:
-        def launch(*args: Any, **kwargs: Any) -> None:
-            self.launches.append({**dict(zip(self.function().arg_names, args, strict=False)), **kwargs})
-
-        return launch
-
-    def function(self) -> JITFunction[Any]:
-        function = getattr(self.kernel, "fn", self.kernel)
-        return function if isinstance(function, JITFunction) else self.kernel
 
 
 @pytest.fixture
@@ -72,33 +33,6 @@ def launch(case: Case, dtype: torch.dtype, num_splits: int, window: int | None =
     query = torch.zeros(8, spec.num_heads, spec.head_size, dtype=dtype)
     cache = torch.zeros(2 * case.block_size, spec.num_kv_heads, spec.head_size, dtype=dtype)
     operators.paged_decode(query, cache, cache, batch.bias, spec.scale, num_splits, with_lse)
-
-
-def compile_recorded(recorder: Recorder, target: GPUTarget = H100, **options: int) -> CompiledKernel:
-    """What Triton's launcher would do with the recorded arguments, for a GPU that is not there."""
-    arguments = recorder.launches[-1]
-    function = recorder.function()
-    given = {name: arguments[name] for name in function.arg_names if name in arguments}
-    for name, heuristic in getattr(recorder.kernel, "values", {}).items():
-        given[name] = heuristic({**arguments, **given})
-    signature, constants, attributes = {}, {}, {}
-    for index, parameter in enumerate(function.params):
-        value = given[parameter.name]
-        aligned = True
-        if parameter.is_constexpr or value is None or (isinstance(value, int) and value == 1):
-            signature[parameter.name], constants[parameter.name] = "constexpr", value
-            continue
-        if isinstance(value, torch.Tensor):
-            signature[parameter.name] = POINTERS[value.dtype]
-        elif isinstance(value, float):
-            signature[parameter.name], aligned = "fp32", False
-        else:
-            signature[parameter.name], aligned = "i32", value % 16 == 0
-        if aligned:
-            attributes[index,] = [["tt.divisibility", 16]]
-    source = ASTSource(fn=function, signature=signature, constexprs=constants, attrs=attributes)
-    launched = {name: arguments[name] for name in OPTIONS if name in arguments}
-    return triton.compile(source, target=target, options={**launched, **options})
 
 
 @pytest.mark.parametrize(
@@ -173,4 +107,4 @@ def test_a_single_split_needs_no_merge(recorders: tuple[Recorder, Recorder]) -> 
 
 def test_compiles_for_an_a100(recorders: tuple[Recorder, Recorder]) -> None:
     launch(Case("", MIXED, heads=(28, 4), head_size=128), torch.bfloat16, 4)
-    assert compile_recorded(recorders[0], GPUTarget("cuda", 80, 32)).asm["cubin"]
+    assert compile_recorded(recorders[0], A100).asm["cubin"]

@@ -150,9 +150,7 @@ def test_softcap_is_refused_with_the_alternative(monkeypatch: pytest.MonkeyPatch
     pretend_gpu(monkeypatch)
     capped = LayerSpec(4, 2, 64, 64, torch.bfloat16, 0.125, softcap=50.0)
     reason = XFormersBackend.refuses([*layers(), capped], CUDA, 64)
-    assert reason == (
-        "layer 1 caps its scores at 50.0, for which xformers has no form; the reference backend has it, slowly"
-    )
+    assert reason == ("layer 1 caps its scores at 50.0, for which xformers has no form; the triton backend has it")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,203 @@
+"""Paged attention on NVIDIA GPUs by a kernel of our own: for what xformers has no form, and Tritons it cannot use.
+
+Runs on CPUs too, slowly, when TRITON_INTERPRET=1 was set before Triton was first imported: for tests only.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from specserve.engine.attention.backend import AttentionMetadata, LayerCache, LayerSpec
+from specserve.engine.attention.xformers_backend import device_misfit
+from specserve.engine.attention.xformers_check import self_test
+from specserve.engine.kernels.paged_attention import paged_attention, rows_of_tile
+
+DEFAULT_BLOCK_SIZE = 64
+MAX_HEAD_SIZE = 512
+DTYPES = (torch.float16, torch.bfloat16, torch.float32)
+INTERPRETED_MULTIPROCESSORS = 2
+"""Stands for the GPU's number in the interpreter: few programs run, but more than one split."""
+PROGRAMS_PER_MULTIPROCESSOR = 3
+MIN_SPLIT_TOKENS = 256
+"""A split of fewer tokens costs more in merging than it gains."""
+
+
+class Tiles:
+    """Tiles of a step's chunks for one number of tokens a tile: [N] int32 each, as the kernel takes them."""
+
+    def __init__(self, query_lens: list[int], first_row: int, tokens: int, device: torch.device) -> None:
+        """Of the sequences from `first_row` on."""
+        sequences: list[int] = []
+        firsts: list[int] = []
+        for row in range(first_row, len(query_lens)):
+            starts = range(0, query_lens[row], tokens)
+            sequences += [row] * len(starts)
+            firsts += starts
+        both = torch.tensor([sequences, firsts], dtype=torch.int32).to(device, non_blocking=True)
+        self.sequence, self.first = both[0], both[1]
+
+
+class TritonBackend:
+    """Caches are [slots, K, D]: whole blocks, and one block more that takes what is to be skipped."""
+
+    name = "triton"
+
+    @classmethod
+    def default_block_size(cls) -> int:
+        return DEFAULT_BLOCK_SIZE
+
+    @classmethod
+    def refuses(cls, layers: list[LayerSpec], device: torch.device, block_size: int) -> str | None:
+        return device_misfit(device) or _layers_misfit(layers, device) or self_test(cls, layers, device, block_size)
+
+    def __init__(self, layers: list[LayerSpec], device: torch.device, block_size: int) -> None:
+        self.block_size = block_size
+        self._layers = layers
+        self._device = device
+        self._multiprocessors = (
+            torch.cuda.get_device_properties(device).multi_processor_count
+            if device.type == "cuda"
+            else INTERPRETED_MULTIPROCESSORS
+        )
+        self._skipped_slot = 0
+        self._step: AttentionMetadata | None = None
+        self._slots = torch.empty(0, dtype=torch.int64, device=device)
+        self._decodes = torch.empty(2, 0, dtype=torch.int32, device=device)
+        self._tiles: dict[int, Tiles] = {}
+
+    def describe(self) -> list[str]:
+        notes = [f"triton attention: one paged kernel, blocks of {self.block_size}"]
+        if self._device.type == "cuda" and any(spec.dtype == torch.float32 for spec in self._layers):
+            notes.append("triton attention: float32 layers multiply without tensor cores")
+        return notes
+
+    def bytes_per_block(self) -> int:
+        """The one extra block of `allocate` does not count."""
+        return self.block_size * sum(
+            spec.num_kv_heads * (spec.head_size + spec.value_head_size) * spec.dtype.itemsize for spec in self._layers
+        )
+
+    def allocate(self, num_blocks: int) -> list[LayerCache]:
+        self._skipped_slot = num_blocks * self.block_size
+        num_slots = (num_blocks + 1) * self.block_size
+        caches = []
+        for spec in self._layers:
+            keys, values = (
+                torch.zeros(num_slots, spec.num_kv_heads, size, dtype=spec.dtype, device=self._device)
+                for size in (spec.head_size, spec.value_head_size)
+            )
+            caches.append(LayerCache(keys=keys, values=values))
+        return caches
+
+    def plan(self, metadata: AttentionMetadata) -> None:
+        metadata.check(self.block_size)
+        self._step = metadata
+        self._slots = torch.where(metadata.slot_mapping < 0, self._skipped_slot, metadata.slot_mapping)
+        if metadata.num_decodes > self._decodes.shape[1]:
+            rows = torch.arange(metadata.num_decodes, dtype=torch.int32, device=self._device)
+            self._decodes = torch.stack([rows, torch.zeros_like(rows)])
+        self._tiles.clear()
+
+    def write_kv(self, layer: int, key: Tensor, value: Tensor, cache: LayerCache) -> None:
+        cache.keys.index_copy_(0, self._slots, key)
+        cache.values.index_copy_(0, self._slots, value)
+
+    def attend(self, layer: int, query: Tensor, cache: LayerCache, sinks: Tensor | None = None) -> Tensor:
+        assert self._step is not None, "plan was not called"
+        step, query = self._step, query.contiguous()
+        num_decodes = step.num_decodes
+        if num_decodes == query.shape[0]:
+            return self._decode(layer, query, cache, sinks)
+        num_tokens = sum(step.query_lens)
+        spec = self._layers[layer]
+        out = query.new_zeros(query.shape[0], spec.num_heads, spec.value_head_size)
+        if num_decodes:
+            out[:num_decodes] = self._decode(layer, query[:num_decodes], cache, sinks)
+        if num_tokens > num_decodes:
+            rows = _rows(spec, decodes=False)
+            tiles = self._tiles_of(rows * spec.num_kv_heads // spec.num_heads)
+            attended = self._run(layer, query, cache, sinks, tiles.sequence, tiles.first, rows, 1)
+            out[num_decodes:num_tokens] = attended[num_decodes:num_tokens]
+        return out
+
+    def _tiles_of(self, tokens: int) -> Tiles:
+        assert self._step is not None
+        if tokens not in self._tiles:
+            self._tiles[tokens] = Tiles(self._step.query_lens, self._step.num_decodes, tokens, self._device)
+        return self._tiles[tokens]
+
+    def _decode(self, layer: int, query: Tensor, cache: LayerCache, sinks: Tensor | None) -> Tensor:
+        assert self._step is not None
+        spec = self._layers[layer]
+        rows = _rows(spec, decodes=True)
+        sequence, first = self._decodes[:, : query.shape[0]]
+        longest = max(self._step.seq_lens_list[: query.shape[0]])
+        splits = self.num_splits(query.shape[0], spec, longest)
+        return self._run(layer, query, cache, sinks, sequence, first, rows, splits)
+
+    def num_splits(self, batch: int, spec: LayerSpec, longest: int) -> int:
+        """Parts a context is cut into: enough programs to fill the GPU, none of them tiny; a power of two, because
+        each number is a kernel of its own."""
+        seen = longest if spec.window is None else min(longest, spec.window)
+        wanted = PROGRAMS_PER_MULTIPROCESSOR * self._multiprocessors / (batch * spec.num_kv_heads)
+        most = min(math.ceil(wanted), seen // MIN_SPLIT_TOKENS)
+        return 1 << max(0, most.bit_length() - 1)
+
+    def _run(
+        self,
+        layer: int,
+        query: Tensor,
+        cache: LayerCache,
+        sinks: Tensor | None,
+        sequence: Tensor,
+        first: Tensor,
+        rows: int,
+        splits: int,
+    ) -> Tensor:
+        assert self._step is not None
+        spec = self._layers[layer]
+        return paged_attention(
+            query,
+            cache.keys,
+            cache.values,
+            sequence,
+            first,
+            self._step.query_start,
+            self._step.seq_lens,
+            self._step.block_tables,
+            page=self.block_size,
+            rows=rows,
+            scale=spec.scale,
+            splits=splits,
+            window=spec.window,
+            softcap=spec.softcap,
+            sinks=sinks,
+        )
+
+
+def _rows(spec: LayerSpec, *, decodes: bool) -> int:
+    widest = max(spec.head_size, spec.value_head_size)
+    return rows_of_tile(spec.num_heads // spec.num_kv_heads, widest, spec.dtype.itemsize, decodes=decodes)
+
+
+def _layers_misfit(layers: list[LayerSpec], device: torch.device) -> str | None:
+    for index, spec in enumerate(layers):
+        if spec.dtype not in DTYPES:
+            return f"layer {index} computes in {spec.dtype}; it takes float16, bfloat16 and float32"
+        if spec.dtype == torch.bfloat16 and device.type == "cpu":
+            return "Triton's interpreter multiplies bfloat16 wrongly; use float16 or float32 there"
+        if spec.num_heads % spec.num_kv_heads:
+            return f"layer {index} has {spec.num_heads} heads for {spec.num_kv_heads} key-value heads"
+        if max(spec.head_size, spec.value_head_size) > MAX_HEAD_SIZE:
+            return (
+                f"layer {index} has heads of {max(spec.head_size, spec.value_head_size)}, wider than {MAX_HEAD_SIZE}, "
+                "the widest the kernel takes"
+            )
+        try:
+            _rows(spec, decodes=True)
+        except ValueError as error:
+            return f"layer {index}: {error}"
+    return None

@@ -1,0 +1,70 @@
+"""Our own paged kernel, in Triton's interpreter, against the reference: every case of xformers, and capped scores."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from attention_cases import CAPPED_CASES, CASES, MIXED, PREFILL_CASES, Case, largest_error
+from greedy import SHORTFALL, generated_by, generated_by_transformers, largest_shortfall, tiny_llama
+
+from specserve.engine.attention.select import select_backend
+from specserve.engine.attention.triton_backend import TritonBackend
+
+pytestmark = pytest.mark.interpreted
+
+CPU = torch.device("cpu")
+TOLERANCE = {torch.float32: 5e-6, torch.float16: 3e-3}
+"""float32: other order of summation. float16: results of size 1 to 4 are rounded to 11 bits, and so are the
+weights before they multiply the values."""
+
+
+@pytest.mark.parametrize("case", [*CASES, *PREFILL_CASES], ids=lambda case: case.name)
+def test_agrees_with_the_reference(case: Case) -> None:
+    assert largest_error(TritonBackend, case, torch.float32, CPU) <= TOLERANCE[torch.float32]
+
+
+@pytest.mark.parametrize("case", CAPPED_CASES, ids=lambda case: case.name)
+def test_capped_scores_agree_with_the_reference(case: Case) -> None:
+    """The cap multiplies the rounding of a number near 1, by up to 50 here."""
+    assert largest_error(TritonBackend, case, torch.float32, CPU) <= 2e-5
+
+
+@pytest.mark.parametrize("case", [*CASES[::4], *CAPPED_CASES[::2]], ids=lambda case: case.name)
+def test_agrees_with_the_reference_in_half_precision(case: Case) -> None:
+    assert largest_error(TritonBackend, case, torch.float16, CPU) <= TOLERANCE[torch.float16]
+
+
+def test_greedy_tokens_are_those_of_transformers() -> None:
+    model = tiny_llama(torch.float32, CPU)
+    assert generated_by(TritonBackend, model) == generated_by_transformers(model)
+
+
+def test_greedy_tokens_in_half_precision_are_nearly_the_best() -> None:
+    model = tiny_llama(torch.float16, CPU)
+    assert largest_shortfall(model, generated_by(TritonBackend, model)) < SHORTFALL[torch.float16]
+
+
+def test_serves_capped_scores_where_xformers_refuses_them() -> None:
+    layers = CAPPED_CASES[0].layers(torch.float16)
+    assert select_backend("auto", layers, CPU, None).name == "triton"
+
+
+def test_bytes_per_block_is_what_a_block_takes() -> None:
+    layers = [
+        *Case("", MIXED, head_size=80, value_head_size=64).layers(torch.float16),
+        *Case("", MIXED).layers(torch.float32),
+    ]
+    backend = TritonBackend(layers, CPU, 64)
+
+    def taken(num_blocks: int) -> int:
+        return sum(cache.keys.nbytes + cache.values.nbytes for cache in backend.allocate(num_blocks))
+
+    assert taken(11) - taken(10) == backend.bytes_per_block()
+
+
+def test_a_short_context_is_not_cut_and_a_long_one_fills_the_device() -> None:
+    spec = Case("", MIXED, heads=(8, 2)).layers(torch.float16)[0]
+    backend = TritonBackend([spec], CPU, 64)
+    assert backend.num_splits(1, spec, 300) == 1
+    assert backend.num_splits(1, spec, 1024) == 2
+    assert backend.num_splits(8, spec, 100_000) == 1

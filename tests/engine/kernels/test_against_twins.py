@@ -1,0 +1,111 @@
+"""Every small kernel in Triton's interpreter against its twin in plain torch; the twins against transformers."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+from transformers.models.qwen3.modeling_qwen3 import Qwen3RMSNorm, apply_rotary_pos_emb
+
+from specserve.engine.kernels.rms_norm import add_rms_norm, add_rms_norm_torch, rms_norm, rms_norm_torch
+from specserve.engine.kernels.rotary_write import rotary_write, rotary_write_torch
+from specserve.engine.kernels.silu_mul import silu_mul, silu_mul_torch
+
+pytestmark = pytest.mark.interpreted
+
+DTYPES = [torch.float32, torch.float16]
+TOLERANCE = {torch.float32: 1e-5, torch.float16: 4e-3}
+"""float32: order of summation. float16: numbers of size 1 to 4 that may be rounded the other way, twice."""
+EPSILON = 1e-6
+
+
+def close(found: Tensor, wanted: Tensor) -> None:
+    torch.testing.assert_close(found, wanted, atol=TOLERANCE[wanted.dtype], rtol=TOLERANCE[wanted.dtype])
+
+
+def drawn(*shape: int, dtype: torch.dtype, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("shape", [(1, 8), (3, 100), (5, 896), (2, 4096), (0, 64)], ids=str)
+def test_rms_norm(shape: tuple[int, int], dtype: torch.dtype) -> None:
+    x, weight = drawn(*shape, dtype=dtype), drawn(shape[1], dtype=dtype, seed=1)
+    close(rms_norm(x, weight, EPSILON), rms_norm_torch(x, weight, EPSILON))
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("shape", [(1, 8), (3, 100), (5, 896)], ids=str)
+def test_add_rms_norm_leaves_the_sum_in_the_residual(shape: tuple[int, int], dtype: torch.dtype) -> None:
+    x, residual, weight = (drawn(*shape, dtype=dtype, seed=seed) for seed in range(3))
+    wanted_residual = residual.clone()
+    wanted = add_rms_norm_torch(x, wanted_residual, weight[0], EPSILON)
+    close(add_rms_norm(x, residual, weight[0], EPSILON), wanted)
+    assert torch.equal(residual, wanted_residual)
+
+
+def test_norms_of_rows_that_do_not_follow_each_other() -> None:
+    wide, weight = drawn(4, 300, dtype=torch.float32), drawn(100, dtype=torch.float32)
+    close(rms_norm(wide[:, 50:150], weight, EPSILON), rms_norm_torch(wide[:, 50:150], weight, EPSILON))
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_the_norm_is_that_of_transformers(dtype: torch.dtype) -> None:
+    x, weight = drawn(5, 96, dtype=dtype), drawn(96, dtype=dtype, seed=1)
+    norm = Qwen3RMSNorm(96, eps=EPSILON).to(dtype)
+    norm.weight.data.copy_(weight)
+    assert torch.equal(rms_norm_torch(x, weight, EPSILON), norm(x).detach())
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("shape", [(1, 16), (3, 2 * 1500), (7, 2 * 64), (0, 32)], ids=str)
+def test_silu_mul(shape: tuple[int, int], dtype: torch.dtype) -> None:
+    gate_up = drawn(*shape, dtype=dtype) * 3
+    close(silu_mul(gate_up), silu_mul_torch(gate_up))
+
+
+class Rotation:
+    """A step of 6 tokens, one of which has no slot, over a cache of 40 slots full of NaN."""
+
+    def __init__(self, heads: tuple[int, int], head_size: int, dtype: torch.dtype, *, norms: bool) -> None:
+        self.num_heads, self.num_kv_heads = heads
+        self.head_size = head_size
+        self.qkv = drawn(6, (heads[0] + 2 * heads[1]) * head_size, dtype=dtype)
+        angles = torch.tensor([0, 1, 2, 77, 3000, 40]).float()[:, None] / 10000 ** (
+            torch.arange(0, head_size, 2) / head_size
+        )
+        self.cos, self.sin = (torch.cat([part, part], -1).to(dtype) for part in (angles.cos(), angles.sin()))
+        self.slots = torch.tensor([3, 39, -1, 0, 17, 18])
+        self.norms = tuple(drawn(head_size, dtype=dtype, seed=seed) for seed in (5, 6)) if norms else (None, None)
+
+    def cache(self, head_size: int) -> Tensor:
+        return torch.full((40, self.num_kv_heads, head_size), float("nan"), dtype=self.qkv.dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("norms", [False, True])
+@pytest.mark.parametrize(("heads", "head_size", "cached_size"), [((4, 2), 64, 64), ((7, 1), 80, 128), ((2, 2), 16, 16)])
+def test_rotary_write(
+    heads: tuple[int, int], head_size: int, cached_size: int, norms: bool, dtype: torch.dtype
+) -> None:
+    step = Rotation(heads, head_size, dtype, norms=norms)
+    found, wanted = [step.cache(cached_size) for _ in "kv"], [step.cache(cached_size) for _ in "kv"]
+    query = rotary_write(step.qkv.clone(), step.cos, step.sin, step.slots, *found, *step.norms, EPSILON)
+    exact = rotary_write_torch(step.qkv.clone(), step.cos, step.sin, step.slots, *wanted, *step.norms, EPSILON)
+    close(query, exact)
+    for cache, truth in zip(found, wanted, strict=True):
+        assert torch.equal(cache.isnan(), truth.isnan())
+        close(cache.nan_to_num(), truth.nan_to_num())
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_the_rotation_is_that_of_transformers(dtype: torch.dtype) -> None:
+    step = Rotation((4, 2), 64, dtype, norms=False)
+    keys, values = step.cache(64), step.cache(64)
+    heads = step.qkv.clone().unflatten(1, (-1, 64)).transpose(0, 1)[None]
+    query, key = apply_rotary_pos_emb(heads[:, :4], heads[:, 4:6], step.cos[None], step.sin[None])
+    found = rotary_write_torch(step.qkv, step.cos, step.sin, step.slots, keys, values)
+    assert torch.equal(found, query[0].transpose(0, 1))
+    written = step.slots >= 0
+    assert torch.equal(keys[step.slots[written]], key[0].transpose(0, 1)[written])
+    assert torch.equal(values[step.slots[written]], heads[0, 6:].transpose(0, 1)[written])
