@@ -6,7 +6,9 @@ import difflib
 import re
 from collections.abc import Iterator, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, get_args
+
+from typing_extensions import TypeAliasType
 
 from specserve.generated.base import ApiModel
 from specserve.generated.errors import UnknownParameter
@@ -14,6 +16,7 @@ from specserve.generated.errors import UnknownParameter
 SAFE_NAME = re.compile(r"[A-Za-z0-9_.\-]{1,64}")
 ENTRY_NUMBER = re.compile(r"\.\d+(?=\.)")
 
+PLAIN = frozenset([str, int, float, bool])
 NOTHING: tuple[object, ...] = (None, [], {})
 """Clients send answers back with all their empty fields; to drop such a one loses nothing."""
 
@@ -24,12 +27,49 @@ def names_of(schema: type[ApiModel]) -> dict[str, str]:
     return {field.alias or name: name for name, field in schema.model_fields.items()}
 
 
+@cache
+def nested_fields(kind: type) -> tuple[tuple[str, str], ...] | None:
+    """Key and Python name of the fields that can hold other schemas, in lists or alone; None for what is no schema."""
+    if not issubclass(kind, ApiModel):
+        return None
+    return tuple(
+        (field.alias or name, name) for name, field in kind.model_fields.items() if holds_schemas(field.annotation)
+    )
+
+
+def holds_schemas(annotation: Any) -> bool:
+    if isinstance(annotation, type) and issubclass(annotation, ApiModel):
+        return True
+    if isinstance(annotation, TypeAliasType):
+        return holds_schemas(annotation.__value__)
+    return any(map(holds_schemas, get_args(annotation)))
+
+
+def knows_all(sent: Any, read: Any) -> bool:
+    """Whether no schema's object in `sent`, at any depth, has a key that its schema does not. Most have none."""
+    if type(read) is list:
+        is_plain = not read or type(read[0]) in PLAIN  # such as the 32 000 tokens of a prompt
+        return is_plain or all(map(knows_all, sent, read))
+    nested = nested_fields(type(read))  # to ask whether it is an ApiModel would take ten times as long
+    if nested is None:
+        return True
+    if len(sent) != len(read.__pydantic_fields_set__):
+        return False
+    for key, name in nested:
+        inner = sent.get(key)
+        if inner and type(inner) not in PLAIN and not knows_all(inner, getattr(read, name)):
+            return False
+    return True
+
+
 def unknown_keys(data: dict[str, Any], body: ApiModel) -> list[str]:
     """Dotted paths of the keys in `data` that the schemas of `body`, which was read from it, do not have.
 
     Those of the top level come first; deeper ones are left out when they are null or empty. What a schema leaves
     free, such as a JSON schema, has no unknown keys.
     """
+    if knows_all(data, body):
+        return []
     found: list[str] = []
     waiting: list[tuple[str, dict[str, Any], ApiModel]] = [("", data, body)]
     for path, sent, read in waiting:
@@ -46,7 +86,7 @@ def models_in(path: str, sent: Any, read: Any) -> Iterator[tuple[str, dict[str, 
     """A schema's object, or those in a list, each beside the JSON it was read from."""
     if isinstance(read, ApiModel):
         yield path, sent, read
-    elif isinstance(read, list) and read and not isinstance(read[0], int | str):  # nor the 32 000 tokens of a prompt
+    elif isinstance(read, list) and read and not isinstance(read[0], int | str):
         for at, one in enumerate(read):
             yield from models_in(f"{path}{at}.", sent[at], one)
 

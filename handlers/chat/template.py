@@ -5,23 +5,17 @@ Rendered by Jinja in a sandbox, with the names that templates on the Hugging Fac
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
 from functools import cached_property
 from typing import Any, Literal
 
-from jinja2 import TemplateError, nodes
-from jinja2.compiler import CodeGenerator, Frame, optimizeconst
-from jinja2.ext import Extension, loopcontrols
-from jinja2.parser import Parser
-from jinja2.runtime import Context, Macro
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2 import TemplateError
 
 from specserve.generated.errors import InvalidPrompt
 from specserve.handlers.chat.conversation import Conversation, Message
+from specserve.handlers.chat.template_environment import template_environment
 from specserve.handlers.chat.tool_ids import SHORT_ID, short_id
 from specserve.handlers.errors import bounded
 
@@ -30,8 +24,6 @@ MAX_PROMPT_CHARS = 2**25
 """More text than this is no prompt: the largest contexts hold a tenth of it."""
 PROBE = "specserve-probe"
 """Content that no template has in it, to see whether and where it is written."""
-PLAIN_JSON = json.JSONEncoder(ensure_ascii=False)
-DICT_ATTRIBUTES = frozenset(dir(dict))
 MISSING = re.compile(r"no (?:attribute|element) '?([\w.\-]{1,64})'?|'([\w.\-]{1,64})' is undefined")
 TEMPLATE_FAILURES = (
     TemplateError,
@@ -55,79 +47,6 @@ class CallStyle:
     arguments_key: str = "parameters"
 
 
-class GenerationTag(Extension):
-    """`{% generation %}` marks the assistant's text for training; for serving it is nothing but its body."""
-
-    tags = {"generation"}  # noqa: RUF012 - Jinja's own form
-
-    def parse(self, parser: Parser) -> list[nodes.Node]:
-        next(parser.stream)
-        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
-
-
-class EntriesFirst(CodeGenerator):
-    """Most of what templates read are entries of objects: `message.role`.
-
-    Jinja first tries attributes, which a dict has few of, and catches an exception for each; looking at once where
-    the value is finds the same.
-    """
-
-    @optimizeconst
-    def visit_Getattr(self, node: nodes.Getattr, frame: Frame) -> None:
-        if node.attr in DICT_ATTRIBUTES:
-            super().visit_Getattr(node, frame)
-            return
-        self.write(f"(v[{node.attr!r}] if type(v := ")
-        self.visit(node.node, frame)
-        self.write(f") is dict and {node.attr!r} in v else environment.getattr(v, {node.attr!r}))")
-
-
-class Environment(ImmutableSandboxedEnvironment):
-    """The sandbox, asked only where its answer can differ: together this takes half off a whole template."""
-
-    code_generator_class = EntriesFirst
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self._safe: dict[tuple[type, str], bool] = {}  # only attributes that exist come here, so it stays small
-
-    def getattr(self, obj: Any, attribute: str) -> Any:
-        if type(obj) is dict and attribute not in DICT_ATTRIBUTES:
-            return obj[attribute] if attribute in obj else self.undefined(obj=obj, name=attribute)
-        return super().getattr(obj, attribute)
-
-    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
-        """Depends on type and name alone."""
-        key = type(obj), attr
-        is_safe = self._safe.get(key)
-        if is_safe is None:
-            is_safe = self._safe[key] = super().is_safe_attribute(obj, attr, value)
-        return is_safe
-
-    def call(self, context: Context, function: Any, /, *args: Any, **kwargs: Any) -> Any:
-        """The template's own macros are safe, and it is known what they want to be told."""
-        if type(function) is not Macro:
-            return super().call(context, function, *args, **kwargs)
-        kwargs.pop("_loop_vars", None)
-        kwargs.pop("_block_vars", None)
-        return function(context.eval_ctx, *args, **kwargs)
-
-
-def raise_exception(message: str) -> None:
-    raise TemplateError(message)
-
-
-def to_json(value: Any, ensure_ascii: bool = False, indent: int | None = None, **more: Any) -> str:
-    """Unlike Jinja's own filter this does not escape for HTML, which no model was trained on."""
-    if ensure_ascii or indent is not None or more:
-        return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, **more)
-    return PLAIN_JSON.encode(value)
-
-
-def strftime_now(form: str) -> str:
-    return datetime.now().strftime(form)
-
-
 class ChatTemplate:
     """A compiled template. `render` blocks for as long as the template runs: call it in a worker thread.
 
@@ -138,10 +57,7 @@ class ChatTemplate:
 
     def __init__(self, source: str, special_tokens: dict[str, str], content_format: ContentFormat = "auto") -> None:
         """Raises jinja2.TemplateError when the source is not a template."""
-        environment = Environment(trim_blocks=True, lstrip_blocks=True, extensions=[GenerationTag, loopcontrols])
-        environment.globals |= {"raise_exception": raise_exception, "strftime_now": strftime_now}
-        environment.filters["tojson"] = to_json
-        self._template = environment.from_string(source)
+        self._template = template_environment().from_string(source)
         self._source = source
         self._special_tokens = special_tokens
         self._knows_developer = "developer" in source

@@ -13,7 +13,8 @@ from transformers import AutoTokenizer
 
 from specserve.generated.errors import InvalidPrompt
 from specserve.handlers.chat.conversation import Conversation, Message
-from specserve.handlers.chat.template import ChatTemplate, Environment
+from specserve.handlers.chat.template import ChatTemplate
+from specserve.handlers.chat.template_environment import Environment, to_json
 from specserve.handlers.demo import checkpoint_path
 
 CHATML = (Path(checkpoint_path()) / "chat_template.jinja").read_text()
@@ -257,6 +258,8 @@ MACROS = {
     "a caller": "{% macro f(a) %}[{{ caller(a) }}]{% endmacro %}{% call(x) f('y') %}{{ x.role }}{{ x }}{% endcall %}",
     "within loops": "{% macro f(m) %}{{ m.role }}{% endmacro %}{% for m in messages %}{{ f(m) }}{% endfor %}",
     "calls of themselves": "{% macro f(n) %}{{ n }}{% if n %}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(3) }}",
+    "fewer arguments": "{% macro f(a, b=2) %}{{ a }}-{{ b }}{% endmacro %}{{ f(1) }}{{ f() }}",
+    "escaping": "{% autoescape true %}{% macro f(a) %}{{ a }}{% endmacro %}{{ '<' + f('>') }}{% endautoescape %}",
     "attributes of a macro": "{% macro f(a) %}{% endmacro %}{{ f.name }}{{ f.arguments }}{{ f.__func__ }}",
     "what is no macro": "{% set f = messages[0].role %}{{ f() }}",
 }
@@ -268,6 +271,32 @@ def test_names_mean_what_they_mean_in_jinjas_own_sandbox(expression: str) -> Non
     expected = outcome(ImmutableSandboxedEnvironment(), source)
     environment = Environment()
     assert [outcome(environment, source), outcome(environment, source)] == [expected] * 2, "asked again, it is the same"
+
+
+LOOPS = """loop.index loop.index0 loop.revindex loop.revindex0 loop.first loop.last loop.length loop.depth loop.depth0
+loop.previtem loop.nextitem.role loop.cycle('a','b') loop.changed(value) loop.missing loop.__class__ loop._iterable
+loop.first.missing""".split()
+
+
+@pytest.mark.parametrize("expression", LOOPS)
+def test_loops_tell_what_they_tell_in_jinjas_own_sandbox(expression: str) -> None:
+    for source in (
+        "{% for value in messages %}{{ " + expression + " }};{% endfor %}",
+        "{% for value in messages recursive %}{{ loop.index }}{{ " + expression + " }};{% endfor %}",
+        "{% set loop = {'first': 1, 'index': [2]} %}{{ " + expression.replace("value", "messages[0]") + " }}",
+        "{{ " + expression.replace("value", "messages[0]") + " }}",
+    ):
+        assert outcome(Environment(), source) == outcome(ImmutableSandboxedEnvironment(), source)
+
+
+@pytest.mark.parametrize("value", [{"ä": [1, 2.0, 1e30, True, None, '\u2028"<']}, 'a"b\u0000', [], 0.1, 10**30, {1: 2}])
+def test_json_is_written_as_by_the_standard_library(value: Any) -> None:
+    assert to_json(value) == json.dumps(value, ensure_ascii=False)
+
+
+def test_values_that_json_cannot_say_are_refused_as_by_the_standard_library() -> None:
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        to_json({"role": {1, 2}})
 
 
 @pytest.mark.parametrize("source", MACROS.values(), ids=MACROS.keys())
