@@ -138,6 +138,7 @@ def describe(doc: Json, path: str, method: str, operation: Json) -> dict[str, Js
     # An error within a stream is raised by the iterator, so it is no part of what the iterator yields.
     named = [name for node in walk(event) if (name := name_of(node)) and not name.endswith("ErrorResponse")]
     if events := [f"schemas.{name}" for name in named]:
+        results += [f"Serialised[{result}]" for result in results]
         forms = [*events, *(f"Serialised[{name}]" for name in events)]
         results.append(f"AsyncIterator[{' | '.join(forms)}]")
     params = [param["name"] for param in operation.get("parameters", []) if param["in"] == "path"]

@@ -22,6 +22,7 @@ class ChatApi(Protocol[C]):
         self, body: schemas.ChatCompletionRequest, context: C
     ) -> (
         schemas.ChatCompletion
+        | Serialised[schemas.ChatCompletion]
         | AsyncIterator[schemas.ChatCompletionChunk | Serialised[schemas.ChatCompletionChunk]]
     ):
         """Continue a conversation."""
@@ -33,7 +34,11 @@ class CompletionsApi(Protocol[C]):
     @abstractmethod
     async def create_completion(
         self, body: schemas.CompletionRequest, context: C
-    ) -> schemas.Completion | AsyncIterator[schemas.Completion | Serialised[schemas.Completion]]:
+    ) -> (
+        schemas.Completion
+        | Serialised[schemas.Completion]
+        | AsyncIterator[schemas.Completion | Serialised[schemas.Completion]]
+    ):
         """Continue a prompt."""
 
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from specserve.generated.base import Serialised
 from specserve.generated.errors import (
     ERRORS,
     ApiError,
@@ -30,7 +31,7 @@ from specserve.handlers.deadlines import Deadline
 from specserve.handlers.errors import bounded, cleaned, send_error, to_api_error
 from specserve.handlers.fair_share import FairShare
 from specserve.handlers.limits import Limits
-from specserve.handlers.sse import EventStream
+from specserve.handlers.sse import EventStream, payload_of
 from specserve.handlers.unknown_fields import header_of_names, unknown_fields
 from specserve.handlers.wire import ClientGone, OpenBodies, parse_body, parse_query
 
@@ -276,9 +277,11 @@ class Endpoint:
             )
             await stream.send_all(result)
             return
-        if not isinstance(result, BaseModel) and not self.operation.empty:
+        body = b""
+        if isinstance(result, Serialised | BaseModel):
+            body = payload_of(result)
+        elif not self.operation.empty:
             raise TypeError(f"operation {self.operation.id} answered with {type(result).__name__}")
-        body = result.model_dump_json(exclude_unset=True).encode() if isinstance(result, BaseModel) else b""
         kind = {"content-type": "application/json"} if body else {}
         head = {**kind, "content-length": str(len(body)), **context.response_headers}
         raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in head.items()]

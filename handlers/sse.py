@@ -29,21 +29,34 @@ HEADERS = {
 }
 
 
+NO_USAGE = b'"usage":null'
+
+
 class TextEvents(Generic[M]):
-    """Events that differ in one text only; what is around it is serialised once."""
+    """Events that differ in one text, and maybe in their usage, only; what is around them is serialised once."""
 
     def __init__(self, event_with: Callable[[str], M]) -> None:
-        """`event_with` makes the event with a given text, which may be in it in several places."""
+        """`event_with` makes the event with a given text, which may be in it in several places.
+
+        Events that are to have a usage have the null there, behind all text.
+        """
         mark = uuid4().hex
         self._around = payload_of(event_with(mark)).split(to_json(mark))
+        before, _, self._after_usage = self._around[-1].rpartition(NO_USAGE)
+        self._before_usage = [*self._around[:-1], before + b'"usage":']
 
-    def __call__(self, text: str) -> Serialised[M]:
-        """As `event_with(text)`, at a twentieth of the cost."""
-        return Serialised(to_json(text).join(self._around))
+    def __call__(self, text: str, usage: bytes | None = None) -> Serialised[M]:
+        """As `event_with(text)`, at a twentieth of the cost. `usage` is its JSON."""
+        if usage is None:
+            return Serialised(to_json(text).join(self._around))
+        return Serialised(to_json(text).join(self._before_usage) + usage + self._after_usage)
 
 
 def payload_of(item: BaseModel | Serialised[Any]) -> bytes:
-    return item.json if isinstance(item, Serialised) else item.model_dump_json(exclude_unset=True).encode()
+    """The JSON of a reply or an event, without what was not said."""
+    if isinstance(item, Serialised):
+        return item.json
+    return item.__pydantic_serializer__.to_json(item, exclude_unset=True)
 
 
 def event(payload: bytes, name: str = "") -> bytes:

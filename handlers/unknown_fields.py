@@ -50,7 +50,7 @@ def knows_all(sent: Any, read: Any) -> bool:
     if type(read) is list:
         is_plain = not read or type(read[0]) in PLAIN  # such as the 32 000 tokens of a prompt
         return is_plain or all(map(knows_all, sent, read))
-    nested = nested_fields(type(read))  # to ask whether it is an ApiModel would take ten times as long
+    nested = nested_fields(read.__class__)  # to ask whether it is an ApiModel would take ten times as long
     if nested is None:
         return True
     if len(sent) != len(read.__pydantic_fields_set__):

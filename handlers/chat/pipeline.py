@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -54,8 +54,8 @@ async def _events_of_all(streams: list[Stream]) -> AsyncGenerator[ChatEvent, Non
                 yield event
 
 
-def _events_of(index: int, output: GenerationOutput) -> Iterator[ChatEvent]:
-    yield ContentDelta(
+def _events_of(index: int, output: GenerationOutput) -> Iterable[ChatEvent]:
+    delta = ContentDelta(
         index=index,
         text=output.text,
         token_ids=output.token_ids,
@@ -64,10 +64,17 @@ def _events_of(index: int, output: GenerationOutput) -> Iterator[ChatEvent]:
         num_cached_tokens=output.num_cached_tokens,
         prompt_logprobs=output.prompt_logprobs,
     )
+    if output.finish_reason is None:
+        return (delta,)
+    return _last_events_of(delta, output)
+
+
+def _last_events_of(delta: ContentDelta, output: GenerationOutput) -> Iterator[ChatEvent]:
+    yield delta
     if output.finish_reason is FinishReason.ABORT:
         raise EngineDeadError("the engine gave up this request; the answer is incomplete")
     if output.finish_reason is not None:
-        yield ChatFinished(index=index, reason=output.finish_reason, stop_reason=output.stop_reason)
+        yield ChatFinished(index=delta.index, reason=output.finish_reason, stop_reason=output.stop_reason)
 
 
 async def _merge(streams: list[Stream]) -> AsyncGenerator[tuple[int, GenerationOutput], None]:

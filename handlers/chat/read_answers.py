@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
@@ -26,6 +26,8 @@ from specserve.handlers.chat.events import (
     ToolCallStart,
 )
 
+THOUGHTS = (Reasoning, ReasoningEnd)
+
 
 @dataclass(slots=True)
 class ChoiceReader:
@@ -41,18 +43,24 @@ class ChoiceReader:
     is_thinking: bool = False
     last: ContentDelta | None = None
 
-    def events(self, delta: ContentDelta, pieces: Sequence[Piece]) -> Iterator[ChatEvent]:
+    def events(self, delta: ContentDelta, pieces: Sequence[Piece]) -> Iterable[ChatEvent]:
         """The first is the content, with the tokens that all of this came from."""
+        self.last = delta
+        first = pieces[0] if pieces else None
+        if len(pieces) == 1 and isinstance(first, Content) and first.text == delta.text and not self.is_thinking:
+            return (delta,)
+        return self._taken_apart(delta, pieces)
+
+    def _taken_apart(self, delta: ContentDelta, pieces: Sequence[Piece]) -> Iterator[ChatEvent]:
         first = pieces[0] if pieces else None
         text = first.text if isinstance(first, Content) else ""
-        self.last = delta
         counted = self._counted(delta, pieces)
         yield counted if counted.text == text else replace(counted, text=text)
         yield from self._rest(pieces[1:] if isinstance(first, Content) else pieces)
 
     def _counted(self, delta: ContentDelta, pieces: Sequence[Piece]) -> ContentDelta:
         """The delta with its tokens counted as reasoning, and hidden if they are to be, when all of it is that."""
-        thoughts = [piece for piece in pieces if isinstance(piece, Reasoning | ReasoningEnd)]
+        thoughts = [piece for piece in pieces if isinstance(piece, THOUGHTS)]
         is_thought = len(thoughts) == len(pieces) and (self.is_thinking or bool(thoughts))
         if thoughts:
             self.is_thinking = isinstance(thoughts[-1], Reasoning)
@@ -117,15 +125,16 @@ async def read_answers(
     readers: dict[int, ChoiceReader] = {}
     async with aclosing(events):
         async for event in events:
-            if not isinstance(event, ContentDelta | ChatFinished):
-                yield event
-                continue
-            if event.index not in readers:
-                readers[event.index] = ChoiceReader(event.index, parser(), new_id, max_calls, shows_reasoning)
-            reader = readers[event.index]
+            reader = readers.get(event.index)
+            if reader is None:
+                reader = ChoiceReader(event.index, parser(), new_id, max_calls, shows_reasoning)
+                readers[event.index] = reader
+            found: Iterable[ChatEvent]
             if isinstance(event, ContentDelta):
                 found = reader.events(event, reader.parser.feed(event.text))
-            else:
+            elif isinstance(event, ChatFinished):
                 found = reader.end(event)
+            else:
+                found = (event,)
             for each in found:
                 yield each

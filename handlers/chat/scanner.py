@@ -38,9 +38,14 @@ class Tags:
         self._pattern = re.compile("|".join(map(re.escape, self.tags))) if self.tags else NEVER
         self._longest = max(map(len, self.tags), default=1)
         self._first = frozenset(tag[0] for tag in self.tags)
+        self._any_first = re.compile("|".join(map(re.escape, self._first))) if self.tags else NEVER
 
     def search(self, text: str, at: int) -> re.Match[str] | None:
         return self._pattern.search(text, at)
+
+    def may_begin_in(self, text: str) -> bool:
+        """False where no tag and no beginning of one can be."""
+        return self._any_first.search(text) is not None
 
     def certain_end(self, text: str, at: int) -> int:
         """Where the longest end of the text begins that may become a tag."""
@@ -64,6 +69,7 @@ class Scanner:
         self._at = 0
         self._has_ended = False
         self._held: list[str] | None = None
+        self._pouring: tuple[Tags, Sink] | None = None
         self._pieces: list[Piece] = []
         self._run = self.parse()
         self.is_cut = False
@@ -72,6 +78,13 @@ class Scanner:
         raise NotImplementedError
 
     def feed(self, text: str) -> list[Piece]:
+        if self._pouring is not None and self._at == len(self._text):
+            tags, sink = self._pouring
+            if not tags.may_begin_in(text):  # most text is like that: what `until` does with it is known
+                if self._held is not None:
+                    self._held.append(text)
+                pour(text, sink)
+                return self._taken()
         self._text = self._text[self._at :] + text
         self._at = 0
         return self._advance()
@@ -82,6 +95,9 @@ class Scanner:
 
     def _advance(self) -> list[Piece]:
         next(self._run, None)
+        return self._taken()
+
+    def _taken(self) -> list[Piece]:
         pieces, self._pieces = self._pieces, []
         return joined(pieces)
 
@@ -150,7 +166,10 @@ class Scanner:
                 pour(self.consume(found.start()), sink)
                 return self.consume(found.end())
             pour(self.consume(tags.certain_end(self._text, self._at)), sink)
-            if not (yield from self.more()):
+            self._pouring = tags, sink
+            has_more = yield from self.more()
+            self._pouring = None
+            if not has_more:
                 pour(self.consume(len(self._text)), sink)
                 return ""
 

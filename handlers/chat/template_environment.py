@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from _json import make_encoder
 from datetime import datetime
-from json.encoder import c_make_encoder, encode_basestring
+from json.encoder import encode_basestring
 from typing import Any
 
 from jinja2 import TemplateError, Undefined, nodes
@@ -109,7 +110,7 @@ def not_json(value: object) -> None:
     raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
 
 
-plain_json = c_make_encoder(None, not_json, encode_basestring, None, ": ", ", ", False, False, True)
+plain_json = make_encoder(None, not_json, encode_basestring, None, ": ", ", ", False, False, True)
 """What `json.dumps(…, ensure_ascii=False)` makes anew for every value."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from specserve.generated import schemas
+from specserve.generated.base import Serialised
 from specserve.generated.operations import ChatApi
 from specserve.handlers.chat.answers import answer_events
 from specserve.handlers.context import RequestContext
@@ -21,7 +22,7 @@ class ChatCompletions(ChatApi[RequestContext]):
 
     async def create_chat_completion(
         self, body: schemas.ChatCompletionRequest, context: RequestContext
-    ) -> schemas.ChatCompletion | AsyncIterator[ChunkEvent]:
+    ) -> schemas.ChatCompletion | Serialised[schemas.ChatCompletion] | AsyncIterator[ChunkEvent]:
         self._defaults.fill(body)
         prepared = await self._preparation.prepare(body, context)
         chat = prepared.chat

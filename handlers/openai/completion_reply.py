@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from specserve.engine.api import FinishReason, TokenLogprobs
 from specserve.generated import schemas
+from specserve.generated.base import Serialised
 from specserve.handlers.chat.best_of import best_of
 from specserve.handlers.chat.events import ChatEvent, ChatFinished, ContentDelta
 from specserve.handlers.chat.fold import ChoiceResult, fold
@@ -21,7 +22,9 @@ from specserve.handlers.openai.reply import (
     include_usage,
     prompt_logprobs,
 )
+from specserve.handlers.sse import TextEvents
 
+PieceEvent = schemas.Completion | Serialised[schemas.Completion]
 PromptTokens = Sequence[TokenLogprobs | None]
 
 
@@ -90,26 +93,36 @@ class CompletionReply:
         await self._add_prompt_logprobs(choice, result.prompt_logprobs)
         return choice
 
-    async def chunks(self, events: AsyncGenerator[ChatEvent, None]) -> AsyncGenerator[schemas.Completion, None]:
+    async def chunks(self, events: AsyncGenerator[ChatEvent, None]) -> AsyncGenerator[PieceEvent, None]:
         """Text as it comes, one finishing piece per choice; at the end the usage if it was asked for."""
         at_end, always = include_usage(self.body)
         count = self._count()
         opened: set[int] = set()
 
-        def piece(choice: schemas.CompletionChoice) -> schemas.Completion:
+        def piece(choice: schemas.CompletionChoice, *, counts: bool = always) -> schemas.Completion:
             made = self._reply([choice])
             if at_end:
-                made.usage = count.usage() if always else None
+                made.usage = count.usage() if counts else None
             return made
+
+        texts: dict[int, TextEvents[schemas.Completion]] = {}
+
+        def text_event(index: int, text: str) -> PieceEvent:
+            events = texts.get(index)
+            if events is None:
+                events = texts[index] = TextEvents(lambda text: piece(self._text(index, text), counts=False))
+            return events(text, count.json() if always else None)
 
         async with aclosing(events):
             async for event in events:
                 if isinstance(event, ContentDelta):
                     count.add(event)
-                    choice = await self._piece(event, is_first=event.index not in opened)
+                    text = event.text if event.index in opened else self._echo(event.index) + event.text
+                    if self.body.return_token_ids or event.logprobs is not None or event.prompt_logprobs is not None:
+                        yield piece(await self._piece(event, text, is_first=event.index not in opened))
+                    elif text:
+                        yield text_event(event.index, text)
                     opened.add(event.index)
-                    if choice is not None:
-                        yield piece(choice)
                 elif isinstance(event, ChatFinished):
                     yield piece(
                         schemas.CompletionChoice(
@@ -125,19 +138,14 @@ class CompletionReply:
             last.usage = count.usage()
             yield last
 
-    async def _piece(self, event: ContentDelta, *, is_first: bool) -> schemas.CompletionChoice | None:
-        """None when the client would learn nothing from it."""
+    def _text(self, index: int, text: str) -> schemas.CompletionChoice:
+        return schemas.CompletionChoice(index=index, text=text, logprobs=None, finish_reason=None)
+
+    async def _piece(self, event: ContentDelta, text: str, *, is_first: bool) -> schemas.CompletionChoice:
+        """Text with what was asked for of its tokens."""
         index = event.index
-        text = (self._echo(index) if is_first else "") + event.text
-        says_more = self.body.return_token_ids or event.prompt_logprobs is not None
-        if not text and event.logprobs is None and not says_more:
-            return None
-        choice = schemas.CompletionChoice(
-            index=index,
-            text=text,
-            logprobs=await self._logprobs(index, event.logprobs, event.prompt_logprobs),
-            finish_reason=None,
-        )
+        choice = self._text(index, text)
+        choice.logprobs = await self._logprobs(index, event.logprobs, event.prompt_logprobs)
         await self._add_prompt_logprobs(choice, event.prompt_logprobs)
         if self.body.return_token_ids:
             choice.token_ids = list(event.token_ids)

@@ -22,7 +22,7 @@ from specserve.handlers.limits import Limits
 from specserve.handlers.model_directory import ModelDirectory, ServedModel
 from specserve.handlers.openai.beams import beam_settings
 from specserve.handlers.openai.completion_prompts import CompletionPrompt, PromptReader
-from specserve.handlers.openai.completion_reply import CompletionReply, nothing_generated
+from specserve.handlers.openai.completion_reply import CompletionReply, PieceEvent, nothing_generated
 from specserve.handlers.openai.constraints import checked_grammar
 from specserve.handlers.openai.reply import Identity, TokenNames, check_common
 from specserve.handlers.openai.reply_defaults import ReplyDefaults
@@ -45,7 +45,7 @@ class Completions(CompletionsApi[RequestContext]):
 
     async def create_completion(
         self, body: schemas.CompletionRequest, context: RequestContext
-    ) -> schemas.Completion | AsyncIterator[schemas.Completion]:
+    ) -> schemas.Completion | AsyncIterator[PieceEvent]:
         asked = await self.prepare(body, context)
         for request in asked.requests:
             context.note(request)

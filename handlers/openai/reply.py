@@ -59,14 +59,31 @@ class UsageCount:
         if part.index % self.n == 0:
             self.num_cached_tokens[part.index] = part.num_cached_tokens
 
+    @property
+    def total_cached_tokens(self) -> int:
+        return min(sum(self.num_cached_tokens.values()), self.num_prompt_tokens)
+
+    def json(self) -> bytes:
+        """As that of `usage()`, at a tenth of the cost."""
+        found = (
+            b'{"prompt_tokens":%d,"completion_tokens":%d,"total_tokens":%d,"prompt_tokens_details":{"cached_tokens":%d}'
+            % (
+                self.num_prompt_tokens,
+                self.num_completion_tokens,
+                self.num_prompt_tokens + self.num_completion_tokens,
+                self.total_cached_tokens,
+            )
+        )
+        if self.num_reasoning_tokens:
+            found += b',"completion_tokens_details":{"reasoning_tokens":%d}' % self.num_reasoning_tokens
+        return found + b"}"
+
     def usage(self) -> schemas.Usage:
         usage = schemas.Usage(
             prompt_tokens=self.num_prompt_tokens,
             completion_tokens=self.num_completion_tokens,
             total_tokens=self.num_prompt_tokens + self.num_completion_tokens,
-            prompt_tokens_details=schemas.PromptTokensDetails(
-                cached_tokens=min(sum(self.num_cached_tokens.values()), self.num_prompt_tokens)
-            ),
+            prompt_tokens_details=schemas.PromptTokensDetails(cached_tokens=self.total_cached_tokens),
         )
         if self.num_reasoning_tokens:
             usage.completion_tokens_details = schemas.CompletionTokensDetails(

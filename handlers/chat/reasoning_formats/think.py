@@ -69,11 +69,15 @@ class ThinkParser(Scanner):
     def _reasoning(self) -> Steps[None]:
         """Reads the reasoning, if there is any, up to the mark behind it."""
         form = self._form
+        is_bare_reasoning = form.always_thinks or (self._opening == "unknown" and form.bare == "reasoning")
+        if self._opening == "none" and not is_bare_reasoning:
+            first = yield from self.peek(1)
+            if first and not first.isspace() and not any(start.startswith(first) for start in form.starts):
+                return  # no mark can begin here
         self.hold()
         yield from self.skip_space()
         started = yield from self.accept(*form.starts)
         held = self.drop()
-        is_bare_reasoning = form.always_thinks or (self._opening == "unknown" and form.bare == "reasoning")
         if not started:
             if self._opening != "open" and not is_bare_reasoning:
                 self._content(held)
