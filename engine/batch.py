@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,6 +114,15 @@ class StepOutput:
     """One entry per request of the batch that reports some, unless it failed."""
     pooled: dict[str, PackedRows] = field(default_factory=dict)
     """One entry per pooled request whose last token was computed, unless it failed."""
+
+
+class Launched(Protocol):
+    """A batch that a device is computing."""
+
+    batch: ScheduledBatch
+
+    def result(self) -> StepOutput:
+        """Waits for it. Raises what went wrong."""
 
 
 @dataclass(slots=True)

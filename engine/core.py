@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from specserve.engine.api import GenerationRequest, PoolingRequest
-from specserve.engine.batch import RequestProgress, ScheduledBatch, StepOutput
+from specserve.engine.batch import Launched, RequestProgress, ScheduledBatch, StepOutput
 from specserve.engine.grammar_spec import GrammarSpec
 from specserve.engine.grammars.store import GrammarStore
 from specserve.engine.params import PoolingParams
@@ -27,6 +27,14 @@ class Runner(Protocol):
     def execute(self, batch: ScheduledBatch) -> StepOutput: ...
 
 
+class Launcher(Protocol):
+    """What can leave a step to the device, so that the next one is prepared meanwhile."""
+
+    def launch(self, batch: ScheduledBatch, after: Launched | None) -> Launched | None:
+        """Start computing; None where the batch has to be executed. `after` is the step under way, from whose tokens
+        the rows of `batch` go on: such a batch can be launched because `after` could."""
+
+
 class EngineCore:
     """Schedule, execute, update: nothing else happens in a step."""
 
@@ -36,12 +44,16 @@ class EngineCore:
         runner: Runner,
         grammars: GrammarStore | None = None,
         reads_all_hidden: Callable[[PoolingParams], bool] = lambda params: True,
+        launcher: Launcher | None = None,
     ) -> None:
-        """Without `grammars`, constrained requests are refused.
+        """Without `grammars`, constrained requests are refused. With a `launcher`, a step is launched before the tokens
+        of the one before it are known, wherever that is possible.
 
         `reads_all_hidden` tells whether a pooled result depends on the hidden states of all tokens, so that none of
         them may be left out because its keys are in the prefix cache.
         """
+        self._launcher = launcher
+        self._launched: Launched | None = None
         self._reads_all_hidden = reads_all_hidden
         self._grammars = grammars
         self._scheduler = scheduler
@@ -109,10 +121,20 @@ class EngineCore:
         Raises what the runner raised when it fails `MAX_CONSECUTIVE_FAILURES` times in a row.
         """
         refused = self._take_grammars()
-        batch = self._scheduler.schedule()
-        self.is_stalled = not batch
+        launched = self._under_way()
+        if launched is None:
+            batch = self._scheduler.schedule()
+            self.is_stalled = not batch
+        else:
+            batch = launched.batch
         try:
-            output = self._runner.execute(batch)
+            if launched is None and self._launcher is not None and batch:
+                launched = self._launcher.launch(batch, None)
+            if launched is None:
+                output = self._runner.execute(batch)
+            else:
+                self._look_ahead(launched)
+                output = launched.result()
             self._num_failures = 0
         except Exception as error:
             self._num_failures += 1
@@ -122,6 +144,21 @@ class EngineCore:
             reason = f"the step that computed this request failed ({type(error).__name__}); try again"
             output = StepOutput(failed={item.request.request_id: reason for item in batch.requests})
         return refused + self._scheduler.update(batch, output)
+
+    def _under_way(self) -> Launched | None:
+        """The step launched ahead, unless everything in it has ended meanwhile: then nobody waits for it."""
+        launched, self._launched = self._launched, None
+        if launched is not None and all(item.request.is_finished for item in launched.batch.requests):
+            self._scheduler.update(launched.batch, StepOutput())
+            return None
+        return launched
+
+    def _look_ahead(self, launched: Launched) -> None:
+        ahead = self._scheduler.schedule_ahead(launched.batch)
+        if ahead is not None and self._launcher is not None:
+            self._launched = self._launcher.launch(ahead, launched)
+            if self._launched is None:
+                raise RuntimeError("a step that follows a launched one could not be launched")
 
     def stats(self) -> EngineStats:
         return self._scheduler.stats()

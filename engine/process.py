@@ -148,7 +148,8 @@ def build(config: EngineConfig, channel: Channel) -> tuple[EngineCore, ModelRunn
         tokenizer = load_tokenizer(info.path, trust_remote_code=config.model.trust_remote_code)
         return Vocabulary.of(tokenizer, info.vocab_size, info.eos_token_ids)
 
-    return EngineCore(scheduler, runner, GrammarStore(load_vocabulary, channel.wake)), runner
+    grammars = GrammarStore(load_vocabulary, channel.wake)
+    return EngineCore(scheduler, runner, grammars, launcher=runner.launcher), runner
 
 
 def apply(core: EngineCore, command: Command) -> list[RequestProgress]:

@@ -73,6 +73,7 @@ class Scheduler:
         self._siblings = HeldSiblings()
         self._unready: dict[str, Request] = {}  # whose grammars are being compiled
         self._in_flight: set[str] = set()
+        self._ahead: set[str] = set()
         self._aborted_in_flight: set[str] = set()
         self._num_arrivals = 0
         self._num_steps = 0
@@ -208,6 +209,29 @@ class Scheduler:
         num_reported = self._max_reported_rows - rows
         return ScheduledBatch(scheduled, self._max_num_batched_tokens - budget, num_reported > 0)
 
+    def schedule_ahead(self, batch: ScheduledBatch) -> ScheduledBatch | None:
+        """The step behind `batch`, which is still being computed; None where its outcome has to be known first.
+
+        Everything that runs must be in `batch` and choose a token in it; each request whose length does not end with
+        that token gets the next one. `update` has to be called for both, in order, and for requests that end with the
+        first, what the second computes is forgotten. Nothing that waits is held up: it could not start anyway.
+        """
+        may_start = len(self._running) < self._max_num_seqs or self._preempts_for_waiting
+        if self._ahead or len(batch.requests) != len(self._running) or (self._waiting and may_start):
+            return None
+        items = []
+        for item in batch.requests:
+            request, position = item.request, item.start + item.num_new_tokens
+            if not item.samples or item.reported or request.request_id in self._aborted_in_flight:
+                return None
+            if position + 1 >= request.max_num_tokens:
+                continue
+            if not self._cache.allocate_slots(request, position + 1 - request.num_computed_tokens):
+                return None
+            items.append(ScheduledRequest(request, position, 1, True))
+        self._ahead.update(item.request.request_id for item in items)
+        return ScheduledBatch(items, len(items)) if items else None
+
     def update(self, batch: ScheduledBatch, output: StepOutput) -> list[RequestProgress]:
         """Take in what a step computed; requests that ended have given their blocks back when this returns.
 
@@ -215,11 +239,13 @@ class Scheduler:
         sampling or reporting request that `output` does not mention is a KeyError: the runner's fault.
         """
         self._num_steps += 1
-        self._in_flight.clear()
+        self._in_flight, self._ahead = self._ahead, set()
         progress: list[RequestProgress] = []
         reports_prompt = batch.reports_prompt
         for item in batch.requests:
             request = item.request
+            if request.is_finished:
+                continue  # by the step before, when this one was under way
             if request.request_id in self._aborted_in_flight:
                 self._end(request, FinishReason.ABORT)
             elif (reason := output.failed.get(request.request_id)) is not None:
@@ -253,6 +279,8 @@ class Scheduler:
                     if gained.finish_reason is not None:
                         self._end(request, gained.finish_reason)
                     progress.append(gained)
+        for request_id in self._aborted_in_flight & self._requests.keys():  # a new request under an old one's id
+            self._end(self._requests[request_id], FinishReason.ABORT)
         self._aborted_in_flight.clear()
         return progress
 

@@ -41,7 +41,11 @@ class Tiles:
 
 
 class TritonBackend:
-    """Caches are [slots, K, D]: whole blocks, and one block more that takes what is to be skipped."""
+    """Caches are [slots, K, D]: whole blocks, and one block more that takes what is to be skipped.
+
+    A decode step that was captured in a CUDA graph is replayed by writing another batch into the tensors of the
+    metadata it was captured with, and planning it.
+    """
 
     name = "triton"
 
@@ -64,8 +68,9 @@ class TritonBackend:
         )
         self._skipped_slot = 0
         self._step: AttentionMetadata | None = None
-        self._slots = torch.empty(0, dtype=torch.int64, device=device)
-        self._decodes = torch.empty(2, 0, dtype=torch.int32, device=device)
+        self.slots = torch.empty(0, dtype=torch.int64, device=device)
+        self._slot_buffers: dict[int, Tensor] = {}
+        self._decode_tiles: dict[int, Tensor] = {}
         self._tiles: dict[int, Tiles] = {}
 
     def describe(self) -> list[str]:
@@ -95,15 +100,24 @@ class TritonBackend:
     def plan(self, metadata: AttentionMetadata) -> None:
         metadata.check(self.block_size)
         self._step = metadata
-        self._slots = torch.where(metadata.slot_mapping < 0, self._skipped_slot, metadata.slot_mapping)
-        if metadata.num_decodes > self._decodes.shape[1]:
-            rows = torch.arange(metadata.num_decodes, dtype=torch.int32, device=self._device)
-            self._decodes = torch.stack([rows, torch.zeros_like(rows)])
+        mapping = metadata.slot_mapping
+        self.slots = self._slot_buffer(mapping.shape[0])
+        self.slots.copy_(torch.where(mapping < 0, self._skipped_slot, mapping))
         self._tiles.clear()
 
+    def _slot_buffer(self, num_tokens: int) -> Tensor:
+        """The same memory for the same number of tokens, step after step: a captured graph reads it."""
+        size = 1 << max(0, num_tokens - 1).bit_length()
+        if size not in self._slot_buffers:
+            self._slot_buffers[size] = torch.empty(size, dtype=torch.int64, device=self._device)
+        return self._slot_buffers[size][:num_tokens]
+
     def write_kv(self, layer: int, key: Tensor, value: Tensor, cache: LayerCache) -> None:
-        cache.keys.index_copy_(0, self._slots, key)
-        cache.values.index_copy_(0, self._slots, value)
+        cache.keys.index_copy_(0, self.slots, key)
+        cache.values.index_copy_(0, self.slots, value)
+
+    def note_written(self, layer: int, key: Tensor, value: Tensor) -> None:
+        """Nothing follows: everything is read from the cache."""
 
     def attend(self, layer: int, query: Tensor, cache: LayerCache, sinks: Tensor | None = None) -> Tensor:
         assert self._step is not None, "plan was not called"
@@ -133,15 +147,23 @@ class TritonBackend:
         assert self._step is not None
         spec = self._layers[layer]
         rows = _rows(spec, decodes=True)
-        sequence, first = self._decodes[:, : query.shape[0]]
-        longest = max(self._step.seq_lens_list[: query.shape[0]])
-        splits = self.num_splits(query.shape[0], spec, longest)
+        sequence, first = self._tiles_of_decodes(query.shape[0])
+        # By the table's width, not by the lengths: a captured graph keeps the number.
+        splits = self.num_splits(query.shape[0], spec, self._step.block_tables.shape[1] * self.block_size)
         return self._run(layer, query, cache, sinks, sequence, first, rows, splits)
 
-    def num_splits(self, batch: int, spec: LayerSpec, longest: int) -> int:
+    def _tiles_of_decodes(self, num_decodes: int) -> Tensor:
+        """[2, n] int32, kept for good: one tile for each sequence."""
+        size = 1 << max(0, num_decodes - 1).bit_length()
+        if size not in self._decode_tiles:
+            rows = torch.arange(size, dtype=torch.int32, device=self._device)
+            self._decode_tiles[size] = torch.stack([rows, torch.zeros_like(rows)])
+        return self._decode_tiles[size][:, :num_decodes]
+
+    def num_splits(self, batch: int, spec: LayerSpec, capacity: int) -> int:
         """Parts a context is cut into: enough programs to fill the GPU, none of them tiny; a power of two, because
         each number is a kernel of its own."""
-        seen = longest if spec.window is None else min(longest, spec.window)
+        seen = capacity if spec.window is None else min(capacity, spec.window)
         wanted = PROGRAMS_PER_MULTIPROCESSOR * self._multiprocessors / (batch * spec.num_kv_heads)
         most = min(math.ceil(wanted), seen // MIN_SPLIT_TOKENS)
         return 1 << max(0, most.bit_length() - 1)

@@ -79,7 +79,7 @@ class XFormersBackend:
         self._batches: dict[tuple[int, int, int | None], DecodeBatch] = {}
         self._slot_buffers: dict[int, Tensor] = {}
         self._step: AttentionMetadata | None = None
-        self._slots = torch.empty(0, dtype=torch.int64, device=device)
+        self.slots = torch.empty(0, dtype=torch.int64, device=device)
         self._decodes: dict[int | None, DecodeBatch] = {}
         self._prefills: dict[int | None, PrefillBatch] = {}
         self._fresh: dict[int, tuple[Tensor, Tensor]] = {}
@@ -122,8 +122,8 @@ class XFormersBackend:
         self._step = metadata
         self._fresh.clear()
         mapping = metadata.slot_mapping
-        self._slots = self._slot_buffer(mapping.shape[0])
-        self._slots.copy_(torch.where(mapping < 0, self._skipped_slot, mapping))
+        self.slots = self._slot_buffer(mapping.shape[0])
+        self.slots.copy_(torch.where(mapping < 0, self._skipped_slot, mapping))
         num_decodes = metadata.num_decodes
         self._decodes, self._prefills = {}, {}
         for window in self._windows:
@@ -151,9 +151,14 @@ class XFormersBackend:
 
     def write_kv(self, layer: int, key: Tensor, value: Tensor, cache: LayerCache) -> None:
         spec = self._layers[layer]
-        cache.keys[..., : spec.head_size].index_copy_(0, self._slots, key)
-        cache.values[..., : spec.value_head_size].index_copy_(0, self._slots, value)
-        if spec.window in self._prefills and self._prefills[spec.window].has_no_prefix:
+        cache.keys[..., : spec.head_size].index_copy_(0, self.slots, key)
+        cache.values[..., : spec.value_head_size].index_copy_(0, self.slots, value)
+        self.note_written(layer, key, value)
+
+    def note_written(self, layer: int, key: Tensor, value: Tensor) -> None:
+        """Of a prompt with nothing before it, prefill takes the keys and values as they are, without a gather."""
+        window = self._layers[layer].window
+        if window in self._prefills and self._prefills[window].has_no_prefix:
             self._fresh[layer] = (key, value)
 
     def attend(self, layer: int, query: Tensor, cache: LayerCache, sinks: Tensor | None = None) -> Tensor:

@@ -57,10 +57,10 @@ def _rotary_write(
         low = first * turn - second * across
         high = second * turn + first * across
         first, second = low.to(first.dtype), high.to(second.dtype)
-    if is_query:
+    if not is_value:
         tl.store(source + place, first, mask=inside)
         tl.store(source + HALF + place, second, mask=inside)
-    elif slot >= 0:
+    if (not is_query) & (slot >= 0):
         cache = key_cache
         kv_head = head - NUM_HEADS
         if is_value:
@@ -81,16 +81,16 @@ def rotary_write(
     query_norm: Tensor | None = None,
     key_norm: Tensor | None = None,
     epsilon: float = 0.0,
-) -> Tensor:
+) -> tuple[Tensor, Tensor, Tensor]:
     """Turn queries and keys by their positions; put keys and values into their slots.
 
-    qkv                  [T, (H + 2 K) D]   rows as the joined projection gives them; its queries are turned in place
+    qkv                  [T, (H + 2 K) D]   rows as the joined projection gives them; queries and keys turn in place
     cos, sin             [T, D]             of each token's position, two equal halves
     slots                [T] int64          -1 skips the token
     key_cache, value_cache  [slots, K, at least D]
     query_norm, key_norm [D]                weights of RMS norms of the heads, before the turn, or None
 
-    Returns the queries, [T, H, D], a view of `qkv`. D is even.
+    Returns queries [T, H, D], keys and values [T, K, D], views of `qkv`. D is even.
     Source: Su et al. 2021 (RoFormer), in the form that pairs an entry with the one half a head away.
     """
     num_tokens, head_size = cos.shape
@@ -119,7 +119,7 @@ def rotary_write(
             NORMS=query_norm is not None,
             num_warps=1,
         )
-    return qkv[:, : num_heads * head_size].view(num_tokens, num_heads, head_size)
+    return _split(qkv, num_kv_heads, head_size)
 
 
 def rotary_write_torch(
@@ -132,20 +132,23 @@ def rotary_write_torch(
     query_norm: Tensor | None = None,
     key_norm: Tensor | None = None,
     epsilon: float = 0.0,
-) -> Tensor:
+) -> tuple[Tensor, Tensor, Tensor]:
     head_size = cos.shape[1]
-    num_kv_heads = key_cache.shape[1]
-    heads = qkv.view(qkv.shape[0], -1, head_size)
-    num_heads = heads.shape[1] - 2 * num_kv_heads
-    query, key = heads[:, :num_heads], heads[:, num_heads:-num_kv_heads]
-    value = heads[:, -num_kv_heads:]
+    query, key, value = _split(qkv, key_cache.shape[1], head_size)
     if query_norm is not None and key_norm is not None:
-        query, key = rms_norm_torch(query, query_norm, epsilon), rms_norm_torch(key, key_norm, epsilon)
+        query.copy_(rms_norm_torch(query, query_norm, epsilon))
+        key.copy_(rms_norm_torch(key, key_norm, epsilon))
+    query.copy_(_turned(query, cos, sin))
+    key.copy_(_turned(key, cos, sin))
     written = slots >= 0
-    key_cache[slots[written], :, :head_size] = _turned(key, cos, sin)[written]
+    key_cache[slots[written], :, :head_size] = key[written]
     value_cache[slots[written], :, :head_size] = value[written]
-    heads[:, :num_heads] = _turned(query, cos, sin)
-    return heads[:, :num_heads]
+    return query, key, value
+
+
+def _split(qkv: Tensor, num_kv_heads: int, head_size: int) -> tuple[Tensor, Tensor, Tensor]:
+    heads = qkv.view(qkv.shape[0], -1, head_size)
+    return heads[:, : -2 * num_kv_heads], heads[:, -2 * num_kv_heads : -num_kv_heads], heads[:, -num_kv_heads:]
 
 
 def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
 from specserve.engine.attention.backend import AttentionBackend, LayerCache, LayerSpec
 from specserve.engine.attention.cpu import CpuBackend
 from specserve.engine.attention.interface import PagedContext, attention_context
-from specserve.engine.models.cpu_decoder import CpuDecoder, misfit
+from specserve.engine.models import cpu_decoder
+from specserve.engine.models.cpu_decoder import CpuDecoder
 from specserve.engine.models.cpu_linear import ISA
 from specserve.engine.models.linear import replace_linears
 from specserve.engine.models.load import LoadedModel
+from specserve.engine.registry import LazyRegistry
 from specserve.engine.runner.inputs import StepInputs
 
 
@@ -32,6 +34,30 @@ class Forward(Protocol):
         """
 
 
+@runtime_checkable
+class CapturableForward(Forward, Protocol):
+    """One whose steps of decodes a graph can hold."""
+
+    def decode(self, token_ids: Tensor, positions: Tensor) -> Tensor:
+        """token_ids, positions [B] int64 → logits [B, V], after the backend has planned the step."""
+
+
+class LeanForm(Protocol):
+    def of(
+        self,
+        loaded: LoadedModel,
+        specs: Sequence[LayerSpec],
+        backend: AttentionBackend,
+        progress: Callable[[float], None],
+    ) -> Forward | None:
+        """None, with nothing packed, where the form does not fit."""
+
+
+LEAN_FORMS: LazyRegistry[LeanForm] = LazyRegistry({"gpu": "specserve.engine.runner.gpu_forward:GpuForward"})
+"""Imported where they are used only: their kernels need Triton."""
+GPU_BACKENDS = ("xformers", "triton")
+
+
 def prepare_forward(
     loaded: LoadedModel, specs: dict[int, LayerSpec], backend: AttentionBackend, progress: Callable[[float], None]
 ) -> Forward:
@@ -40,9 +66,13 @@ def prepare_forward(
     if (
         isinstance(backend, CpuBackend)
         and backend.is_all_kernel(ISA)
-        and misfit(loaded.model, layers, loaded.quantization) is None
+        and cpu_decoder.misfit(loaded.model, layers, loaded.quantization) is None
     ):
         return DecoderForward(loaded, layers, backend, progress)
+    if backend.name in GPU_BACKENDS:
+        lean = LEAN_FORMS.load("gpu").of(loaded, layers, backend, progress)
+        if lean is not None:
+            return lean
     return ModuleForward(loaded, backend, list(specs), progress)
 
 

@@ -20,9 +20,11 @@ from specserve.engine.models.load import LoadedModel, Percents, load_model
 from specserve.engine.native.build import has_to_build
 from specserve.engine.params import SamplingParams
 from specserve.engine.request import Request
+from specserve.engine.runner.cuda_graphs import CudaRecorder, DecodeGraphs
 from specserve.engine.runner.embeddings import input_embeddings
-from specserve.engine.runner.forward import Forward, prepare_forward
+from specserve.engine.runner.forward import CapturableForward, Forward, prepare_forward
 from specserve.engine.runner.inputs import PromptRows, StepInputs, build_inputs
+from specserve.engine.runner.launching import DecodeLauncher
 from specserve.engine.runner.memory import (
     available_memory,
     choose_num_blocks,
@@ -31,7 +33,7 @@ from specserve.engine.runner.memory import (
     choose_token_budget,
 )
 from specserve.engine.runner.probing import probe_layers
-from specserve.engine.sampling.grammar_masks import MaskFiller
+from specserve.engine.sampling.grammar_masks import MaskFiller, StepMasks
 from specserve.engine.sampling.logprobs import prompt_logprobs
 from specserve.engine.sampling.metadata import SamplingMetadata
 from specserve.engine.sampling.sampler import NOT_FINITE, Sampler
@@ -55,6 +57,7 @@ class ModelRunner:
         seed: int,
         notes: tuple[str, ...],
         accepts_prompt_embeds: bool = False,
+        graphs: DecodeGraphs | None = None,
     ) -> None:
         self.max_num_batched_tokens = max_num_batched_tokens
         self._model = loaded.model
@@ -63,6 +66,9 @@ class ModelRunner:
         self._forward = forward
         self._eos_token_ids = loaded.eos_token_ids
         self._sampler = Sampler(seed=seed)
+        self._graphs = graphs
+        self.launcher = None if graphs is None else DecodeLauncher(graphs, self._sampler, loaded.eos_token_ids)
+        """What can leave a step of decodes to the device; None where every step is waited for."""
         num_threads = 1 if loaded.device.type == "cpu" else 4
         self._masks = MaskFiller(int(loaded.config.vocab_size), loaded.eos_token_ids, num_threads)
         self._max_model_len = max_model_len
@@ -119,6 +125,16 @@ class ModelRunner:
             device=loaded.device,
         )
         forward.bind(backend.allocate(num_blocks))
+        graphs = None
+        if loaded.device.type == "cuda" and isinstance(forward, CapturableForward) and not config.model.enforce_eager:
+            graphs = DecodeGraphs(
+                forward.decode,
+                backend,
+                CudaRecorder(),
+                loaded.device,
+                max_num_seqs=config.scheduler.max_num_seqs,
+                max_model_len=max_model_len,
+            )
         return cls(
             loaded,
             backend,
@@ -129,6 +145,7 @@ class ModelRunner:
             seed=config.model.seed,
             notes=tuple(notes),
             accepts_prompt_embeds=config.enable_prompt_embeds,
+            graphs=graphs,
         )
 
     def warm_up(self) -> None:
@@ -138,6 +155,9 @@ class ModelRunner:
         request = Request("warm-up", params, [0] * length, length, block_table=[0])
         self.execute(ScheduledBatch([ScheduledRequest(request, 0, length, True)], length))
         self.execute(ScheduledBatch([ScheduledRequest(request, length - 1, 1, True)], 1))
+        if self._graphs is not None:
+            with torch.inference_mode():
+                self._graphs.capture(lambda done: None)
 
     @torch.inference_mode()
     def execute(self, batch: ScheduledBatch) -> StepOutput:
@@ -148,6 +168,10 @@ class ModelRunner:
         output = StepOutput()
         if not batch:
             return output
+        if self._graphs is not None and self._graphs.holds(batch):
+            sampling = [item.request for item in batch.requests]
+            masks = self._masks.begin(sampling)
+            return self._sampled(self._graphs.logits(batch.requests), sampling, masks, output)
         inputs = build_inputs(batch, self._backend.block_size, self._device)
         rows = inputs.sample_rows
         if inputs.prompt is not None:
@@ -157,10 +181,16 @@ class ModelRunner:
         if inputs.prompt is not None:
             self._report_prompts(logits[len(inputs.sampling) :], inputs.prompt, output)
             logits = logits[: len(inputs.sampling)]
-        if not inputs.sampling:
+        return self._sampled(logits, inputs.sampling, masks, output)
+
+    def _sampled(
+        self, logits: Tensor, sampling: list[Request], masks: StepMasks | None, output: StepOutput
+    ) -> StepOutput:
+        """Add to `output` what the rows of logits [R, V] give their R requests."""
+        if not sampling:
             return output
-        metadata = SamplingMetadata.of(inputs.sampling, self._eos_token_ids)
-        for request, result in zip(inputs.sampling, self._sampler.sample(logits, metadata, masks), strict=True):
+        metadata = SamplingMetadata.of(sampling, self._eos_token_ids)
+        for request, result in zip(sampling, self._sampler.sample(logits, metadata, masks), strict=True):
             if request.request_id in output.failed:
                 continue
             if isinstance(result, str):

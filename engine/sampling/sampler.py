@@ -96,6 +96,18 @@ class Sampler:
             masks.advance(results)
         return results
 
+    def choose(self, logits: Tensor, metadata: SamplingMetadata, lead: int = 0) -> tuple[Tensor, Tensor]:
+        """What `sample` does for rows without edits, logprobs and grammars, with nothing that waits for a device.
+
+        `lead` is how many tokens of its request's answer each row has that the host does not know yet. Returns token
+        ids [R] int64, and [R] bool whether the row's logits were finite.
+        """
+        grouped = GroupedLogits(logits if logits.dtype == torch.float32 else logits.float())
+        finite = grouped.row_maxima().isfinite()
+        grouped.logits.masked_fill_(~finite[:, None], 0.0)
+        grouped.maxima.masked_fill_(~finite[:, None], 0.0)
+        return self._choose(grouped, metadata, lead), finite
+
     def _raw_logprobs(self, grouped: GroupedLogits, metadata: SamplingMetadata, *, keep: bool) -> RawLogprobs | None:
         rows = metadata.logprobs
         if not rows:
@@ -104,19 +116,24 @@ class Sampler:
         params = [metadata.requests[row].params for row in rows]
         return RawLogprobs(grouped, rows, params, normaliser, keep=keep)
 
-    def _choose(self, grouped: GroupedLogits, metadata: SamplingMetadata) -> Tensor:
+    def _choose(self, grouped: GroupedLogits, metadata: SamplingMetadata, lead: int = 0) -> Tensor:
         """[R] int64 token ids."""
         token_ids = grouped.argmax()
         if len(metadata.greedy) == len(token_ids):
             return token_ids
-        draws = uniforms(metadata.requests, self._seed)
+        draws = uniforms(metadata.requests, self._seed, lead)
         params = [request.params for request in metadata.requests]
         for size, rows in metadata.top_k.items():
             index = torch.tensor(rows, device=token_ids.device)
             values, ids = grouped.top(index, grouped.logits.shape[1] if size is None else size)
             token_ids[index] = draw_candidates(values, ids, [params[row] for row in rows], draws[rows])
-        if metadata.top_p:
+        if metadata.top_p and grouped.logits.device.type == "cpu":
             self._choose_top_p(grouped, metadata.top_p, params, draws, token_ids)
+        elif metadata.top_p:  # a device sorts faster than it tells the host which rows need no sorting
+            index = torch.tensor(metadata.top_p, device=token_ids.device)
+            values, ids = grouped.logits[index].sort(-1, descending=True)
+            chosen = [params[row] for row in metadata.top_p]
+            token_ids[index] = draw_candidates(values, ids, chosen, draws[metadata.top_p])
         if metadata.plain:
             self._choose_plain(grouped, metadata.plain, params, draws, token_ids)
         return token_ids

@@ -17,15 +17,15 @@ GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 SEEDED, UNSEEDED = 1, 2
 
 
-def uniforms(requests: Sequence[Request], engine_seed: int) -> NDArray[np.float64]:
-    """One number in [0, 1) per request, for its next token.
+def uniforms(requests: Sequence[Request], engine_seed: int, lead: int = 0) -> NDArray[np.float64]:
+    """One number in [0, 1) per request, for the token `lead` behind its next one.
 
     Seeded requests are keyed by (seed, index), others by (engine seed, arrival): equal prompts differ.
     """
     keys = [
-        (SEEDED, request.params.seed & MASK, request.index, request.num_generated_tokens)
+        (SEEDED, request.params.seed & MASK, request.index, request.num_generated_tokens + lead)
         if request.params.seed is not None
-        else (UNSEEDED, engine_seed & MASK, request.arrival, request.num_generated_tokens)
+        else (UNSEEDED, engine_seed & MASK, request.arrival, request.num_generated_tokens + lead)
         for request in requests
     ]
     counters = np.array(keys, dtype=np.uint64).reshape(len(keys), 4)

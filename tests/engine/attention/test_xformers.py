@@ -70,7 +70,7 @@ def test_decode_steps_rewrite_the_same_memory() -> None:
 
 def addresses(backend: XFormersBackend, window: int | None) -> list[int]:
     bias = backend._decodes[window].bias
-    read = [bias.k_seqinfo.seqlen, bias.k_seqinfo.seqstart, bias.block_tables, backend._slots]
+    read = [bias.k_seqinfo.seqlen, bias.k_seqinfo.seqstart, bias.block_tables, backend.slots]
     return [id(bias), *(tensor.data_ptr() for tensor in read)]
 
 

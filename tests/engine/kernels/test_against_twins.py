@@ -90,9 +90,10 @@ def test_rotary_write(
 ) -> None:
     step = Rotation(heads, head_size, dtype, norms=norms)
     found, wanted = [step.cache(cached_size) for _ in "kv"], [step.cache(cached_size) for _ in "kv"]
-    query = rotary_write(step.qkv.clone(), step.cos, step.sin, step.slots, *found, *step.norms, EPSILON)
+    turned = rotary_write(step.qkv.clone(), step.cos, step.sin, step.slots, *found, *step.norms, EPSILON)
     exact = rotary_write_torch(step.qkv.clone(), step.cos, step.sin, step.slots, *wanted, *step.norms, EPSILON)
-    close(query, exact)
+    for part, truth in zip(turned, exact, strict=True):
+        close(part, truth)
     for cache, truth in zip(found, wanted, strict=True):
         assert torch.equal(cache.isnan(), truth.isnan())
         close(cache.nan_to_num(), truth.nan_to_num())
@@ -104,7 +105,7 @@ def test_the_rotation_is_that_of_transformers(dtype: torch.dtype) -> None:
     keys, values = step.cache(64), step.cache(64)
     heads = step.qkv.clone().unflatten(1, (-1, 64)).transpose(0, 1)[None]
     query, key = apply_rotary_pos_emb(heads[:, :4], heads[:, 4:6], step.cos[None], step.sin[None])
-    found = rotary_write_torch(step.qkv, step.cos, step.sin, step.slots, keys, values)
+    found, _, _ = rotary_write_torch(step.qkv, step.cos, step.sin, step.slots, keys, values)
     assert torch.equal(found, query[0].transpose(0, 1))
     written = step.slots >= 0
     assert torch.equal(keys[step.slots[written]], key[0].transpose(0, 1)[written])

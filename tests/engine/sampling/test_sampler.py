@@ -34,7 +34,7 @@ def token(result: SampledToken | str) -> int:
 def frequencies(monkeypatch: pytest.MonkeyPatch, logits: Tensor, params: SamplingParams) -> Tensor:
     """How often each token is drawn when the uniform numbers run evenly through [0, 1)."""
     grid = (np.arange(NUM_DRAWS) + 0.5) / NUM_DRAWS
-    monkeypatch.setattr(sampler_module, "uniforms", lambda requests, seed: grid[: len(requests)])
+    monkeypatch.setattr(sampler_module, "uniforms", lambda requests, seed, lead: grid[: len(requests)])
     rows = [Request(f"r{at}", params, [1], 1) for at in range(NUM_DRAWS)]
     drawn = [token(result) for result in sample(logits.expand(NUM_DRAWS, -1), *rows)]
     return torch.bincount(torch.tensor(drawn), minlength=len(logits)).double() / NUM_DRAWS

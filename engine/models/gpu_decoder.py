@@ -1,0 +1,158 @@
+"""Llama-shaped decoders on NVIDIA GPUs: joined projections, and one kernel for all that lies between two products.
+
+Built from the loaded transformers module, whose layers are given up as they are joined; the module stays the truth of
+the tests. Nothing in a step waits for the device, so that a step can be captured in a CUDA graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from specserve.engine.attention.backend import AttentionBackend, LayerCache, LayerSpec
+from specserve.engine.kernels.rms_norm import add_rms_norm, rms_norm
+from specserve.engine.kernels.rotary_write import rotary_write
+from specserve.engine.kernels.silu_mul import silu_mul
+
+ARCHITECTURES = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
+"""Classes whose layers are computed exactly as here; the tests compare each."""
+
+
+class SlotBackend(AttentionBackend, Protocol):
+    """Backends whose caches are [slots, K, D], so that a kernel may write them.
+
+    slots  [T] int64  where the planned step's tokens go
+    """
+
+    slots: Tensor
+
+    def note_written(self, layer: int, key: Tensor, value: Tensor) -> None:
+        """In the place of `write_kv`: keys [T, K, D] and values [T, K, D] are in their slots already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """y = x Wᵀ + b."""
+
+    weight: Tensor
+    bias: Tensor | None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight, self.bias)
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """Weights of one layer; the products of queries, keys and values are one, and those of gate and up."""
+
+    attention_norm: Tensor
+    qkv: Product
+    query_norm: Tensor | None
+    key_norm: Tensor | None
+    out: Product
+    mlp_norm: Tensor
+    gate_up: Product
+    down: Product
+
+
+def misfit(model: PreTrainedModel, specs: Sequence[LayerSpec], backend: AttentionBackend) -> str | None:
+    """Why the decoder cannot compute this model, or None."""
+    if type(model).__name__ not in ARCHITECTURES:
+        return f"{type(model).__name__} has no lean decoder"
+    if backend.name not in ("xformers", "triton"):
+        return f"the {backend.name} attention backend has caches of its own layout"
+    config: Any = model.config
+    if config.hidden_act != "silu":
+        return f"its activation is {config.hidden_act}, the lean decoder computes silu"
+    if any(spec.head_size % 2 or spec.value_head_size != spec.head_size or spec.has_sinks for spec in specs):
+        return "its attention is not that of the lean decoder"
+    if len({spec.dtype for spec in specs}) > 1:
+        return "its layers compute in different types"
+    return None
+
+
+class GpuDecoder:
+    """Call it with a step's tokens; `bind` has to be called once before, with the KV cache."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        num_layers: int,
+        backend: SlotBackend,
+        progress: Callable[[float], None],
+    ) -> None:
+        """Takes over `model`, which fits (see `misfit`): its layers are given up one by one."""
+        body: Any = model.model
+        self._epsilon = float(model.config.rms_norm_eps)
+        self._backend = backend
+        self._layers: list[Layer] = []
+        for index in range(num_layers):
+            self._layers.append(_joined(body.layers[index]))
+            body.layers[index] = nn.Identity()
+            progress((index + 1) / num_layers)
+        self._rotary = body.rotary_emb
+        self._final_norm = body.norm.weight.detach()
+        self._head = _product(model.lm_head)
+        self._caches: Sequence[LayerCache] = ()
+
+    def bind(self, caches: Sequence[LayerCache]) -> None:
+        self._caches = caches
+
+    def __call__(self, hidden: Tensor, positions: Tensor, rows: Tensor | None) -> Tensor:
+        """hidden [T, H], overwritten; positions [T] int64 → logits [R, V] of the rows [R], None for all of them.
+
+        The backend has planned the step.
+        """
+        cos, sin = (part[0] for part in self._rotary(hidden[None], positions[None]))
+        residual, epsilon = hidden, self._epsilon
+        normed = rms_norm(residual, self._layers[0].attention_norm, epsilon)
+        following = [layer.attention_norm for layer in self._layers[1:]] + [self._final_norm]
+        for index, (layer, next_norm) in enumerate(zip(self._layers, following, strict=True)):
+            cache = self._caches[index]
+            query, key, value = rotary_write(
+                layer.qkv(normed),
+                cos,
+                sin,
+                self._backend.slots,
+                cache.keys,
+                cache.values,
+                layer.query_norm,
+                layer.key_norm,
+                epsilon,
+            )
+            self._backend.note_written(index, key, value)
+            attended = self._backend.attend(index, query, cache)
+            normed = add_rms_norm(layer.out(attended.flatten(1)), residual, layer.mlp_norm, epsilon)
+            normed = add_rms_norm(layer.down(silu_mul(layer.gate_up(normed))), residual, next_norm, epsilon)
+        return self._head(normed if rows is None else normed[rows])
+
+
+def _joined(layer: Any) -> Layer:
+    attention, mlp = layer.self_attn, layer.mlp
+    query_norm, key_norm = (getattr(attention, name, None) for name in ("q_norm", "k_norm"))
+    return Layer(
+        attention_norm=layer.input_layernorm.weight.detach(),
+        qkv=_product(attention.q_proj, attention.k_proj, attention.v_proj),
+        query_norm=None if query_norm is None else query_norm.weight.detach(),
+        key_norm=None if key_norm is None else key_norm.weight.detach(),
+        out=_product(attention.o_proj),
+        mlp_norm=layer.post_attention_layernorm.weight.detach(),
+        gate_up=_product(mlp.gate_proj, mlp.up_proj),
+        down=_product(mlp.down_proj),
+    )
+
+
+def _product(*linears: nn.Linear) -> Product:
+    """One product whose rows are those of all."""
+    if len(linears) == 1:
+        bias = linears[0].bias
+        return Product(linears[0].weight.detach(), None if bias is None else bias.detach())
+    weight = torch.cat([linear.weight.detach() for linear in linears])
+    biases = [linear.bias.detach() for linear in linears if linear.bias is not None]
+    return Product(weight, torch.cat(biases) if biases else None)
