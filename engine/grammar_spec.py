@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-GrammarKind = Literal["json_schema", "json_object", "regex", "choice", "grammar", "structural_tag"]
+GrammarKind = Literal["json_schema", "json_object", "regex", "choice", "grammar", "structural_tag", "answer"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,7 +13,9 @@ class GrammarSpec:
     """One constraint of a whole answer. Two equal specs are the same grammar, so a spec is also a cache key.
 
     source                 json_schema: the schema as JSON text; json_object: empty; regex: the pattern the whole answer
-                           matches; choice: a JSON array of texts; grammar: EBNF or Lark; structural_tag: JSON text
+                           matches; choice: a JSON array of texts; grammar: EBNF or Lark; structural_tag: JSON text;
+                           answer: JSON text of a structural tag with the formats of `engine.grammars.answers`
+    parts                  answer: the `rules` of constraints that passed their checks, for its format `part`
     strict                 False: what the grammar library cannot enforce is left out of a JSON schema instead of
                            refused, and listed in `widened`
     any_whitespace         False: no free white space in JSON
@@ -27,6 +29,7 @@ class GrammarSpec:
 
     kind: GrammarKind
     source: str = ""
+    parts: tuple[str, ...] = ()
     strict: bool = True
     any_whitespace: bool = True
     whitespace_pattern: str | None = None

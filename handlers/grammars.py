@@ -75,7 +75,7 @@ class VerdictCache:
 
 def size_of(spec: GrammarSpec, verdict: Verdict) -> int:
     """Bytes the two take, about: their texts, up to four bytes a character, and what surrounds them."""
-    texts = [spec.source, spec.whitespace_pattern or "", verdict.message, verdict.pointer]
+    texts = [spec.source, *spec.parts, spec.whitespace_pattern or "", verdict.message, verdict.pointer]
     if verdict.spec is not None:
         texts += [verdict.spec.rules, *verdict.spec.widened]
     return 500 + 4 * sum(map(len, texts))

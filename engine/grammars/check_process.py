@@ -96,7 +96,7 @@ class CheckProcess:
         self._received = bytearray()
         setup = _setups.decode(self._read_first())
         self._budget = setup.budget
-        self._compiler = GrammarCompiler(setup.vocabulary.index())
+        self._compiler = GrammarCompiler(setup.vocabulary)
         self._own_bytes = address_space()
 
     def run(self) -> None:

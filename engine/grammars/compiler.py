@@ -17,6 +17,7 @@ from specserve.engine.errors import GrammarError
 from specserve.engine.grammar_spec import GrammarSpec
 from specserve.engine.grammars.schema_rules import escaped
 from specserve.engine.grammars.translate import Translation, json_grammar, translate
+from specserve.engine.grammars.vocabulary import Vocabulary
 
 MAX_LEXER_STATES = 50_000
 """One to two KB each: what one answer may make the engine remember stays below 100 MB."""
@@ -41,13 +42,15 @@ MAX_REPAIRS = 16
 class GrammarCompiler:
     """`compile` may be called from several threads; the library releases the interpreter lock."""
 
-    def __init__(self, index: llguidance.LLTokenizer) -> None:
-        self._index = index
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        """Indexes the vocabulary: see `Vocabulary.index` for what that takes."""
+        self._index = vocabulary.index()
+        self._special_ids = vocabulary.special_ids
         self._limits = llguidance.LLParserLimits(max_lexer_states=MAX_LEXER_STATES, verbose_errors=False)
 
     def compile(self, spec: GrammarSpec) -> llguidance.LLMatcher:
         """A matcher at the beginning of an answer. Raises GrammarError."""
-        matcher = self._matcher(spec.rules or translate(spec).text)
+        matcher = self._matcher(spec.rules or translate(spec, self._special_ids).text)
         if matcher.is_error():
             raise GrammarError(explained(matcher.get_error()))
         return matcher
@@ -57,7 +60,7 @@ class GrammarCompiler:
 
         Raises GrammarError, with the pointer of the place at fault when there is one.
         """
-        translation = translate(spec)
+        translation = translate(spec, self._special_ids)
         matcher = self._matcher(translation.text)
         for _ in range(MAX_REPAIRS):
             if translation.schema is None or not matcher.is_error():
@@ -67,7 +70,7 @@ class GrammarCompiler:
         if matcher.is_error():
             raise GrammarError(explained(matcher.get_error()))
         rehearse(matcher, self._index.vocab_size)
-        return replace(spec, source="", rules=translation.text, widened=translation.widened)
+        return replace(spec, source="", parts=(), rules=translation.text, widened=translation.widened)
 
     def _matcher(self, text: str) -> llguidance.LLMatcher:
         return llguidance.LLMatcher(self._index, text, log_level=0, limits=self._limits)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import llguidance
@@ -88,7 +90,20 @@ def json_rule(schema: Any, spec: GrammarSpec) -> str:
     return "%json " + json.dumps({**document, "x-guidance": options})
 
 
-def several_grammars(first: str, others: list[tuple[str, str]]) -> str:
-    """Rules beginning at `first`, which may refer to grammars of their own by @name."""
-    named = [("main", f"{FREELY}\n{first}"), *others]
-    return json.dumps({"grammars": [{"name": name, "lark_grammar": lark} for name, lark in named]})
+def several_grammars(first: str, others: Mapping[str, str]) -> str:
+    """Rules beginning at `first`, which may refer to grammars of their own, by @name."""
+    named = {"main": f"{FREELY}\n{first}", **others}
+    return json.dumps({"grammars": [{"name": name, "lark_grammar": lark} for name, lark in named.items()]})
+
+
+def grammars_in(rules: str) -> tuple[str, dict[str, str]]:
+    """The first of the grammars in checked rules, and those it refers to."""
+    if not rules.startswith("{"):
+        return rules, {}
+    first, *others = json.loads(rules)["grammars"]
+    return first["lark_grammar"], {other["name"]: other["lark_grammar"] for other in others}
+
+
+def name_of(grammar: str) -> str:
+    """What a grammar beside others is called: grammars with one name are the same grammar."""
+    return f"g_{hashlib.sha256(grammar.encode()).hexdigest()[:24]}"

@@ -112,7 +112,7 @@ class GrammarStore:
     def _compile(self, spec: GrammarSpec) -> llguidance.LLMatcher | str:
         try:
             if self._compiler is None:
-                self._compiler = GrammarCompiler(self._load_vocabulary().index())
+                self._compiler = GrammarCompiler(self._load_vocabulary())
             return self._compiler.compile(spec)
         except RequestError as error:
             return error.message

@@ -7,12 +7,14 @@ Free text is what holds none of the triggers, so that no region can be entered w
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from specserve.engine.errors import GrammarError
 from specserve.engine.grammar_spec import GrammarSpec
-from specserve.engine.grammars.rules import checked_pattern, json_rule, lark_of, literal, several_grammars
+from specserve.engine.grammars.rules import checked_pattern, json_rule, lark_of, literal, name_of, several_grammars
 from specserve.engine.grammars.schema_rules import SchemaRewriter, escaped, kind_of
 
 MAX_DEPTH = 80
@@ -20,21 +22,26 @@ MAX_FORMATS = 1000
 ANY_TEXT = "/(?s:.*)/"
 
 
-def structural_tag_grammar(tag: Any, spec: GrammarSpec) -> tuple[str, tuple[str, ...]]:
-    """The library's grammar, and pointers of what was left out of its schemas. Raises GrammarError."""
-    return TagWriter(spec).write(tag)
+NO_SPECIALS: Mapping[str, int] = MappingProxyType({})
 
 
 class TagWriter:
-    """Writes one structural tag as rules. Each method returns the name of the rule for a format."""
+    """Writes one structural tag as rules. Each method returns the name of the rule for a format.
 
-    def __init__(self, spec: GrammarSpec) -> None:
+    Fixed texts that are special tokens of the model may be written as such: `special_ids` has them by their texts.
+    """
+
+    def __init__(self, spec: GrammarSpec, special_ids: Mapping[str, int] = NO_SPECIALS) -> None:
         self._spec = spec
+        self._special_ids = special_ids
         self._rules: list[str] = []
-        self._grammars: list[tuple[str, str]] = []
+        self._grammars: dict[str, str] = {}
         self._widened: list[str] = []
         self._num_formats = 0
-        self._kinds: dict[str, Callable[[dict[str, Any], str, int], str]] = {
+        self._kinds = self.kinds()
+
+    def kinds(self) -> dict[str, Callable[[dict[str, Any], str, int], str]]:
+        return {
             "const_string": self._const_string,
             "json_schema": self._json_schema,
             "regex": self._regex,
@@ -48,6 +55,7 @@ class TagWriter:
         }
 
     def write(self, tag: Any) -> tuple[str, tuple[str, ...]]:
+        """The library's grammar, and pointers of what was left out of its schemas. Raises GrammarError."""
         if not isinstance(tag, dict):
             raise GrammarError(f"a structural tag must be an object, not {kind_of(tag)}")
         if isinstance(tag.get("format"), dict):
@@ -80,7 +88,7 @@ class TagWriter:
     # ---- formats without others inside ---------------------------------------------------------------------
 
     def _const_string(self, value: dict[str, Any], pointer: str, depth: int) -> str:
-        return self._rule(literal(text_of(value, "value", pointer)))
+        return self._rule(self._literal(text_of(value, "value", pointer)))
 
     def _json_schema(self, value: dict[str, Any], pointer: str, depth: int) -> str:
         if value.get("style", "json") != "json":
@@ -98,9 +106,7 @@ class TagWriter:
         return self._rule(f"/{checked_pattern(text_of(value, 'pattern', pointer))}/")
 
     def _grammar(self, value: dict[str, Any], pointer: str, depth: int) -> str:
-        name = f"grammar_{len(self._grammars)}"
-        self._grammars.append((name, lark_of(text_of(value, "grammar", pointer))))
-        return self._rule(f"@{name}")
+        return self._rule(self._other(lark_of(text_of(value, "grammar", pointer))))
 
     def _any_text(self, value: dict[str, Any], pointer: str, depth: int) -> str:
         return self._terminal(ANY_TEXT)
@@ -141,9 +147,9 @@ class TagWriter:
                 raise GrammarError("any_text inside a tag needs an end that is not empty", pointer=f"{pointer}/end")
             inner = self._until(*ends)
         else:
-            closing = self._rule(" | ".join(literal(end) for end in ends))
+            closing = self._rule(" | ".join(self._literal(end) for end in ends))
             inner = f"{self.format(content, f'{pointer}/content', depth)} {closing}"
-        return self._rule(f"{literal(begin)} {inner}")
+        return self._rule(f"{self._literal(begin)} {inner}")
 
     def _triggered_tags(self, value: dict[str, Any], pointer: str, depth: int) -> str:
         triggers = list_of(value, "triggers", pointer)
@@ -165,7 +171,7 @@ class TagWriter:
             f"{self._until(*excluded, ending=trigger)} ({' | '.join(found)})" for trigger, found in bodies.items()
         ]
         region = self._rule(" | ".join(choices))
-        tail = self._terminal(f"{ANY_TEXT} & ~({ANY_TEXT} ({alternatives(excluded)}) {ANY_TEXT})")
+        tail = self._without(*excluded)
         at_least_one, only_one = bool(value.get("at_least_one")), bool(value.get("stop_after_first"))
         if only_one:
             return region if at_least_one else self._rule(f"{region} | {tail}")
@@ -178,16 +184,51 @@ class TagWriter:
             for at, tag in enumerate(tags)
         ]
         one = self._rule(" | ".join(found))
-        separator = literal(text_of(value, "separator", pointer))
+        separator = self._literal(text_of(value, "separator", pointer))
         every = one if value.get("stop_after_first") else self._rule(f"{one} ({separator} {one})*")
         return every if value.get("at_least_one") else self._rule(f"{every}?")
 
     # ---- rules ---------------------------------------------------------------------------------------------
 
-    def _until(self, *ends: str, ending: str | None = None) -> str:
-        """Free text up to the first of `ends`, which it includes; with `ending`, only where that one comes first."""
-        last = literal(ending) if ending is not None else f"({alternatives(ends)})"
-        return self._terminal(f"({ANY_TEXT} {last}) & ~({ANY_TEXT} ({alternatives(ends)}) /(?s:.+)/)")
+    def _until(self, *ends: str, ending: str | None = None, body: str = ANY_TEXT) -> str:
+        """Free text up to the first of `ends`, which it includes; with `ending`, only where that one comes first.
+
+        `body` is the expression of the text before.
+        """
+        last = (ending,) if ending is not None else ends
+        spelled = self._terminal(f"({body} ({alternatives(last)})) & ~({ANY_TEXT} ({alternatives(ends)}) /(?s:.+)/)")
+        special = [text for text in last if self._specials_in(text)]
+        if not special:
+            return spelled
+        closing = " | ".join(self._literal(text) for text in special)
+        return self._rule(f"{spelled} | {self._without(*ends, body=body)} ({closing})")
+
+    def _without(self, *excluded: str, body: str = ANY_TEXT) -> str:
+        """Free text that holds none of these."""
+        return self._terminal(f"{body} & ~({ANY_TEXT} ({alternatives(excluded)}) {ANY_TEXT})" if excluded else body)
+
+    def _literal(self, text: str) -> str:
+        """A fixed text, of which pieces may be special tokens."""
+        found = self._specials_in(text)
+        if not found:
+            return literal(text)
+        pieces = re.split("|".join(f"({re.escape(special)})" for special in found), text)
+        written = [
+            f"({literal(piece)} | <[{self._special_ids[piece]}]>)" if piece in found else literal(piece)
+            for piece in pieces
+            if piece
+        ]
+        return f"({' '.join(written)})"
+
+    def _specials_in(self, text: str) -> list[str]:
+        """Longest first."""
+        found = [special for special in self._special_ids if special in text]
+        return sorted(found, key=len, reverse=True)
+
+    def _other(self, grammar: str) -> str:
+        """A reference to a grammar beside this one."""
+        self._grammars[name_of(grammar)] = grammar
+        return f"@{name_of(grammar)}"
 
     def _rule(self, body: str) -> str:
         name = f"rule_{len(self._rules)}"

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from specserve.engine.errors import GrammarError
 from specserve.engine.grammar_spec import GrammarSpec
+from specserve.engine.grammars.answers import AnswerWriter
 from specserve.engine.grammars.rules import (
     FREELY,
     checked_pattern,
     choice_rules,
     json_rule,
     lark_of,
+    name_of,
     several_grammars,
 )
 from specserve.engine.grammars.schema_rules import SchemaRewriter, parse
-from specserve.engine.grammars.structural_tags import structural_tag_grammar
+from specserve.engine.grammars.structural_tags import NO_SPECIALS, TagWriter
 
 MAX_SOURCE_CHARS = 1_000_000
 
@@ -30,8 +33,8 @@ class Translation:
     schema: Any = None
 
 
-def translate(spec: GrammarSpec) -> Translation:
-    """Raises GrammarError."""
+def translate(spec: GrammarSpec, special_ids: Mapping[str, int] = NO_SPECIALS) -> Translation:
+    """`special_ids` are the special tokens by their texts, which marks in an answer may be. Raises GrammarError."""
     if len(spec.source) > MAX_SOURCE_CHARS:
         raise GrammarError(f"the constraint has {len(spec.source)} characters, the limit is {MAX_SOURCE_CHARS}")
     match spec.kind:
@@ -44,9 +47,12 @@ def translate(spec: GrammarSpec) -> Translation:
         case "choice":
             return Translation(choice_rules(parse(spec.source, "choice")))
         case "grammar":
-            return Translation(several_grammars("start: @own", [("own", lark_of(spec.source))]))
+            own = lark_of(spec.source)
+            return Translation(several_grammars(f"start: @{name_of(own)}", {name_of(own): own}))
         case "structural_tag":
-            return Translation(*structural_tag_grammar(parse(spec.source, "the structural tag"), spec))
+            return Translation(*TagWriter(spec, special_ids).write(parse(spec.source, "the structural tag")))
+        case "answer":
+            return Translation(*AnswerWriter(spec, special_ids).write(parse(spec.source, "the answer's form")))
 
 
 def translate_schema(schema: Any, spec: GrammarSpec) -> Translation:

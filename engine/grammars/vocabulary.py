@@ -46,6 +46,16 @@ class Vocabulary(msgspec.Struct, frozen=True):
             tokens.append(spelled)
         return cls(tokens, tuple(id_ for id_ in eos_token_ids if 0 <= id_ < vocab_size))
 
+    @property
+    def special_ids(self) -> dict[str, int]:
+        """Special tokens by their texts, those that end an answer left out."""
+        ends = frozenset(self.eos_token_ids)
+        return {
+            spelled[len(SPECIAL_MARK) :].decode(errors="replace"): token_id
+            for token_id, spelled in enumerate(self.tokens)
+            if spelled.startswith(SPECIAL_MARK) and token_id not in ends
+        }
+
     def index(self) -> llguidance.LLTokenizer:
         """The library's own form: a trie over all tokens. Takes most of a second for 150 000 tokens, and 100 MB."""
         source = llguidance.TokenizerWrapper(_Tokens(self))

@@ -13,7 +13,8 @@ from specserve.handlers.chat.reasoning_formats.registry import REASONING_FORMATS
 from specserve.handlers.chat.reasoning_formats.think import ThinkParser
 from specserve.handlers.chat.tool_formats.harmony import HarmonyParser
 from specserve.handlers.chat.tool_formats.plugins import load_plugin
-from specserve.handlers.chat.tool_formats.registry import TOOL_FORMATS, ToolFormat
+from specserve.handlers.chat.tool_formats.registry import TOOL_FORMATS
+from specserve.handlers.chat.tool_formats.tool_format import ToolFormat
 from specserve.handlers.flags import UsageError, unknown_name
 from specserve.handlers.settings import ServerSettings
 

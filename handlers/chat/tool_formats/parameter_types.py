@@ -24,20 +24,30 @@ class ParameterTypes:
 
     def __init__(self, tools: Sequence[Tool]) -> None:
         self._properties: dict[str, Mapping[str, Any]] = {}
+        self._definitions: dict[str, Mapping[str, Any]] = {}
         for tool in tools:
             function = tool.get("function", tool)
-            properties = (function.get("parameters") or {}).get("properties")
+            parameters = function.get("parameters") or {}
+            properties = parameters.get("properties")
             if isinstance(properties, Mapping):
                 self._properties[function.get("name", "")] = properties
+                self._definitions[function.get("name", "")] = parameters
 
     def of(self, function: str, parameter: str) -> frozenset[str]:
         """Empty when nothing is known."""
-        return frozenset(types_of(self._properties.get(function, {}).get(parameter), MAX_DEPTH))
+        schema = self._properties.get(function, {}).get(parameter)
+        return frozenset(types_of(schema, MAX_DEPTH, self._definitions.get(function, {})))
 
 
-def types_of(schema: object, depth: int) -> set[str]:
+def types_of(schema: object, depth: int, definitions: Mapping[str, Any]) -> set[str]:
+    """`definitions` is the schema whose $defs are referred to."""
     if not isinstance(schema, Mapping) or not depth:
         return set()
+    if isinstance(reference := schema.get("$ref"), str):
+        _, _, place, name = f"{reference}///".split("/", 3)
+        listed = definitions.get(place)
+        target = listed.get(name.rstrip("/")) if isinstance(listed, Mapping) else None
+        return types_of(target, depth - 1, definitions)
     declared = schema.get("type")
     found = {declared} if isinstance(declared, str) else set(declared) if isinstance(declared, list) else set()
     if found:
@@ -45,8 +55,8 @@ def types_of(schema: object, depth: int) -> set[str]:
     for keyword in ("anyOf", "oneOf", "allOf"):
         options = schema.get(keyword)
         for option in options if isinstance(options, list) else ():
-            found |= types_of(option, depth - 1)
-    values = schema.get("enum")
+            found |= types_of(option, depth - 1, definitions)
+    values = schema.get("enum", [schema["const"]] if "const" in schema else None)
     if isinstance(values, list):
         found |= {NAME_OF.get(type(value), "object") for value in values}
     return found

@@ -37,7 +37,7 @@ from specserve.handlers.chat.answer_pieces import (
     Piece,
 )
 from specserve.handlers.chat.conversation import Tool
-from specserve.handlers.chat.tool_formats.registry import ToolFormat
+from specserve.handlers.chat.tool_formats.tool_format import ToolFormat
 from specserve.handlers.flags import UsageError
 
 logger = logging.getLogger("specserve")

@@ -18,4 +18,4 @@ def vocabulary(tmp_path_factory: pytest.TempPathFactory) -> Vocabulary:
 
 @pytest.fixture(scope="session")
 def compiler(vocabulary: Vocabulary) -> GrammarCompiler:
-    return GrammarCompiler(vocabulary.index())
+    return GrammarCompiler(vocabulary)

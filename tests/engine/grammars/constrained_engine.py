@@ -47,7 +47,7 @@ class ConstrainedEngine:
         self.tokenizer: Tokenizer = load_tokenizer(folder)
         info = self.runner.info
         self.vocabulary = Vocabulary.of(self.tokenizer, info.vocab_size, info.eos_token_ids)
-        self.compiler = GrammarCompiler(self.vocabulary.index())
+        self.compiler = GrammarCompiler(self.vocabulary)
         self.store = GrammarStore(lambda: self.vocabulary)
         self._num_blocks, self._max_num_seqs = num_blocks, max_num_seqs
 

@@ -28,7 +28,7 @@ def writer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     make: Callable[[Path], Path] = request.param
     tokenizer = load_tokenizer(make(tmp_path_factory.mktemp("tokenizer")))
     vocabulary = Vocabulary.of(tokenizer, tokenizer.vocab_size + 5, tokenizer.eos_token_ids)
-    return GrammarCompiler(vocabulary.index()), vocabulary
+    return GrammarCompiler(vocabulary), vocabulary
 
 
 def exact(text: str) -> Any:

@@ -21,7 +21,7 @@ from specserve.engine.sampling.logits_processors import HUGE
 EOS = 256
 VOCABULARY = Vocabulary([*(bytes([byte]) for byte in range(256)), b"\xff</s>", b"ab", b"12", *[b""] * 41], (EOS,))
 SIZE = len(VOCABULARY.tokens)
-COMPILER = GrammarCompiler(VOCABULARY.index())
+COMPILER = GrammarCompiler(VOCABULARY)
 
 
 def matcher(pattern: str) -> llguidance.LLMatcher:
