@@ -3,7 +3,8 @@
 Beside the formats of structural tags, with which they nest, there are
 
     part      {"at": 0}                        a constraint that has passed its check: one of the spec's `parts`
-    text      {"until": […], "excludes": […]}  text up to and with the first of these marks; `least` and `most` characters
+    text      {"until": […], "excludes": […]}  text up to and with the first of these marks, of `least` to
+                                               `most` characters
     optional  {"content": …}
     repeat    {"content": …, "separator": …}   once or more
     entries   {"entries": [{"content": …, "is_required": true}, …], "separator": …}  in this order

@@ -157,6 +157,7 @@ class TagWriter:
         if not all(isinstance(trigger, str) and trigger for trigger in triggers):
             raise GrammarError("triggers must be texts that are not empty", pointer=f"{pointer}/triggers")
         bodies: dict[str, list[str]] = {}
+        whole: list[str] = []
         for at, tag in enumerate(tags):
             place = f"{pointer}/tags/{at}"
             if not isinstance(tag, dict):
@@ -166,10 +167,15 @@ class TagWriter:
             if trigger is None:
                 raise GrammarError(f"begin {begin[:40]!r} starts with none of the triggers", pointer=f"{place}/begin")
             bodies.setdefault(trigger, []).append(self._tag(tag, place, depth, trigger))
+            # A special token may be the beginning of the tag, and more than the trigger.
+            longer = [mark for mark in self._specials_in(begin) if begin.startswith(mark) and len(mark) > len(trigger)]
+            whole += [f"<[{self._special_ids[mark]}]> {self._tag(tag, place, depth, mark)}" for mark in longer]
         excluded = [*triggers, *(text for text in value.get("excludes") or () if isinstance(text, str) and text)]
         choices = [
             f"{self._until(*excluded, ending=trigger)} ({' | '.join(found)})" for trigger, found in bodies.items()
         ]
+        if whole:
+            choices.append(f"{self._without(*excluded)} ({' | '.join(whole)})")
         region = self._rule(" | ".join(choices))
         tail = self._without(*excluded)
         at_least_one, only_one = bool(value.get("at_least_one")), bool(value.get("stop_after_first"))

@@ -10,7 +10,7 @@ from specserve.handlers.chat.answer_pieces import AnswerParser, Content, Piece
 from specserve.handlers.chat.conversation import Tool
 from specserve.handlers.chat.format_detection import detected_reasoning_format, detected_tool_format
 from specserve.handlers.chat.reasoning_formats.registry import REASONING_FORMATS, ReasoningFormat
-from specserve.handlers.chat.reasoning_formats.think import ThinkParser
+from specserve.handlers.chat.reasoning_formats.think import Opening, ThinkParser
 from specserve.handlers.chat.tool_formats.harmony import HarmonyParser
 from specserve.handlers.chat.tool_formats.plugins import load_plugin
 from specserve.handlers.chat.tool_formats.registry import TOOL_FORMATS
@@ -35,14 +35,26 @@ class AnswerFormats:
         think = self.reasoning.think if self.reasoning is not None else None
         return (*think.starts, *think.ends) if think is not None else ()
 
+    @property
+    def is_harmony(self) -> bool:
+        """One parser reads reasoning, calls and content."""
+        return (self.tools is not None and self.tools.name == HARMONY) or (
+            self.reasoning is not None and self.reasoning.think is None
+        )
+
+    def opening(self, prompt: str, continued: str = "") -> Opening | None:
+        """What the prompt did with the reasoning; None where the format has no such thing. Arguments as of `parser`."""
+        think = self.reasoning.think if self.reasoning is not None else None
+        return None if think is None or self.is_harmony else think.opening_of(prompt, continued)
+
     def parser(self, tools: Sequence[Tool], prompt: str, continued: str = "") -> Callable[[], AnswerParser] | None:
         """Makes the parser of each answer to a prompt that offers `tools`, none if calls are not to be read.
 
         None: all is content. `continued` is the text of the message in which the answer goes on, if it does.
         """
-        is_harmony = self.tools is not None and self.tools.name == HARMONY
-        if is_harmony or (self.reasoning is not None and self.reasoning.think is None):
-            return partial(HarmonyParser, takes_calls=is_harmony and bool(tools))
+        if self.is_harmony:
+            takes_calls = self.tools is not None and self.tools.name == HARMONY and bool(tools)
+            return partial(HarmonyParser, takes_calls=takes_calls)
         calls = partial(self.tools.parser, tools) if self.tools is not None and tools else None
         if self.reasoning is None or self.reasoning.think is None:
             return calls

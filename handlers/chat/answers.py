@@ -27,9 +27,9 @@ def answer_events(
     else:
         events = stream_chat(engine, siblings(chat.request, n))
     new_id = partial(new_call_id, short=chat.short_ids)
+    if chat.parser is not None:
+        max_calls = None if chat.use.parallel else 1
+        events = read_answers(events, chat.parser, new_id, max_calls=max_calls, shows_reasoning=shows_reasoning)
     if chat.use.is_forced:
         return read_calls(events, lambda index: chat.use.reader(index, new_id))
-    if chat.parser is None:
-        return events
-    max_calls = None if chat.use.parallel else 1
-    return read_answers(events, chat.parser, new_id, max_calls=max_calls, shows_reasoning=shows_reasoning)
+    return events

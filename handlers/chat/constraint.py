@@ -15,6 +15,7 @@ from specserve.handlers.context import RequestContext
 from specserve.handlers.grammars import GrammarChecker
 
 WIDENED_HEADER = "x-widened-schema-keywords"
+UNKEPT_HEADER = "x-unenforced-fields"
 MAX_HEADER_CHARS = 1000
 OF_JSON: frozenset[GrammarKind] = frozenset(("json_schema", "json_object", "structural_tag"))
 
@@ -75,6 +76,12 @@ def tell_widened(pointers: Sequence[str], context: RequestContext) -> None:
     if pointers:
         listed = ",".join(quote(pointer, safe="/$~") for pointer in pointers)
         context.response_headers[WIDENED_HEADER] = listed[:MAX_HEADER_CHARS]
+
+
+def tell_unkept(fields: Sequence[str], context: RequestContext) -> None:
+    """Name the fields that ask for more than a grammar of this model's calls can hold them to, in a response header."""
+    if fields:
+        context.response_headers[UNKEPT_HEADER] = ",".join(fields)[:MAX_HEADER_CHARS]
 
 
 def structured_constraints(outputs: StructuredOutputs, options: ConstraintOptions) -> Iterator[Constraint]:

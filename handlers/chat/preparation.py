@@ -16,10 +16,12 @@ from specserve.engine.grammar_spec import GrammarSpec
 from specserve.generated.errors import InvalidPrompt
 from specserve.handlers.answer_length import AskedLength
 from specserve.handlers.chat.answer_formats import AnswerFormats, FormatChoice
+from specserve.handlers.chat.answer_grammar import AnswerShape
 from specserve.handlers.chat.answer_pieces import AnswerParser
-from specserve.handlers.chat.constraint import Constraint, tell_widened
+from specserve.handlers.chat.constraint import Constraint, tell_unkept, tell_widened
 from specserve.handlers.chat.conversation import Conversation, text_of
 from specserve.handlers.chat.prompts import Prompts
+from specserve.handlers.chat.reasoning_formats.think import Opening
 from specserve.handlers.chat.template import CallStyle
 from specserve.handlers.chat.tool_constraints import ToolUse, checked_calls
 from specserve.handlers.context import RequestContext
@@ -104,16 +106,25 @@ class ChatPreparation:
             style = self.prompts.call_style(engine.tokenizer, asked.chat_template)
         if use.is_forced:
             use = replace(use, arguments_key=style.arguments_key)
-        grammar = await self._grammar(asked.constraint, use, context)
+        constraint = await self._constraint(asked.constraint, use, context)
         text, prompt = await self.prompt(asked, context)
-        parser, keeps_marks = None, False
-        if grammar is None:  # what is constrained from its first token on has no marks in it
-            source = self.prompts.source(engine.tokenizer, with_tools=bool(conversation.tools))
-            formats = self.options.formats.for_template(source or "")
-            offered = conversation.tools if use.mode == "auto" else []
-            continued = text_of(conversation.messages[-1]) if conversation.continue_final_message else ""
+        source = self.prompts.source(engine.tokenizer, with_tools=bool(conversation.tools))
+        formats = self.options.formats.for_template(source or "")
+        offered = conversation.tools if use.mode == "auto" else []
+        continued = text_of(conversation.messages[-1]) if conversation.continue_final_message else ""
+        shape = AnswerShape(
+            formats=formats,
+            opening=self._opening(asked, formats, text, continued),
+            use=use,
+            reads_calls=bool(offered),
+            constraint=constraint,
+        )
+        grammar, unkept = await shape.grammar(self._grammars)
+        tell_unkept(unkept, context)
+        parser = None
+        if grammar is None or grammar is not constraint:  # a constraint that is the whole answer has no marks in it
             parser = formats.parser(offered, text, continued)
-            keeps_marks = parser is not None and (bool(offered) or has_special_marks(formats, engine.tokenizer))
+        keeps_marks = parser is not None and (bool(offered) or has_special_marks(formats, engine.tokenizer))
         params = sampling_params(
             asked.sampling,
             asked.served.defaults,
@@ -156,15 +167,25 @@ class ChatPreparation:
             asked.truncation.report(context.response_headers)
         return found
 
-    async def _grammar(
+    async def _constraint(
         self, constraint: Constraint | None, use: ToolUse, context: RequestContext
     ) -> GrammarSpec | None:
-        """The constraint of the answer. One on a message's content says nothing of a call, and a forced call is one."""
+        """The constraint of the text. One on a message's content says nothing of a call, and a forced call is one."""
         if not use.is_forced:
             return None if constraint is None else await constraint.checked(self._grammars, context)
         grammar, widened = await checked_calls(use, self._grammars)
         tell_widened(widened, context)
         return grammar
+
+    def _opening(self, asked: ChatRequest, formats: AnswerFormats, prompt: str, continued: str) -> Opening | None:
+        """What a grammar may expect of the reasoning: none, where the template opens it for those who ask only."""
+        opening = formats.opening(prompt, continued)
+        think = formats.reasoning.think if formats.reasoning is not None else None
+        if opening != "none" or think is None or think.always_thinks or asked.chat_template is not None:
+            return opening
+        tokenizer, with_tools = asked.served.engine.tokenizer, bool(asked.conversation.tools)
+        on_demand = self.prompts.opens_thought_on_demand(tokenizer, think.starts, with_tools=with_tools)
+        return "closed" if on_demand else opening
 
     def _render(self, asked: ChatRequest) -> tuple[str, list[int]]:
         """Template and tokenizer; may run in a worker thread. The text of a prompt that was cut is that of its tokens.

@@ -47,6 +47,7 @@ class Prompts:
     def __init__(self, options: TemplateOptions | None = None) -> None:
         self.options = options or TemplateOptions()
         self._compiled: dict[str, ChatTemplate] = {}
+        self._on_demand: dict[tuple[str, tuple[str, ...]], bool] = {}
         self._findings: Findings | None = None
         self._lock = threading.Lock()
         self._of_requests = RequestTemplates()
@@ -103,6 +104,13 @@ class Prompts:
                 arguments_key="arguments" if '"arguments"' in chat_template else "parameters",
             )
         return self.template(tokenizer, with_tools=True).call_style
+
+    def opens_thought_on_demand(self, tokenizer: Tokenizer, starts: tuple[str, ...], *, with_tools: bool) -> bool:
+        """Whether the server's own template begins the reasoning, with one of these marks, for requests that ask."""
+        key = (self.source(tokenizer, with_tools=with_tools) or "", starts)
+        if key not in self._on_demand:
+            self._on_demand[key] = self.template(tokenizer, with_tools=with_tools).opens_on_demand(starts)
+        return self._on_demand[key]
 
     def findings(self, tokenizer: Tokenizer) -> Findings:
         """What the server's own template hides from the model. Raises InvalidPrompt as `template` does."""

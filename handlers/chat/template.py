@@ -6,7 +6,7 @@ Rendered by Jinja in a sandbox, with the names that templates on the Hugging Fac
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -82,6 +82,21 @@ class ChatTemplate:
             short_ids="[TOOL_CALLS]" in self._source or (with_long_id is None and with_short_id is not None),
             arguments_key="arguments" if '"arguments"' in between else "parameters",
         )
+
+    def opens_on_demand(self, starts: Sequence[str]) -> bool:
+        """Whether it writes one of these marks at the end of a prompt when it is asked for thought, and only then."""
+
+        def opens(**asked: bool) -> bool:
+            messages = [{"role": "user", "content": PROBE}]
+            try:
+                text = self._template.render(
+                    **self._special_tokens, **asked, messages=messages, add_generation_prompt=True
+                )
+            except TEMPLATE_FAILURES:
+                return False
+            return text.rstrip().endswith(tuple(start.rstrip() for start in starts))
+
+        return opens(enable_thinking=True, thinking=True) and not opens()
 
     def _written_call(self, call_id: str) -> str | None:
         """A conversation with a call; None when it is refused."""

@@ -14,12 +14,12 @@ from typing import Any, Literal
 
 from specserve.engine.grammar_spec import GrammarSpec
 from specserve.generated.errors import InvalidConstraint, InvalidParameterCombination
+from specserve.handlers.chat.call_grammars.references import NOT_SCHEMAS, moved, refers_to_itself
 from specserve.handlers.chat.json_calls import NAME, CallReader, NewId
 from specserve.handlers.grammars import GrammarChecker
 
 Schema = dict[str, Any]
 Mode = Literal["none", "auto", "required", "named"]
-NOT_SCHEMAS = frozenset(["const", "enum", "default", "examples"])
 WHITE_SPACE = " ?"
 """Between the parts of a call, as models have seen JSON printed. With more of it small models never come to an end."""
 COMBINING = frozenset(
@@ -161,34 +161,3 @@ def calls_schema(use: ToolUse) -> Schema:
     if use.mode != "named":
         schema = {"type": "array", "minItems": 1, "items": call} | ({} if use.parallel else {"maxItems": 1})
     return schema | ({"$defs": definitions} if definitions else {})
-
-
-def is_local(reference: object) -> bool:
-    """`#` and `#/…`, which are counted from the root of the schema they stand in."""
-    return isinstance(reference, str) and (reference == "#" or reference.startswith("#/"))
-
-
-def refers_to_itself(schema: Any) -> bool:
-    if isinstance(schema, list):
-        return any(refers_to_itself(item) for item in schema)
-    if not isinstance(schema, dict):
-        return False
-    return is_local(schema.get("$ref")) or any(
-        refers_to_itself(value) for key, value in schema.items() if key not in NOT_SCHEMAS
-    )
-
-
-def moved(schema: Any, root: str) -> Any:
-    """The schema with its local references counted from `root`, the place it is moved to."""
-    if isinstance(schema, list):
-        return [moved(item, root) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    return {
-        key: root + value[1:]
-        if key == "$ref" and is_local(value)
-        else value
-        if key in NOT_SCHEMAS
-        else moved(value, root)
-        for key, value in schema.items()
-    }

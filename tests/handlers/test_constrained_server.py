@@ -103,6 +103,82 @@ def test_a_complete_grammar_ends_the_answer_streamed_and_whole(
         assert (mine[-1]["finish_reason"], mine[-1]["stop_reason"]) == (reason, None)
 
 
+ASKED = {"type": "object", "properties": {"location": {"enum": ["Oslo", "Rome"]}, "days": {"type": "integer"}}}
+FORECAST: dict[str, Any] = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "strict": True,
+        "parameters": ASKED | {"required": ["location", "days"], "additionalProperties": False},
+    },
+}
+
+
+@pytest.mark.parametrize("temperature", [0, 1.5])
+def test_strict_tools_are_called_by_their_schema_without_being_forced(client: OpenAI, temperature: float) -> None:
+    calls = []
+    for number in range(4):
+        reply = client.chat.completions.create(
+            model=MODEL,
+            messages=[{"role": "user", "content": "What's the weather in Boston?"}],
+            tools=[FORECAST],  # type: ignore[list-item]
+            temperature=temperature,
+            max_tokens=150,
+            n=2,
+            seed=number,
+        )
+        for choice in reply.choices:
+            if choice.finish_reason == "tool_calls":
+                calls += choice.message.tool_calls or []
+    assert calls
+    for call in calls:
+        assert call.type == "function"
+        jsonschema.validate(json.loads(call.function.arguments), FORECAST["function"]["parameters"])
+
+
+def test_beside_tools_a_response_format_leaves_a_call_or_the_form(client: OpenAI) -> None:
+    for number in range(6):
+        (choice,) = client.chat.completions.create(
+            model=MODEL,
+            messages=[{"role": "user", "content": "What's the weather in Boston?"}],
+            tools=[FORECAST],  # type: ignore[list-item]
+            response_format={"type": "json_schema", "json_schema": {"name": "city", "schema": SCHEMA, "strict": True}},
+            temperature=1.5 * (number > 0),
+            max_tokens=200,
+            seed=number,
+        ).choices
+        if choice.finish_reason == "stop":
+            jsonschema.validate(json.loads(choice.message.content or ""), SCHEMA)
+        elif choice.finish_reason == "tool_calls":
+            assert choice.message.content is None
+
+
+@pytest.mark.parametrize("tools", [[], [FORECAST]], ids=["answer", "forced call"])
+def test_what_is_thought_on_demand_comes_before_a_constrained_answer(
+    server: RunningServer, tools: list[dict[str, Any]]
+) -> None:
+    """The demo model's template opens the reasoning for those who ask for it; it ends where the form begins."""
+    body: dict[str, Any] = {
+        "messages": [{"role": "user", "content": "What is 2 plus 3?"}],
+        "chat_template_kwargs": {"enable_thinking": True},
+        "max_tokens": 200,
+        "temperature": 0,
+    }
+    wanted = {"tools": tools, "tool_choice": "required"} if tools else {"guided_choice": ["five", "six"]}
+    status, reply = server.answer("POST", "/v1/chat/completions", body | wanted)
+    assert status == 200, reply
+    (choice,) = reply["choices"]
+    assert choice["message"]["reasoning"]
+    assert "</think>" not in choice["message"]["reasoning"]
+    if choice["finish_reason"] == "length":
+        return
+    if tools:
+        (call, *_) = choice["message"]["tool_calls"]
+        jsonschema.validate(json.loads(call["function"]["arguments"]), FORECAST["function"]["parameters"])
+    else:
+        assert choice["message"]["content"] in ("five", "six")
+
+
 def test_hostile_constraints_disturb_nobody(server: RunningServer) -> None:
     def body(fields: dict[str, Any]) -> dict[str, Any]:
         return {"prompt": "Hello", "max_tokens": 5, **fields}

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 from specserve.handlers.chat.call_grammars.pieces import (
+    ANY_OBJECT,
     SPACE,
     CallGrammar,
     Format,
     WrittenTool,
     either,
+    json_value,
     optional,
     pattern,
     repeat,
     sequence,
     text,
 )
+from specserve.handlers.chat.call_grammars.references import moved
 from specserve.handlers.chat.tool_formats.json_calls import Header, JsonCallFormat
 
 CALL_ID = "[A-Za-z0-9]{9}"
@@ -43,19 +46,30 @@ def json_calls(form: JsonCallFormat, tools: Sequence[WrittenTool], *, only_one: 
 
 
 def one(form: JsonCallFormat, tools: Sequence[WrittenTool]) -> Format:
-    """A call as an object."""
-    found = []
-    for tool in tools:
-        if form.name_is_key:
-            opening = rf'\{{ ?"{re.escape(tool.name)}": ?'
-        else:
-            identity = '("tool_call_id": ?"[0-9]{1,4}", ?)?' if "tool_name" in form.name_keys else ""
-            opening = (
-                rf'\{{ ?{identity}"({"|".join(form.name_keys)})": ?"{re.escape(tool.name)}", ?'
-                rf'"({"|".join(form.argument_keys)})": ?'
-            )
-        found.append(sequence(pattern(opening), tool.arguments, pattern(r" ?\}")))
-    return either(*found)
+    """A call as an object. As one JSON schema, so that the same text may also begin another JSON answer."""
+    if form.name_is_key:
+        return either(*(json_value(object_of({tool.name: placed(tool, tool.name)})) for tool in tools))
+    identity: dict[str, Any] = {}
+    if "tool_name" in form.name_keys:
+        identity = {"tool_call_id": {"type": "string", "pattern": "^[0-9]{1,4}$"}}
+    return either(
+        *(
+            json_value(object_of(identity | {name: {"const": tool.name}, key: placed(tool, key)}, optional=identity))
+            for tool in tools
+            for name in form.name_keys
+            for key in form.argument_keys
+        )
+    )
+
+
+def object_of(properties: Mapping[str, Any], optional: Collection[str] = ()) -> dict[str, Any]:
+    required = [name for name in properties if name not in optional]
+    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+
+
+def placed(tool: WrittenTool, key: str) -> Any:
+    """The schema of the arguments as that of a property."""
+    return ANY_OBJECT if tool.schema is None else moved(tool.schema, f"#/properties/{key}")
 
 
 def listed(form: JsonCallFormat, tools: Sequence[WrittenTool], only_one: bool) -> Format:

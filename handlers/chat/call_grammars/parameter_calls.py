@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from specserve.handlers.chat.call_grammars.parameters import Parameter
 from specserve.handlers.chat.call_grammars.pieces import (
@@ -27,6 +27,11 @@ from specserve.handlers.chat.tool_formats.python_calls import PythonCallFormat
 ANY_KEY = "[A-Za-z0-9_.-]{1,64}"
 ANY_KEYWORD = "[A-Za-z_][A-Za-z0-9_]{0,63}"
 LINE = pattern("\\n?")
+PYTHON_FORMS: Mapping[str, Format] = {
+    "string": pattern(r"'[^'\\\n]*'"),
+    "boolean": pattern("True|False"),
+    "null": text("None"),
+}
 
 
 # ---- between tags ----------------------------------------------------------------------------------------------
@@ -102,15 +107,22 @@ def python_calls(form: PythonCallFormat, tools: Sequence[WrittenTool], *, only_o
 
 
 def python_call(tool: WrittenTool) -> Format:
-    """Values as JSON, whose strings, `true`, `false` and `null` are read in Python's place."""
     if tool.parameters is None:
         found = optional(repeat(sequence(pattern(f"{ANY_KEYWORD}="), json_value(True)), text(", ")))
     else:
-        written = [
-            (sequence(text(f"{each.name}="), json_value(each.schema)), each.is_required) for each in tool.parameters
-        ]
+        written = [(sequence(text(f"{each.name}="), python_value(each)), each.is_required) for each in tool.parameters]
         found = entries(written, ", ")
     return sequence(text(f"{tool.name}("), found, text(")"))
+
+
+def python_value(parameter: Parameter) -> Format:
+    """As JSON, which is read too, or as Python writes it where that is certain to meet the schema."""
+    forms = [json_value(parameter.schema)]
+    quotable = [choice for choice in parameter.choices if isinstance(choice, str) and not set(choice) & set("'\\\n")]
+    forms += [text(f"'{choice}'") for choice in quotable]
+    if parameter.is_free:
+        forms += [PYTHON_FORMS[kind] for kind in sorted(parameter.types & PYTHON_FORMS.keys())]
+    return either(*forms)
 
 
 def is_dotted_name(name: str) -> bool:
@@ -139,4 +151,5 @@ def gemma_value(form: GemmaCallFormat, parameter: Parameter) -> Format:
     quote = text(form.quote)
     if parameter.choices:
         return sequence(quote, either(*map(text, parameter.choices)), quote)
-    return sequence(quote, up_to(form.quote, least=parameter.least, most=parameter.most))
+    quoted = sequence(quote, up_to(form.quote, least=parameter.least, most=parameter.most))
+    return either(quoted, text("null")) if "null" in parameter.types else quoted

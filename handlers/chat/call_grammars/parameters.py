@@ -24,6 +24,8 @@ class NotWritable(Exception):
 class Parameter:
     """schema   of the value, with the definitions it refers to
     is_text   written as it is, not as JSON
+    types     JSON types that it may have; empty when nothing is known
+    is_free   every value of these will do
     choices   what a text may be; empty: anything of `least` to `most` characters
     """
 
@@ -31,6 +33,8 @@ class Parameter:
     is_required: bool
     schema: Schema
     is_text: bool = False
+    types: frozenset[str] = frozenset()
+    is_free: bool = False
     choices: Sequence[str] = ()
     least: int = 0
     most: int | None = None
@@ -51,18 +55,21 @@ def json_parameters(schema: Schema) -> list[Parameter]:
             raise NotWritable(name)
         check_references(value)
         whole = {**definitions, **value} if isinstance(value, Mapping) else {"allOf": [value]}
-        found.append(Parameter(name=name, is_required=required, schema=whole))
+        types = frozenset(types_of(value, MAX_DEPTH, definitions))
+        is_any = isinstance(value, Mapping) and is_free(value)
+        choices = resolved(value, definitions).get("enum", ()) if types == {"string"} else ()
+        found.append(
+            Parameter(name=name, is_required=required, schema=whole, types=types, is_free=is_any, choices=choices)
+        )
     return found
 
 
 def scalar_parameters(schema: Schema) -> list[Parameter]:
     """For formats with a way of their own to write lists and objects. Raises NotWritable for these."""
     found = plain_parameters(schema)
-    definitions = definitions_of(schema)
     for parameter in found:
-        kinds = types_of(parameter.schema, MAX_DEPTH, definitions)
-        allowed = {"string"} if parameter.is_text else {"integer", "number", "boolean", "null"}
-        if not kinds or not kinds <= allowed or not parameter.name.isidentifier():
+        allowed = {"string", "null"} if parameter.is_text else {"integer", "number", "boolean", "null"}
+        if not parameter.types or not parameter.types <= allowed or not parameter.name.isidentifier():
             raise NotWritable(parameter.name)
     return found
 
@@ -92,17 +99,22 @@ def check_references(schema: Any) -> None:
             raise NotWritable("$ref")
 
 
+def takes_anything(schema: Schema) -> bool:
+    """Whether every object meets the schema."""
+    return not (schema.keys() - {"type", "properties"} - ANNOTATIONS or schema.get("properties"))
+
+
 def parameter_of(name: str, schema: Any, is_required: bool, definitions: Schema) -> Parameter:
     """Raises NotWritable for a value of which only its text would tell what it is."""
     if not isinstance(schema, Mapping):
         raise NotWritable(name)
     check_references(schema)
     whole = {**definitions, **schema}
-    kinds = types_of(schema, MAX_DEPTH, definitions)
+    kinds = frozenset(types_of(schema, MAX_DEPTH, definitions))
     if "string" not in kinds:
-        return Parameter(name=name, is_required=is_required, schema=whole)
+        return Parameter(name=name, is_required=is_required, schema=whole, types=kinds)
     if is_free(schema):
-        return Parameter(name=name, is_required=is_required, schema=whole, is_text=True)
+        return Parameter(name=name, is_required=is_required, schema=whole, is_text=True, types=kinds, is_free=True)
     meant = resolved(schema, definitions)
     if kinds != {"string"} or meant.keys() - OF_TEXTS - ANNOTATIONS:
         raise NotWritable(name)
@@ -113,7 +125,14 @@ def parameter_of(name: str, schema: Any, is_required: bool, definitions: Schema)
     if max(least, most or 0) > MOST_CHARACTERS:
         raise NotWritable(name)
     return Parameter(
-        name=name, is_required=is_required, schema=whole, is_text=True, choices=choices, least=least, most=most
+        name=name,
+        is_required=is_required,
+        schema=whole,
+        is_text=True,
+        types=kinds,
+        choices=choices,
+        least=least,
+        most=most,
     )
 
 
@@ -131,7 +150,7 @@ def resolved(schema: Schema, definitions: Schema) -> Schema:
     """What the schema refers to, if it is nothing but a reference."""
     if schema.keys() - ANNOTATIONS != {"$ref"}:
         return schema
-    _, _, place, name = str(schema["$ref"]).split("/", 3)
+    _, place, name = str(schema["$ref"]).split("/", 2)
     target = definitions.get(place, {}).get(name)
     return target if isinstance(target, Mapping) else schema
 

@@ -44,9 +44,9 @@ def types_of(schema: object, depth: int, definitions: Mapping[str, Any]) -> set[
     if not isinstance(schema, Mapping) or not depth:
         return set()
     if isinstance(reference := schema.get("$ref"), str):
-        _, _, place, name = f"{reference}///".split("/", 3)
+        place, _, name = reference.removeprefix("#/").partition("/")
         listed = definitions.get(place)
-        target = listed.get(name.rstrip("/")) if isinstance(listed, Mapping) else None
+        target = listed.get(name) if isinstance(listed, Mapping) else None
         return types_of(target, depth - 1, definitions)
     declared = schema.get("type")
     found = {declared} if isinstance(declared, str) else set(declared) if isinstance(declared, list) else set()

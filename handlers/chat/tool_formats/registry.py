@@ -5,17 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from specserve.handlers.chat.answer_pieces import AnswerParser
+from specserve.handlers.chat.call_grammars.pieces import CallGrammar, WrittenTool
 from specserve.handlers.chat.conversation import Tool
 from specserve.handlers.chat.tool_formats.gemma_calls import GemmaCallFormat
 from specserve.handlers.chat.tool_formats.harmony import HarmonyParser
 from specserve.handlers.chat.tool_formats.json_families import JSON_FAMILIES
 from specserve.handlers.chat.tool_formats.python_calls import PythonCallFormat
 from specserve.handlers.chat.tool_formats.tag_families import TAG_FAMILIES
-from specserve.handlers.chat.tool_formats.tool_format import ToolFormat, gemma_format, python_format
+from specserve.handlers.chat.tool_formats.tool_format import CallForm, ToolFormat, gemma_format, python_format
 
 
 def harmony(tools: Sequence[Tool]) -> AnswerParser:
     return HarmonyParser(takes_calls=bool(tools))
+
+
+def no_calls(tools: Sequence[WrittenTool], *, only_one: bool) -> CallGrammar:
+    """`call_grammars.harmony` writes the whole answer, of which a call is a part."""
+    return CallGrammar()
 
 
 FORMATS = (
@@ -57,6 +63,7 @@ FORMATS = (
         "gpt-oss",
         '<|channel|>commentary to=functions.f <|constrain|>json<|message|>{"a": 1}<|call|>',
         harmony,
+        CallForm(no_calls),
     ),
 )
 

@@ -12,7 +12,7 @@ from random_writer import write
 from specserve.engine.errors import GrammarError
 from specserve.engine.grammar_spec import GrammarSpec
 from specserve.engine.grammars.compiler import GrammarCompiler
-from specserve.engine.grammars.vocabulary import Vocabulary
+from specserve.engine.grammars.vocabulary import SPECIAL_MARK, Vocabulary
 
 NUMBER = {"type": "json_schema", "json_schema": {"type": "integer", "minimum": 0, "maximum": 9}}
 TAG = {"type": "tag", "begin": "<f=a>", "content": NUMBER, "end": "</f>"}
@@ -97,6 +97,18 @@ def test_each_format(
     assert refused is None or not takes(compiler, vocabulary, {"format": inner}, refused)
 
 
+def test_fixed_texts_may_be_special_tokens_and_free_text_holds_none() -> None:
+    begin, other, end = 257, 258, 256
+    marks = [b"</s>", b"<f=a>", b"<other>"]
+    tokens = [*(bytes([value]) for value in range(256)), *(SPECIAL_MARK + mark for mark in marks)]
+    compiler = GrammarCompiler(Vocabulary(tokens, (end,)))
+    matcher = compiler.compile(compiler.check(spec_of(TRIGGERED)))
+    for start in ([begin], list(b"<f=a>"), [*b"text", begin]):
+        assert matcher.deep_copy().try_consume_tokens([*start, *b"7</f>"]) == len(start) + 5
+        assert matcher.deep_copy().try_consume_tokens([*start, *b"x"]) == len(start)
+    assert matcher.deep_copy().try_consume_tokens([other]) == 0
+
+
 def test_random_answers_keep_to_their_regions(compiler: GrammarCompiler, vocabulary: Vocabulary) -> None:
     tag = {"type": "tag", "begin": "<", "content": NUMBER, "end": ">"}
     form = {"type": "triggered_tags", "triggers": ["<"], "tags": [tag], "at_least_one": True, "excludes": ["#"]}
@@ -113,6 +125,7 @@ def test_random_answers_keep_to_their_regions(compiler: GrammarCompiler, vocabul
         ({}, "/format"),
         ([], ""),
         ({"format": {"type": "dream"}}, "/format/type"),
+        ({"format": {"type": "part", "at": 0}}, "/format/type"),
         ({"format": {"type": "sequence", "elements": []}}, "/format/elements"),
         ({"format": {"type": "tag", "begin": "a", "content": NUMBER}}, "/format/end"),
         ({"format": {"type": "tag", "begin": 1, "content": NUMBER, "end": ""}}, "/format/begin"),

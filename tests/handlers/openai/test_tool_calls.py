@@ -279,10 +279,52 @@ async def test_a_forced_call_comes_before_a_response_format(
 ) -> None:
     """The format is that of a message's content, and there is none."""
     await constraint(client, checked, {"tool_choice": "required", "response_format": {"type": "json_object"}})
-    await ask(client, {"response_format": {"type": "json_object"}}, "{}")
+    await ask(client, {"response_format": {"type": "json_object"}, "tool_choice": "none"}, "{}")
     grammar = ENGINE.requests[0].params.grammar
     assert grammar is not None
     assert grammar.kind == "json_object"
+
+
+async def test_without_force_a_response_format_leaves_the_model_a_call(client: httpx2.AsyncClient) -> None:
+    call = '<tool_call>\n{"name": "get_time", "arguments": {}}\n</tool_call>'
+    body = {"response_format": {"type": "json_object"}}
+    called = (await ask(client, body, call))["choices"][0]
+    assert (called["finish_reason"], called["message"]["content"]) == ("tool_calls", None)
+    assert called["message"]["tool_calls"][0]["function"] == {"name": "get_time", "arguments": "{}"}
+    answered = (await ask(client, body, '{"a": 1}'))["choices"][0]
+    assert (answered["finish_reason"], answered["message"]["content"]) == ("stop", '{"a": 1}')
+    grammar = ENGINE.requests[0].params.grammar
+    assert grammar is not None
+    assert (grammar.kind, grammar.param) == ("answer", "response_format")
+
+
+async def test_a_strict_tool_has_a_grammar_without_being_forced(client: httpx2.AsyncClient) -> None:
+    strict = [{"type": "function", "function": WEATHER | {"strict": True}}, TOOLS[1]]
+    await ask(client, {"tools": strict}, "Sunny.")
+    grammar = ENGINE.requests[0].params.grammar
+    assert grammar is not None
+    assert (grammar.kind, grammar.param) == ("answer", "tools")
+    assert not ENGINE.requests[0].params.skip_special_tokens
+    allowed = {"mode": "auto", "tools": [{"type": "function", "function": {"name": "get_time"}}]}
+    await ask(client, {"tools": strict, "tool_choice": {"type": "allowed_tools", "allowed_tools": allowed}}, "Noon.")
+    assert ENGINE.requests[0].params.grammar is None, "the strict one is not among them"
+
+
+async def test_strict_parameters_with_an_unknown_keyword_are_refused_by_their_place(client: httpx2.AsyncClient) -> None:
+    parameters = {"type": "object", "properties": {"x": {"not": {}}}}
+    tool = {"type": "function", "function": {"name": "f", "parameters": parameters, "strict": True}}
+    reply = await client.post(CHAT, json=ASK | {"tools": [tool]})
+    assert reply.status_code == 400
+    assert reply.json()["error"]["param"] == "tools.0.function.parameters/properties/x/not"
+
+
+async def test_where_nobody_knows_the_form_of_calls_strict_tools_are_named_in_a_header() -> None:
+    prompts = Prompts(TemplateOptions(chat_template="{% for m in messages %}{{ m.content }}{% endfor %}"))
+    strict = [{"type": "function", "function": WEATHER | {"strict": True}}]
+    async with client_of(app_over(FakeEngine(), prompts=prompts)) as client:
+        reply = await client.post(CHAT, json=ASK | {"tools": strict})
+    assert reply.status_code == 200
+    assert reply.headers["x-unenforced-fields"] == "tools.0.function.strict"
 
 
 def tools_with(parameters: dict[str, Any], **more: Any) -> list[dict[str, Any]]:
