@@ -9,7 +9,8 @@ from typing import Any
 import schemathesis
 from schemathesis import Case, CheckContext, Response
 
-from contract_tests.stream_linter import KINDS, frames_of, lint
+from contract_tests.linters import LINTERS
+from contract_tests.stream_linter import frames_of
 from specserve.generated.errors import ERRORS
 
 SERVED_MODEL = os.environ.get("CONTRACT_MODEL", "specserve-demo")
@@ -67,10 +68,10 @@ def stream_keeps_the_rules(ctx: CheckContext, response: Response, case: Case) ->
     """Every rule of `stream_linter`, and no error: nothing breaks while a contract test runs."""
     if not response.headers.get("content-type", [""])[0].startswith("text/event-stream"):
         return
-    if case.operation.path not in KINDS:
+    if case.operation.path not in LINTERS:
         raise AssertionError(f"{case.operation.path} streams, and the stream linter does not know it")
     text = response.content.decode()
-    findings = lint(text, case.operation.path, sent_body(case, response))
+    findings = LINTERS[case.operation.path](text, case.operation.path, sent_body(case, response))
     findings += [f"the stream broke: {frame}" for frame in frames_of(text) if frame.startswith('{"error":')]
     if findings:
         raise AssertionError("the stream breaks the rules: " + "; ".join(findings[:5]))
@@ -79,7 +80,7 @@ def stream_keeps_the_rules(ctx: CheckContext, response: Response, case: Case) ->
 def sent_body(case: Case, response: Response) -> dict[str, Any]:
     """What went over the wire, and not what was generated."""
     body = getattr(response.request, "body", None)
-    found: dict[str, Any] = json.loads(body) if body else case.body
+    found: dict[str, Any] = json.loads(body) if body else case.body if case.method == "POST" else case.query or {}
     return found
 
 
@@ -88,7 +89,7 @@ def before_load_schema(context: schemathesis.HookContext, raw_schema: dict[str, 
     """Give `model` a default, or nearly every generated request ends as an unknown model; and share examples."""
     for schema in raw_schema["components"]["schemas"].values():
         properties = schema.get("properties", {})
-        if "model" in properties and {"messages", "prompt"} & properties.keys():
+        if "model" in properties and {"messages", "prompt", "input"} & properties.keys():
             properties["model"]["default"] = SERVED_MODEL
     share_examples(raw_schema)
 

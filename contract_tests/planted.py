@@ -20,6 +20,7 @@ from specserve.handlers.chat.answer_formats import FormatChoice
 from specserve.handlers.chat.prompts import Prompts
 from specserve.handlers.command_line import read_settings
 from specserve.handlers.lifecycle import Lifecycle
+from specserve.handlers.openai.responses.store import ResponseStore
 from specserve.handlers.serve import bind
 from specserve.handlers.settings import ServerSettings
 from specserve.handlers.supervisor import Supervisor
@@ -173,8 +174,14 @@ def main() -> int:
     arguments, flags = parser.parse_known_args()
     settings = read_settings(flags)
 
-    def create(lifecycle: Lifecycle, settings: ServerSettings, prompts: Prompts, formats: FormatChoice) -> ASGIApp:
-        return WithBug(create_app(lifecycle, settings, prompts, formats), BUGS[arguments.bug])
+    def create(
+        lifecycle: Lifecycle,
+        settings: ServerSettings,
+        prompts: Prompts,
+        formats: FormatChoice,
+        store: ResponseStore,
+    ) -> ASGIApp:
+        return WithBug(create_app(lifecycle, settings, prompts, formats, store), BUGS[arguments.bug])
 
     return Supervisor(settings, bind(settings), create).run()
 

@@ -210,6 +210,24 @@ class InvalidConstraint(BadRequest):
     retryable = False
 
 
+class InvalidResponseState(BadRequest):
+    """The response is not in a state that allows this, such as cancelling one that has ended."""
+
+    code = "invalid_response_state"
+    summary = "The response is not in a state that allows this, such as cancelling one that has ended."
+    names_field = "always"
+    retryable = False
+
+
+class ItemNotFound(BadRequest):
+    """An item_reference names no item of the conversation so far."""
+
+    code = "item_not_found"
+    summary = "An item_reference names no item of the conversation so far."
+    names_field = "always"
+    retryable = False
+
+
 class UnknownParameter(BadRequest):
     """The body has a field nobody knows, and the server was started with --strict-params."""
 
@@ -256,6 +274,15 @@ class ModelNotFound(NotFound):
 
     code = "model_not_found"
     summary = "No model or adapter is served under this name."
+    names_field = "always"
+    retryable = False
+
+
+class ResponseNotFound(NotFound):
+    """No response of this client is stored under this id; it was never stored, was deleted, or has expired."""
+
+    code = "response_not_found"
+    summary = "No response of this client is stored under this id; it was never stored, was deleted, or has expired."
     names_field = "always"
     retryable = False
 
@@ -444,10 +471,13 @@ ERRORS: dict[str, type[ApiError]] = {
     "token_out_of_vocabulary": TokenOutOfVocabulary,
     "invalid_prompt": InvalidPrompt,
     "invalid_constraint": InvalidConstraint,
+    "invalid_response_state": InvalidResponseState,
+    "item_not_found": ItemNotFound,
     "unknown_parameter": UnknownParameter,
     "invalid_api_key": InvalidApiKey,
     "unknown_url": RouteNotFound,
     "model_not_found": ModelNotFound,
+    "response_not_found": ResponseNotFound,
     "endpoint_disabled": EndpointDisabled,
     "method_not_allowed": WrongMethod,
     "request_timeout": BodyTimeout,

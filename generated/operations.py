@@ -68,6 +68,50 @@ class RenderApi(Protocol[C]):
         """Show the token ids of prompts."""
 
 
+class ResponsesApi(Protocol[C]):
+    """What a handler of the tag `responses` implements; C is what it is told about the request besides its body."""
+
+    @abstractmethod
+    async def count_response_input_tokens(
+        self, body: schemas.InputTokensRequest, context: C
+    ) -> schemas.InputTokenCount:
+        """Count the tokens of an input without answering it."""
+
+    @abstractmethod
+    async def create_response(
+        self, body: schemas.ResponseRequest, context: C
+    ) -> (
+        schemas.Response
+        | Serialised[schemas.Response]
+        | AsyncIterator[schemas.ResponseStreamEvent | Serialised[schemas.ResponseStreamEvent]]
+    ):
+        """Answer a conversation made of items."""
+
+    @abstractmethod
+    async def cancel_response(self, response_id: str, context: C) -> schemas.Response:
+        """End a response that is made in the background."""
+
+    @abstractmethod
+    async def delete_response(self, response_id: str, context: C) -> schemas.DeletedResponse:
+        """Forget a stored response."""
+
+    @abstractmethod
+    async def list_response_input_items(
+        self, response_id: str, query: schemas.ListResponseInputItemsQuery, context: C
+    ) -> schemas.ItemList:
+        """List what a stored response answered."""
+
+    @abstractmethod
+    async def retrieve_response(
+        self, response_id: str, query: schemas.RetrieveResponseQuery, context: C
+    ) -> (
+        schemas.Response
+        | Serialised[schemas.Response]
+        | AsyncIterator[schemas.ResponseStreamEvent | Serialised[schemas.ResponseStreamEvent]]
+    ):
+        """Show a stored response, or send its events again."""
+
+
 class ServerApi(Protocol[C]):
     """What a handler of the tag `server` implements; C is what it is told about the request besides its body."""
 
@@ -289,6 +333,85 @@ OPERATIONS: dict[str, Operation] = {
         errors="",
         protocol=RenderApi,
     ),
+    "count_response_input_tokens": Operation(
+        id="count_response_input_tokens",
+        tag="responses",
+        method="POST",
+        path="/v1/responses/input_tokens",
+        body=schemas.InputTokensRequest,
+        path_params=(),
+        query=None,
+        statuses=frozenset([200, 400, 401, 404, 408, 413, 415, 500, 503, 504]),
+        refusals=frozenset(
+            [
+                "context_length_exceeded",
+                "deadline_exceeded",
+                "engine_dead",
+                "invalid_parameter_combination",
+                "invalid_prompt",
+                "invalid_response_state",
+                "invalid_type",
+                "invalid_value",
+                "item_not_found",
+                "missing_required_parameter",
+                "model_not_found",
+                "response_not_found",
+                "server_loading",
+                "string_above_max_length",
+                "string_below_min_length",
+                "unsupported_parameter",
+                "unsupported_value",
+            ]
+        ),
+        events=False,
+        named_events=False,
+        end_mark=False,
+        empty=False,
+        errors="",
+        protocol=ResponsesApi,
+    ),
+    "create_response": Operation(
+        id="create_response",
+        tag="responses",
+        method="POST",
+        path="/v1/responses",
+        body=schemas.ResponseRequest,
+        path_params=(),
+        query=None,
+        statuses=frozenset([200, 400, 401, 404, 408, 413, 415, 429, 500, 503, 504]),
+        refusals=frozenset(
+            [
+                "context_length_exceeded",
+                "deadline_exceeded",
+                "engine_dead",
+                "invalid_constraint",
+                "invalid_parameter_combination",
+                "invalid_prompt",
+                "invalid_response_state",
+                "invalid_type",
+                "invalid_value",
+                "item_not_found",
+                "missing_required_parameter",
+                "model_not_found",
+                "rate_limit_exceeded",
+                "response_not_found",
+                "server_draining",
+                "server_loading",
+                "server_overloaded",
+                "string_above_max_length",
+                "string_below_min_length",
+                "token_out_of_vocabulary",
+                "unsupported_parameter",
+                "unsupported_value",
+            ]
+        ),
+        events=True,
+        named_events=True,
+        end_mark=False,
+        empty=False,
+        errors="",
+        protocol=ResponsesApi,
+    ),
     "show_health": Operation(
         id="show_health",
         tag="server",
@@ -484,6 +607,74 @@ OPERATIONS: dict[str, Operation] = {
         errors="",
         protocol=ModelsApi,
     ),
+    "cancel_response": Operation(
+        id="cancel_response",
+        tag="responses",
+        method="POST",
+        path="/v1/responses/{response_id}/cancel",
+        body=None,
+        path_params=("response_id",),
+        query=None,
+        statuses=frozenset([200, 400, 401, 404, 500]),
+        refusals=frozenset(["invalid_response_state", "response_not_found"]),
+        events=False,
+        named_events=False,
+        end_mark=False,
+        empty=False,
+        errors="",
+        protocol=ResponsesApi,
+    ),
+    "delete_response": Operation(
+        id="delete_response",
+        tag="responses",
+        method="DELETE",
+        path="/v1/responses/{response_id}",
+        body=None,
+        path_params=("response_id",),
+        query=None,
+        statuses=frozenset([200, 401, 404, 500]),
+        refusals=frozenset(["response_not_found"]),
+        events=False,
+        named_events=False,
+        end_mark=False,
+        empty=False,
+        errors="",
+        protocol=ResponsesApi,
+    ),
+    "list_response_input_items": Operation(
+        id="list_response_input_items",
+        tag="responses",
+        method="GET",
+        path="/v1/responses/{response_id}/input_items",
+        body=None,
+        path_params=("response_id",),
+        query=schemas.ListResponseInputItemsQuery,
+        statuses=frozenset([200, 400, 401, 404, 500]),
+        refusals=frozenset(["item_not_found", "response_not_found"]),
+        events=False,
+        named_events=False,
+        end_mark=False,
+        empty=False,
+        errors="",
+        protocol=ResponsesApi,
+    ),
+    "retrieve_response": Operation(
+        id="retrieve_response",
+        tag="responses",
+        method="GET",
+        path="/v1/responses/{response_id}",
+        body=None,
+        path_params=("response_id",),
+        query=schemas.RetrieveResponseQuery,
+        statuses=frozenset([200, 400, 401, 404, 500]),
+        refusals=frozenset(["invalid_parameter_combination", "invalid_response_state", "response_not_found"]),
+        events=True,
+        named_events=True,
+        end_mark=False,
+        empty=False,
+        errors="",
+        protocol=ResponsesApi,
+    ),
 }
 
 APIS: dict[str, type] = {
@@ -491,6 +682,7 @@ APIS: dict[str, type] = {
     "completions": CompletionsApi,
     "models": ModelsApi,
     "render": RenderApi,
+    "responses": ResponsesApi,
     "server": ServerApi,
     "tokenization": TokenizationApi,
 }

@@ -84,7 +84,7 @@ ReasoningEffort = TypeAliasType(
 ServiceTier = TypeAliasType(
     "ServiceTier",
     Annotated[
-        Literal["auto", "default", "flex", "scale", "priority", "fast"],
+        Literal["auto", "default", "flex", "scale", "priority", "fast", "ultrafast"],
         Field(description="Processing class of a request."),
     ],
 )
@@ -748,6 +748,735 @@ CompletionFinishReason = TypeAliasType(
 )
 
 
+Includable = TypeAliasType(
+    "Includable",
+    Annotated[
+        Literal[
+            "message.output_text.logprobs",
+            "reasoning.encrypted_content",
+            "file_search_call.results",
+            "web_search_call.results",
+            "web_search_call.action.sources",
+            "message.input_image.image_url",
+            "computer_call_output.output.image_url",
+            "code_interpreter_call.outputs",
+        ],
+        Field(description="Something an answer can carry besides."),
+    ],
+)
+
+
+Includables = TypeAliasType("Includables", Annotated[list[Includable] | None, Field(fail_fast=True)])
+
+
+class ReasoningOptions(ApiModel):
+    """
+    How the model should think.
+    """
+
+    effort: ReasoningEffort | None = None
+    summary: Literal["auto", "concise", "detailed"] | None = None
+    generate_summary: Literal["auto", "concise", "detailed"] | None = None
+    context: Literal["auto", "current_turn", "all_turns"] | None = None
+    mode: str | None = None
+
+
+class TextFormatJsonSchema(ApiModel):
+    """
+    JSON that follows a schema.
+    """
+
+    type: Literal["json_schema"]
+    name: Annotated[str, Field(max_length=64, min_length=1, pattern="^[a-zA-Z0-9_-]+$")]
+    description: str | None = None
+    schema_: Annotated[dict[str, Any], Field(alias="schema")]
+    strict: bool | None = False
+
+
+TextFormat = TypeAliasType(
+    "TextFormat",
+    Annotated[
+        ResponseFormatText | ResponseFormatJsonObject | TextFormatJsonSchema, Field(discriminator="type")
+    ],
+)
+
+
+class TextOptions(ApiModel):
+    """
+    What the text of an answer looks like.
+    """
+
+    format: TextFormat | None = None
+    verbosity: Literal["low", "medium", "high"] | None = None
+
+
+class ResponseStreamOptions(ApiModel):
+    """
+    How a stream looks; only together with stream.
+    """
+
+    include_obfuscation: bool = False
+
+
+class PromptReference(ApiModel):
+    """
+    A prompt that is stored with the provider.
+    """
+
+    id: str
+    variables: dict[str, Any] | None = None
+    version: str | None = None
+
+
+class ConversationReference(ApiModel):
+    """
+    A conversation that is stored with the provider.
+    """
+
+    id: str
+
+
+class ContextManagement(ApiModel):
+    """
+    How a conversation is shortened.
+    """
+
+    type: str
+    compact_threshold: Annotated[int | None, Field(ge=0, le=2147483647)] = None
+
+
+class OpenObject(ApiModel):
+    """
+    An object whose fields are its sender's affair.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+
+Conversation = TypeAliasType("Conversation", str | ConversationReference)
+
+
+class InputTextPart(ApiModel):
+    """
+    Text.
+    """
+
+    type: Literal["input_text", "text"]
+    text: str
+    prompt_cache_breakpoint: PromptCacheBreakpoint | None = None
+
+
+class EarlierTextPart(ApiModel):
+    """
+    Text of an earlier answer.
+    """
+
+    type: Literal["output_text"]
+    text: str
+    annotations: list[dict[str, Any]] | None = None
+    logprobs: list[dict[str, Any]] | None = None
+
+
+class ImageInputPart(ApiModel):
+    """
+    A picture.
+    """
+
+    type: Literal["input_image"]
+    detail: Literal["auto", "low", "high", "original"] | None = None
+    image_url: str | None = None
+    file_id: str | None = None
+    prompt_cache_breakpoint: PromptCacheBreakpoint | None = None
+
+
+class FileInputPart(ApiModel):
+    """
+    A file.
+    """
+
+    type: Literal["input_file"]
+    detail: Literal["auto", "low", "high"] | None = None
+    file_data: str | None = None
+    file_id: str | None = None
+    file_url: str | None = None
+    filename: str | None = None
+    prompt_cache_breakpoint: PromptCacheBreakpoint | None = None
+
+
+class ReasoningTextPart(ApiModel):
+    """
+    Reasoning.
+    """
+
+    type: Literal["reasoning_text"]
+    text: str
+
+
+class SummaryTextPart(ApiModel):
+    """
+    A summary of reasoning.
+    """
+
+    type: Literal["summary_text"]
+    text: str
+
+
+class AnswerTextPart(ApiModel):
+    """
+    Text of an answer.
+    """
+
+    type: Literal["output_text"]
+    text: str
+    annotations: list[dict[str, Any]]
+    logprobs: list[TokenLogprobs]
+
+
+class AnswerRefusalPart(ApiModel):
+    """
+    What was said instead of an answer.
+    """
+
+    type: Literal["refusal"]
+    refusal: str
+
+
+AnswerPart = TypeAliasType(
+    "AnswerPart", Annotated[AnswerTextPart | AnswerRefusalPart, Field(discriminator="type")]
+)
+
+
+StreamedPart = TypeAliasType(
+    "StreamedPart",
+    Annotated[AnswerTextPart | AnswerRefusalPart | ReasoningTextPart, Field(discriminator="type")],
+)
+
+
+ItemStatus = TypeAliasType(
+    "ItemStatus",
+    Annotated[Literal["in_progress", "completed", "incomplete"], Field(description="How far an item is.")],
+)
+
+
+MessagePhase = TypeAliasType(
+    "MessagePhase",
+    Annotated[
+        Literal["commentary", "final_answer"],
+        Field(description="Whether a message of the assistant comes before its work or after it."),
+    ],
+)
+
+
+class FunctionCallParam(ApiModel):
+    """
+    A function the model called before.
+    """
+
+    type: Literal["function_call"]
+    call_id: str
+    name: str
+    arguments: str
+    namespace: str | None = None
+    async_: Annotated[bool | None, Field(alias="async")] = None
+    caller: OpenObject | None = None
+    id: str | None = None
+    status: ItemStatus | None = None
+
+
+class CustomToolCallParam(ApiModel):
+    """
+    A custom tool the model called before.
+    """
+
+    type: Literal["custom_tool_call"]
+    call_id: str
+    name: str
+    input: str
+    namespace: str | None = None
+    async_: Annotated[bool | None, Field(alias="async")] = None
+    caller: OpenObject | None = None
+    id: str | None = None
+    status: ItemStatus | None = None
+
+
+class ReasoningParam(ApiModel):
+    """
+    Earlier reasoning.
+    """
+
+    type: Literal["reasoning"]
+    summary: list[SummaryTextPart] | None = None
+    content: list[ReasoningTextPart] | None = None
+    encrypted_content: str | None = None
+    id: str | None = None
+    status: ItemStatus | None = None
+
+
+class ItemReference(ApiModel):
+    """
+    An item of the conversation so far, by its id. One with an id and nothing else is such a reference.
+    """
+
+    type: Literal["item_reference"] | None = None
+    id: str
+
+
+class OtherItem(ApiModel):
+    """
+    An item that this server can do nothing with, such as what hosted tools leave behind. It is kept with the input, not shown to the model, and named in a header.
+    """
+
+    model_config = ConfigDict(extra="allow")
+    type: str | None = None
+
+
+class OutputMessage(ApiModel):
+    """
+    What the model says.
+    """
+
+    type: Literal["message"]
+    id: str
+    role: Literal["assistant"]
+    status: ItemStatus
+    content: list[AnswerPart]
+    phase: MessagePhase | None = None
+
+
+class ReasoningItem(ApiModel):
+    """
+    What the model thinks.
+    """
+
+    type: Literal["reasoning"]
+    id: str
+    summary: list[SummaryTextPart]
+    content: list[ReasoningTextPart]
+    encrypted_content: str | None = None
+    status: ItemStatus
+
+
+class FunctionCallItem(ApiModel):
+    """
+    A function the model calls.
+    """
+
+    type: Literal["function_call"]
+    id: str
+    call_id: str
+    name: str
+    arguments: str
+    namespace: str | None = None
+    status: ItemStatus
+
+
+class CustomToolCallItem(ApiModel):
+    """
+    A custom tool the model calls.
+    """
+
+    type: Literal["custom_tool_call"]
+    id: str
+    call_id: str
+    name: str
+    input: str
+    namespace: str | None = None
+    status: ItemStatus
+
+
+OutputItem = TypeAliasType(
+    "OutputItem",
+    Annotated[
+        OutputMessage | ReasoningItem | FunctionCallItem | CustomToolCallItem, Field(discriminator="type")
+    ],
+)
+
+
+class ResponseFunctionTool(ApiModel):
+    """
+    A function of the client.
+    """
+
+    type: Literal["function"]
+    name: Annotated[str, Field(max_length=128, min_length=1, pattern="^[a-zA-Z0-9_.-]+$")]
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+    allowed_callers: list[str] | None = None
+    async_: Annotated[bool | None, Field(alias="async")] = None
+    defer_loading: bool | None = None
+    output_schema: dict[str, Any] | None = None
+
+
+class CustomInputText(ApiModel):
+    """
+    Any text.
+    """
+
+    type: Literal["text"]
+
+
+class CustomInputGrammar(ApiModel):
+    """
+    Text of a grammar.
+    """
+
+    type: Literal["grammar"]
+    syntax: Literal["lark", "regex"]
+    definition: Annotated[str, Field(min_length=1)]
+
+
+CustomInputFormat = TypeAliasType(
+    "CustomInputFormat", Annotated[CustomInputText | CustomInputGrammar, Field(discriminator="type")]
+)
+
+
+class ResponseCustomTool(ApiModel):
+    """
+    A tool that takes text instead of JSON.
+    """
+
+    type: Literal["custom"]
+    name: Annotated[str, Field(max_length=128, min_length=1, pattern="^[a-zA-Z0-9_.-]+$")]
+    description: str | None = None
+    format: CustomInputFormat | None = None
+    allowed_callers: list[str] | None = None
+    async_: Annotated[bool | None, Field(alias="async")] = None
+    defer_loading: bool | None = None
+
+
+NamespacedTool = TypeAliasType(
+    "NamespacedTool", Annotated[ResponseFunctionTool | ResponseCustomTool, Field(discriminator="type")]
+)
+
+
+class NamespaceTool(ApiModel):
+    """
+    Tools under one roof; the model sees each as namespace__name.
+    """
+
+    type: Literal["namespace"]
+    name: Annotated[str, Field(max_length=128, min_length=1, pattern="^[a-zA-Z0-9_.-]+$")]
+    description: str | None = None
+    tools: list[NamespacedTool]
+
+
+class OtherTool(ApiModel):
+    """
+    A tool that does not run here, such as those a provider hosts. It is skipped, and named in a header.
+    """
+
+    model_config = ConfigDict(extra="allow")
+    type: str | None = None
+
+
+ResponseTool = TypeAliasType(
+    "ResponseTool", ResponseFunctionTool | ResponseCustomTool | NamespaceTool | OtherTool
+)
+
+
+ResponseTools = TypeAliasType(
+    "ResponseTools", Annotated[list[ResponseTool], Field(fail_fast=True, max_length=1024)]
+)
+
+
+class FunctionToolChoice(ApiModel):
+    """
+    A call of this function.
+    """
+
+    type: Literal["function"]
+    name: str
+
+
+class CustomToolNameChoice(ApiModel):
+    """
+    A call of this custom tool.
+    """
+
+    type: Literal["custom"]
+    name: str
+
+
+class ResponseAllowedTools(ApiModel):
+    """
+    Only some of the tools.
+    """
+
+    type: Literal["allowed_tools"]
+    mode: Literal["auto", "required"]
+    tools: list[dict[str, Any]]
+
+
+class HostedToolChoice(ApiModel):
+    """
+    A call of a tool that a provider hosts.
+    """
+
+    type: Literal[
+        "file_search",
+        "web_search",
+        "web_search_preview",
+        "web_search_preview_2025_03_11",
+        "computer",
+        "computer_use",
+        "computer_use_preview",
+        "image_generation",
+        "code_interpreter",
+        "mcp",
+        "programmatic_tool_calling",
+        "apply_patch",
+        "shell",
+    ]
+    server_label: str | None = None
+    name: str | None = None
+
+
+ToolChoiceWord = TypeAliasType(
+    "ToolChoiceWord",
+    Annotated[Literal["none", "auto", "required"], Field(description="Whether tools are called.")],
+)
+
+
+ToolChoiceObject = TypeAliasType(
+    "ToolChoiceObject",
+    Annotated[
+        FunctionToolChoice | CustomToolNameChoice | ResponseAllowedTools | HostedToolChoice,
+        Field(discriminator="type"),
+    ],
+)
+
+
+ResponseToolChoice = TypeAliasType("ResponseToolChoice", ToolChoiceWord | ToolChoiceObject)
+
+
+ResponseStatus = TypeAliasType(
+    "ResponseStatus",
+    Annotated[
+        Literal["queued", "in_progress", "completed", "incomplete", "failed", "cancelled"],
+        Field(description="How far a response is."),
+    ],
+)
+
+
+class IncompleteDetails(ApiModel):
+    """
+    Why an answer is not complete.
+    """
+
+    reason: Literal["max_output_tokens", "max_messages", "content_filter", "steered"]
+
+
+class ResponseError(ApiModel):
+    """
+    What went wrong.
+    """
+
+    code: str
+    message: str
+    param: str | None = None
+    type: str | None = None
+
+
+class InputTokensDetails(ApiModel):
+    """
+    Where the input tokens came from.
+    """
+
+    cached_tokens: Annotated[int, Field(ge=0)]
+    cache_write_tokens: Annotated[int, Field(ge=0)]
+
+
+class OutputTokensDetails(ApiModel):
+    """
+    What the generated tokens were spent on.
+    """
+
+    reasoning_tokens: Annotated[int, Field(ge=0)]
+
+
+class ResponseUsage(ApiModel):
+    """
+    Token counts.
+    """
+
+    input_tokens: Annotated[int, Field(ge=0)]
+    input_tokens_details: InputTokensDetails
+    output_tokens: Annotated[int, Field(ge=0)]
+    output_tokens_details: OutputTokensDetails
+    total_tokens: Annotated[int, Field(ge=0)]
+
+
+class DeletedResponse(ApiModel):
+    """
+    A response that was stored.
+    """
+
+    id: str
+    object: Literal["response"]
+    deleted: Literal[True]
+
+
+class InputTokenCount(ApiModel):
+    """
+    How many tokens the model would read.
+    """
+
+    object: Literal["response.input_tokens"]
+    input_tokens: int
+
+
+class OutputItemAddedEvent(ApiModel):
+    """
+    An item begins.
+    """
+
+    type: Literal["response.output_item.added"]
+    sequence_number: Annotated[int, Field(ge=0)]
+    output_index: Annotated[int, Field(ge=0)]
+    item: OutputItem
+
+
+class OutputItemDoneEvent(ApiModel):
+    """
+    An item has ended.
+    """
+
+    type: Literal["response.output_item.done"]
+    sequence_number: Annotated[int, Field(ge=0)]
+    output_index: Annotated[int, Field(ge=0)]
+    item: OutputItem
+
+
+class ContentPartAddedEvent(ApiModel):
+    """
+    A part of an item begins.
+    """
+
+    type: Literal["response.content_part.added"]
+    sequence_number: Annotated[int, Field(ge=0)]
+    item_id: str
+    output_index: Annotated[int, Field(ge=0)]
+    content_index: Annotated[int, Field(ge=0)]
+    part: StreamedPart
+
+
+class ContentPartDoneEvent(ApiModel):
+    """
+    A part of an item has ended.
+    """
+
+    type: Literal["response.content_part.done"]
+    sequence_number: Annotated[int, Field(ge=0)]
+    item_id: str
+    output_index: Annotated[int, Field(ge=0)]
+    content_index: Annotated[int, Field(ge=0)]
+    part: StreamedPart
+
+
+class OutputTextDeltaEvent(ApiModel):
+    """
+    More of a text.
+    """
+
+    type: Literal["response.output_text.delta"]
+    sequence_number: Annotated[int, Field(ge=0)]
+    item_id: str
+    output_index: Annotated[int, Field(ge=0)]
+    content_index: Annotated[int, Field(ge=0)]
+    delta: str
+    logprobs: list[TokenLogprobs]
+
+
+class OutputTextDoneEvent(ApiModel):
+    """
+    A whole text.
+    """
+
+    type: Literal["response.output_text.done"]
+    sequence_number: Annotated[int, Field(ge=0)]
+    item_id: str
+    output_index: Annotated[int, Field(ge=0)]
+    content_index: Annotated[int, Field(ge=0)]
+    text: str
+    logprobs: list[TokenLogprobs]
+
+
+class ReasoningTextDeltaEvent(ApiModel):
+    """
+    More of the reasoning.
+    """
+
+    type: Literal["response.reasoning_text.delta"]
+    sequence_number: Annotated[int, Field(ge=0)]
+    item_id: str
+    output_index: Annotated[int, Field(ge=0)]
+    content_index: Annotated[int, Field(ge=0)]
+    delta: str
+
+
+class ReasoningTextDoneEvent(ApiModel):
+    """
+    The whole reasoning.
+    """
+
+    type: Literal["response.reasoning_text.done"]
+    sequence_number: Annotated[int, Field(ge=0)]
+    item_id: str
+    output_index: Annotated[int, Field(ge=0)]
+    content_index: Annotated[int, Field(ge=0)]
+    text: str
+
+
+class FunctionCallArgumentsDeltaEvent(ApiModel):
+    """
+    More of the arguments of a call.
+    """
+
+    type: Literal["response.function_call_arguments.delta"]
+    sequence_number: Annotated[int, Field(ge=0)]
+    item_id: str
+    output_index: Annotated[int, Field(ge=0)]
+    delta: str
+
+
+class FunctionCallArgumentsDoneEvent(ApiModel):
+    """
+    The whole arguments of a call.
+    """
+
+    type: Literal["response.function_call_arguments.done"]
+    sequence_number: Annotated[int, Field(ge=0)]
+    item_id: str
+    output_index: Annotated[int, Field(ge=0)]
+    name: str
+    arguments: str
+
+
+class CustomToolCallInputDeltaEvent(ApiModel):
+    """
+    More of the text for a custom tool.
+    """
+
+    type: Literal["response.custom_tool_call_input.delta"]
+    sequence_number: Annotated[int, Field(ge=0)]
+    item_id: str
+    output_index: Annotated[int, Field(ge=0)]
+    delta: str
+
+
+class CustomToolCallInputDoneEvent(ApiModel):
+    """
+    The whole text for a custom tool.
+    """
+
+    type: Literal["response.custom_tool_call_input.done"]
+    sequence_number: Annotated[int, Field(ge=0)]
+    item_id: str
+    output_index: Annotated[int, Field(ge=0)]
+    input: str
+
+
 class MessagesErrorBody(ApiModel):
     """
     What went wrong. type is the one clients of this protocol know, code and param say it exactly.
@@ -1215,6 +1944,29 @@ PromptEmbeds = TypeAliasType(
 )
 
 
+class ResponseExtras(ApiModel):
+    """
+    Standard sampling fields of other endpoints, and the conversation as messages.
+    """
+
+    presence_penalty: Annotated[float | None, Field(ge=-2.0, le=2.0)] = None
+    frequency_penalty: Annotated[float | None, Field(ge=-2.0, le=2.0)] = None
+    seed: Annotated[int | None, Field(ge=-9223372036854775808, le=9223372036854775807)] = None
+    stop: StopSequences | None = None
+    logit_bias: LogitBias | None = None
+    enable_response_messages: bool = False
+    previous_input_messages: list[OpenObject] | None = None
+
+
+class ResponseMessagesExtras(ApiModel):
+    """
+    The conversation as the model saw it, where enable_response_messages asks for it.
+    """
+
+    input_messages: list[OpenObject] | None = None
+    output_messages: list[OpenObject] | None = None
+
+
 class Version(ApiModel):
     """
     The running version.
@@ -1310,6 +2062,28 @@ class RenderedPrompt(ApiModel):
     cache_salt: str | None
     priority: int
     chat_template: TemplateFindings | None = None
+
+
+class RetrieveResponseQuery(ApiModel):
+    """
+    Query parameters of retrieve_response.
+    """
+
+    stream: bool = False
+    starting_after: Annotated[int | None, Field(ge=0, le=2147483647)] = None
+    include: list[Includable] = []
+    include_obfuscation: bool = False
+
+
+class ListResponseInputItemsQuery(ApiModel):
+    """
+    Query parameters of list_response_input_items.
+    """
+
+    limit: Annotated[int, Field(ge=1, le=100)] = 20
+    order: Literal["asc", "desc"] = "desc"
+    after: str | None = None
+    include: list[Includable] = []
 
 
 class PromptTokensDetails(PromptTokensExtras):
@@ -1631,6 +2405,267 @@ class Completion(ReplyExtras):
     system_fingerprint: str | None = None
 
 
+MessagePart = TypeAliasType(
+    "MessagePart",
+    Annotated[
+        InputTextPart | EarlierTextPart | RefusalPart | ImageInputPart | FileInputPart | AudioPart,
+        Field(discriminator="type"),
+    ],
+)
+
+
+MessageParts = TypeAliasType("MessageParts", Annotated[list[MessagePart], Field(fail_fast=True)])
+
+
+TextOrParts = TypeAliasType("TextOrParts", str | MessageParts)
+
+
+class MessageParam(ApiModel):
+    """
+    A message. Items without a type are messages.
+    """
+
+    type: Literal["message"] = "message"
+    role: Literal["user", "assistant", "system", "developer"]
+    content: TextOrParts
+    id: str | None = None
+    status: ItemStatus | None = None
+    phase: MessagePhase | None = None
+
+
+class FunctionCallOutputParam(ApiModel):
+    """
+    The result of a function the model called.
+    """
+
+    type: Literal["function_call_output"]
+    call_id: str | None = None
+    output: TextOrParts
+    name: str | None = None
+    namespace: str | None = None
+    caller: OpenObject | None = None
+    id: str | None = None
+    status: ItemStatus | None = None
+
+
+class CustomToolCallOutputParam(ApiModel):
+    """
+    The result of a custom tool the model called.
+    """
+
+    type: Literal["custom_tool_call_output"]
+    call_id: str
+    output: TextOrParts
+    caller: OpenObject | None = None
+    id: str | None = None
+    status: ItemStatus | None = None
+
+
+InputItem = TypeAliasType(
+    "InputItem",
+    MessageParam
+    | FunctionCallParam
+    | FunctionCallOutputParam
+    | CustomToolCallParam
+    | CustomToolCallOutputParam
+    | ReasoningParam
+    | ItemReference
+    | OtherItem,
+)
+
+
+class ListedMessage(ApiModel):
+    """
+    A message of the input.
+    """
+
+    type: Literal["message"]
+    id: str
+    role: Literal["user", "assistant", "system", "developer"]
+    status: ItemStatus
+    content: MessageParts
+    phase: MessagePhase | None = None
+
+
+class ListedFunctionOutput(ApiModel):
+    """
+    The result of a function.
+    """
+
+    type: Literal["function_call_output"]
+    id: str
+    call_id: str | None
+    output: TextOrParts
+    name: str | None = None
+    namespace: str | None = None
+    status: ItemStatus
+
+
+class ListedCustomOutput(ApiModel):
+    """
+    The result of a custom tool.
+    """
+
+    type: Literal["custom_tool_call_output"]
+    id: str
+    call_id: str
+    output: TextOrParts
+    status: ItemStatus
+
+
+ListedItem = TypeAliasType(
+    "ListedItem",
+    ListedMessage
+    | ReasoningItem
+    | FunctionCallItem
+    | CustomToolCallItem
+    | ListedFunctionOutput
+    | ListedCustomOutput
+    | OtherItem,
+)
+
+
+class Response(ReplyExtras, ResponseMessagesExtras):
+    """
+    One answer with everything that led to it.
+    """
+
+    id: str
+    object: Literal["response"]
+    created_at: int
+    completed_at: int | None
+    status: ResponseStatus
+    background: bool
+    conversation: ConversationReference | None = None
+    error: ResponseError | None
+    incomplete_details: IncompleteDetails | None
+    instructions: str | None
+    max_output_tokens: int | None
+    max_tool_calls: int | None
+    metadata: Metadata | None
+    model: str
+    output: list[OutputItem]
+    parallel_tool_calls: bool
+    previous_response_id: str | None
+    prompt: PromptReference | None = None
+    prompt_cache_key: str | None
+    prompt_cache_options: OpenObject | None = None
+    prompt_cache_retention: Literal["in_memory", "24h"] | None = None
+    reasoning: ReasoningOptions | None
+    safety_identifier: str | None
+    service_tier: ServiceTier | None
+    store: bool
+    temperature: float
+    presence_penalty: float
+    frequency_penalty: float
+    text: TextOptions
+    tool_choice: ResponseToolChoice
+    tools: list[ResponseTool]
+    top_logprobs: int
+    top_p: float
+    truncation: Literal["auto", "disabled"]
+    usage: ResponseUsage | None
+    user: str | None
+
+
+class ItemList(ApiModel):
+    """
+    A page of items.
+    """
+
+    object: Literal["list"]
+    data: list[ListedItem]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+
+class ResponseQueuedEvent(ApiModel):
+    """
+    The response waits to be made.
+    """
+
+    type: Literal["response.queued"]
+    sequence_number: Annotated[int, Field(ge=0)]
+    response: Response
+
+
+class ResponseCreatedEvent(ApiModel):
+    """
+    The response begins.
+    """
+
+    type: Literal["response.created"]
+    sequence_number: Annotated[int, Field(ge=0)]
+    response: Response
+
+
+class ResponseInProgressEvent(ApiModel):
+    """
+    The response is being made.
+    """
+
+    type: Literal["response.in_progress"]
+    sequence_number: Annotated[int, Field(ge=0)]
+    response: Response
+
+
+class ResponseCompletedEvent(ApiModel):
+    """
+    The response is complete. The last event.
+    """
+
+    type: Literal["response.completed"]
+    sequence_number: Annotated[int, Field(ge=0)]
+    response: Response
+
+
+class ResponseIncompleteEvent(ApiModel):
+    """
+    The response ended before it was complete. The last event.
+    """
+
+    type: Literal["response.incomplete"]
+    sequence_number: Annotated[int, Field(ge=0)]
+    response: Response
+
+
+class ResponseFailedEvent(ApiModel):
+    """
+    Something went wrong. The last event.
+    """
+
+    type: Literal["response.failed"]
+    sequence_number: Annotated[int, Field(ge=0)]
+    response: Response
+
+
+ResponseStreamEvent = TypeAliasType(
+    "ResponseStreamEvent",
+    Annotated[
+        ResponseQueuedEvent
+        | ResponseCreatedEvent
+        | ResponseInProgressEvent
+        | ResponseCompletedEvent
+        | ResponseIncompleteEvent
+        | ResponseFailedEvent
+        | OutputItemAddedEvent
+        | OutputItemDoneEvent
+        | ContentPartAddedEvent
+        | ContentPartDoneEvent
+        | OutputTextDeltaEvent
+        | OutputTextDoneEvent
+        | ReasoningTextDeltaEvent
+        | ReasoningTextDoneEvent
+        | FunctionCallArgumentsDeltaEvent
+        | FunctionCallArgumentsDoneEvent
+        | CustomToolCallInputDeltaEvent
+        | CustomToolCallInputDoneEvent,
+        Field(discriminator="type"),
+    ],
+)
+
+
 class Model(ModelExtras):
     """
     One served model.
@@ -1687,3 +2722,71 @@ class RenderedPrompts(ApiModel):
 
     object: Literal["list"]
     data: list[RenderedPrompt]
+
+
+InputItems = TypeAliasType("InputItems", Annotated[list[InputItem], Field(fail_fast=True)])
+
+
+ResponseInput = TypeAliasType(
+    "ResponseInput",
+    Annotated[str | InputItems, Field(description="One message of the user, or items, oldest first.")],
+)
+
+
+class ResponseRequest(SamplingExtras, ChatTemplateExtras, RequestExtras, ResponseExtras):
+    """
+    Items to answer, and how.
+    """
+
+    access_programs: OpenObject | None = None
+    background: bool | None = False
+    context_management: list[ContextManagement] | None = None
+    conversation: Conversation | None = None
+    image: OpenObject | None = None
+    include: Includables | None = None
+    input: ResponseInput | None = None
+    instructions: str | None = None
+    max_output_tokens: Annotated[int | None, Field(ge=1, le=2147483647)] = None
+    max_tool_calls: Annotated[int | None, Field(ge=1, le=2147483647)] = None
+    metadata: Metadata | None = None
+    model: str | None = None
+    moderation: ModerationOptions | None = None
+    parallel_tool_calls: bool | None = True
+    previous_response_id: str | None = None
+    prompt: PromptReference | None = None
+    prompt_cache_key: str | None = None
+    prompt_cache_options: OpenObject | None = None
+    prompt_cache_retention: Literal["in_memory", "24h"] | None = None
+    reasoning: ReasoningOptions | None = None
+    safety_identifier: str | None = None
+    service_tier: ServiceTier | None = None
+    store: bool | None = True
+    stream: bool | None = False
+    stream_options: ResponseStreamOptions | None = None
+    temperature: Annotated[float | None, Field(ge=0.0, le=2.0)] = None
+    text: TextOptions | None = None
+    tool_choice: ResponseToolChoice | None = None
+    tools: ResponseTools | None = None
+    top_logprobs: Annotated[int | None, Field(ge=-1, le=2147483647)] = None
+    top_p: Annotated[float | None, Field(gt=0.0, le=1.0)] = None
+    truncation: Literal["auto", "disabled"] | None = "disabled"
+    user: str | None = None
+
+
+class InputTokensRequest(ChatTemplateExtras):
+    """
+    Items whose tokens are counted.
+    """
+
+    conversation: Conversation | None = None
+    input: ResponseInput | None = None
+    instructions: str | None = None
+    model: str | None = None
+    parallel_tool_calls: bool | None = True
+    personality: str | None = None
+    previous_response_id: str | None = None
+    reasoning: ReasoningOptions | None = None
+    text: TextOptions | None = None
+    tool_choice: ResponseToolChoice | None = None
+    tools: ResponseTools | None = None
+    truncation: Literal["auto", "disabled"] | None = "disabled"

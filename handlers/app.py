@@ -34,6 +34,10 @@ from specserve.handlers.openai.completions import Completions
 from specserve.handlers.openai.models import Models
 from specserve.handlers.openai.prepare_chat import CompletionPreparation
 from specserve.handlers.openai.reply_defaults import ReplyDefaults
+from specserve.handlers.openai.responses.background import BackgroundResponses
+from specserve.handlers.openai.responses.handler import Responses
+from specserve.handlers.openai.responses.prepare import ResponsePreparation
+from specserve.handlers.openai.responses.store import MemoryStore, ResponseStore
 from specserve.handlers.ops.server import Server
 from specserve.handlers.routing import StraightWay, mount
 from specserve.handlers.settings import ServerSettings
@@ -56,9 +60,13 @@ class Application(FastAPI):
 
 
 def create_app(
-    lifecycle: Lifecycle, settings: ServerSettings, prompts: Prompts, formats: FormatChoice | None = None
+    lifecycle: Lifecycle,
+    settings: ServerSettings,
+    prompts: Prompts,
+    formats: FormatChoice | None = None,
+    store: ResponseStore | None = None,
 ) -> FastAPI:
-    """The application of one `serve`. `formats` is the choice the settings ask for, if it was made already."""
+    """The application of one `serve`. `formats` and `store` are what the settings ask for, if it is there already."""
     directory = ModelDirectory(settings.model_names, lambda: lifecycle.engine, defaults=settings.generation_defaults)
     return assemble(
         directory=directory,
@@ -86,6 +94,8 @@ def create_app(
             formats=formats or FormatChoice.of(settings),
             reasoning_field=settings.reasoning_field,
         ),
+        store=store,
+        max_background=settings.max_background_responses,
     )
 
 
@@ -100,6 +110,8 @@ def assemble(
     prompts: Prompts | None = None,
     chat_options: ChatOptions | None = None,
     reply_defaults: ReplyDefaults | None = None,
+    store: ResponseStore | None = None,
+    max_background: int = 64,
     unlogged_paths: frozenset[str] = frozenset(),
     has_docs: bool = True,
 ) -> FastAPI:
@@ -107,13 +119,17 @@ def assemble(
     limits = limits or Limits()
     prompts = prompts or Prompts()
     grammars = GrammarChecker(engine)
-    chat = CompletionPreparation(directory, ChatPreparation(prompts, limits, grammars, chat_options))
+    preparation = ChatPreparation(prompts, limits, grammars, chat_options)
+    chat = CompletionPreparation(directory, preparation)
+    store = store or MemoryStore()
+    background = BackgroundResponses(store, readiness.wait_for, max_background, limits.max_open_per_client)
     completions = Completions(directory, limits, grammars, reply_defaults)
     app = Application(title="specserve", redirect_slashes=False, openapi_url="/openapi.json" if has_docs else None)
     handlers = {
         "chat": ChatCompletions(chat, reply_defaults),
         "completions": completions,
         "models": Models(directory),
+        "responses": Responses(ResponsePreparation(directory, preparation, store), store, background, reply_defaults),
         "render": Render(chat, completions, prompts),
         "server": Server(engine),
         "tokenization": Tokenization(directory, prompts, shows_info=shows_tokenizer_info),

@@ -80,6 +80,48 @@ COMPLETION = FieldPolicy(
     without_effect=WITHOUT_EFFECT,
     refused=REFUSED,
 )
+RESPONSE = FieldPolicy(
+    used=frozenset(
+        """input model instructions previous_response_id store background stream stream_options include metadata
+        tools tool_choice parallel_tool_calls max_tool_calls text reasoning top_logprobs max_output_tokens truncation
+        temperature top_p top_k min_p seed presence_penalty frequency_penalty repetition_penalty logit_bias stop
+        stop_token_ids include_stop_str_in_output ignore_eos min_tokens skip_special_tokens
+        spaces_between_special_tokens allowed_token_ids bad_words logprob_token_ids return_tokens_as_token_ids
+        truncate_prompt_tokens truncation_side structured_outputs add_special_tokens chat_template
+        chat_template_kwargs documents include_reasoning cache_salt request_id priority
+        enable_response_messages previous_input_messages""".split()
+    ),
+    without_effect={name: WITHOUT_EFFECT[name] for name in ("user", "session_id", "mm_payload")}
+    | {
+        "service_tier": "there is one class of service",
+        "safety_identifier": "end users are not told apart; the response repeats it",
+        "prompt_cache_key": "cached prefixes are found by their tokens; cache_salt keeps them apart",
+        "prompt_cache_options": "cached prefixes stay until their memory is needed",
+        "prompt_cache_retention": "cached prefixes stay until their memory is needed",
+        "length_penalty": "answers are sampled, not searched for",
+    },
+    refused=REFUSED - {"logits_processors"}
+    | frozenset(
+        """access_programs context_management conversation image moderation prompt use_beam_search prompt_logprobs
+        return_token_ids echo add_generation_prompt continue_final_message return_prompt_text mm_processor_kwargs
+        media_io_kwargs""".split()
+    ),
+)
+INPUT_TOKENS = FieldPolicy(
+    used=frozenset(
+        """input model instructions previous_response_id tools tool_choice reasoning truncation add_special_tokens
+        chat_template chat_template_kwargs documents""".split()
+    ),
+    without_effect={
+        "parallel_tool_calls": "it changes the answer, not what the model reads",
+        "text": "it changes the answer, not what the model reads",
+        "include_reasoning": "it changes the answer, not what the model reads",
+    },
+    refused=frozenset(
+        """conversation personality echo add_generation_prompt continue_final_message return_prompt_text
+        mm_processor_kwargs media_io_kwargs""".split()
+    ),
+)
 TOKENIZE = FieldPolicy(
     used=frozenset(
         """model prompt messages add_special_tokens return_token_strs add_generation_prompt continue_final_message
@@ -93,6 +135,8 @@ DETOKENIZE = FieldPolicy(used=frozenset("model tokens".split()), without_effect=
 POLICIES: Mapping[type[ApiModel], FieldPolicy] = {
     schemas.ChatCompletionRequest: CHAT,
     schemas.CompletionRequest: COMPLETION,
+    schemas.ResponseRequest: RESPONSE,
+    schemas.InputTokensRequest: INPUT_TOKENS,
     schemas.TokenizeRequest: TOKENIZE,
     schemas.DetokenizeRequest: DETOKENIZE,
 }

@@ -10,6 +10,7 @@ from typing import Any, get_type_hints
 
 from fastapi import FastAPI
 from pydantic import BaseModel
+from starlette.exceptions import HTTPException
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
@@ -65,9 +66,7 @@ def mount(
         )
     mounted = {path: ByMethod(endpoints) for path, endpoints in by_path.items()}
     # Before those that FastAPI brings: routes are tried in turn.
-    app.router.routes[:0] = [
-        Route(routable(path, mounted), one, methods=list(one.endpoints)) for path, one in mounted.items()
-    ]
+    app.router.routes[:0] = [Route(routable(path, mounted), one) for path, one in mounted.items()]
     return {path: one for path, one in mounted.items() if "{" not in path}
 
 
@@ -133,12 +132,15 @@ class StraightWay:
 
 @dataclass(frozen=True, slots=True)
 class ByMethod:
-    """The operations of one path. Every other method has been refused already."""
+    """The operations of one path. It refuses other methods itself: a path with a parameter may fit as well."""
 
     endpoints: Mapping[str, Endpoint]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        if method not in self.endpoints:
+            allowed = self.endpoints.keys() | ({"HEAD"} if "GET" in self.endpoints else set())
+            raise HTTPException(405, headers={"Allow": ", ".join(sorted(allowed))})
         await self.endpoints[method](scope, receive, send)
 
 

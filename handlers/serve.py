@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from specserve.handlers.chat.answer_formats import FormatChoice
     from specserve.handlers.chat.prompts import Prompts
     from specserve.handlers.lifecycle import Lifecycle
+    from specserve.handlers.openai.responses.store import ResponseStore
     from specserve.handlers.supervisor import Supervisor
 
 BACKLOG = 2048
@@ -129,10 +130,16 @@ def build(settings: ServerSettings, listener: socket.socket) -> Supervisor:
                 "repair it, or leave the flag out",
             ) from error
 
-    def create(lifecycle: Lifecycle, settings: ServerSettings, prompts: Prompts, formats: FormatChoice) -> ASGIApp:
+    def create(
+        lifecycle: Lifecycle,
+        settings: ServerSettings,
+        prompts: Prompts,
+        formats: FormatChoice,
+        store: ResponseStore,
+    ) -> ASGIApp:
         from specserve.handlers.app import create_app
 
-        return create_app(lifecycle, settings, prompts, formats)
+        return create_app(lifecycle, settings, prompts, formats, store)
 
     return Supervisor(settings, listener, create)
 

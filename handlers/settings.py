@@ -72,6 +72,13 @@ class ServerSettings:
     """Seconds; 0 sends no comments."""
     return_tokens_as_token_ids: bool = False
     enable_force_include_usage: bool = False
+    responses_store_entries: int = 1000
+    responses_store_bytes: int = 64 * 1024 * 1024
+    responses_store_age: float = 3600.0
+    """Seconds; 0 sets no limit."""
+    responses_store_path: str | None = None
+    """An SQLite file; None keeps responses in memory."""
+    max_background_responses: int = 64
 
     device: str = "auto"
     attention_backend: str = "auto"

@@ -56,7 +56,7 @@ def payload_of(item: BaseModel | Serialised[Any]) -> bytes:
     """The JSON of a reply or an event, without what was not said."""
     if isinstance(item, Serialised):
         return item.json
-    return item.__pydantic_serializer__.to_json(item, exclude_unset=True)
+    return item.__pydantic_serializer__.to_json(item, exclude_unset=True, by_alias=True)
 
 
 def event(payload: bytes, name: str = "") -> bytes:

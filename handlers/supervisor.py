@@ -11,6 +11,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Generator
+from pathlib import Path
 
 import uvicorn
 import uvloop
@@ -23,6 +24,8 @@ from specserve.handlers.chat.prompts import Prompts, TemplateOptions
 from specserve.handlers.console import Console
 from specserve.handlers.interpreter import favour_event_loop, settle_memory
 from specserve.handlers.lifecycle import Lifecycle
+from specserve.handlers.openai.responses.store import MemoryStore, ResponseStore, StoreLimits
+from specserve.handlers.openai.responses.store_sqlite import open_store
 from specserve.handlers.settings import ServerSettings
 
 logger = logging.getLogger(__name__)
@@ -37,7 +40,19 @@ RED_HEALTH_S = 1.0
 API_NICENESS = 10
 """On a CPU the engine's forward pass yields to nobody in this process: half of a step's time on a busy machine."""
 
-AppFactory = Callable[[Lifecycle, ServerSettings, Prompts, FormatChoice], ASGIApp]
+AppFactory = Callable[[Lifecycle, ServerSettings, Prompts, FormatChoice, ResponseStore], ASGIApp]
+
+
+def response_store(settings: ServerSettings) -> ResponseStore:
+    """Where responses are kept. Raises UsageError."""
+    limits = StoreLimits(
+        entries=settings.responses_store_entries,
+        num_bytes=settings.responses_store_bytes,
+        age_s=settings.responses_store_age or None,
+    )
+    if settings.responses_store_path is None:
+        return MemoryStore(limits)
+    return open_store(Path(settings.responses_store_path).expanduser(), limits)
 
 
 class HttpServer(uvicorn.Server):
@@ -57,13 +72,14 @@ class Supervisor:
     """One server from a bound port to its exit code."""
 
     def __init__(self, settings: ServerSettings, listener: socket.socket, create_app: AppFactory) -> None:
-        """Raises UsageError for formats of answers that nobody knows."""
+        """Raises UsageError for formats of answers that nobody knows, and for a store that cannot be opened."""
         self._settings = settings
         self._listener = listener
         self._create_app = create_app
         self._lifecycle = Lifecycle()
         self._prompts = Prompts(TemplateOptions.of(settings))
         self._formats = FormatChoice.of(settings)
+        self._store = response_store(settings)
         self._console = Console()
         self._client = EngineClient(settings.engine_config(), self._note_progress)
         self._began = time.monotonic()
@@ -82,7 +98,7 @@ class Supervisor:
             loop.add_signal_handler(number, self._on_signal, number)
         engine = asyncio.create_task(self._run_engine())
         await asyncio.sleep(0)  # the engine process loads while this one imports what answers
-        app = self._create_app(self._lifecycle, self._settings, self._prompts, self._formats)
+        app = self._create_app(self._lifecycle, self._settings, self._prompts, self._formats, self._store)
         self._http = HttpServer(self._http_config(app))
         serving = asyncio.create_task(self._http.serve([self._listener]))
         try:
@@ -96,6 +112,9 @@ class Supervisor:
             engine.cancel()
             self._http.should_exit = True
             await asyncio.wait((serving, engine))
+            if unheard := self._lifecycle.unheard:
+                await asyncio.wait(unheard, timeout=LAST_WORDS_S)
+            await self._store.close()
             self._console.end_bar()
         return code
 

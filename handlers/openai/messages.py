@@ -12,6 +12,8 @@ from specserve.generated.errors import InvalidParameterCombination, UnsupportedV
 from specserve.handlers.chat.conversation import Conversation, Message, Tool, template_variables
 from specserve.handlers.chat.prompts import Prompts
 
+WithTemplate = schemas.ChatCompletionRequest | schemas.ResponseRequest | schemas.InputTokensRequest
+
 COPIED = frozenset(["name", "tool_call_id", "reasoning", "reasoning_content"])
 """Fields of messages that templates know by the same name; not every kind of message has them."""
 
@@ -40,7 +42,7 @@ def to_conversation(body: schemas.ChatCompletionRequest, tools: Sequence[Tool] =
     )
 
 
-def own_template(body: schemas.ChatCompletionRequest, prompts: Prompts) -> str | None:
+def own_template(body: WithTemplate, prompts: Prompts) -> str | None:
     """The request's own template, from the field or, as some clients send it, from among its variables.
 
     It is taken out of the variables. Raises UnsupportedParameter where templates of requests are not trusted.

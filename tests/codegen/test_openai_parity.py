@@ -7,6 +7,7 @@ document insists on and the client may leave out, or one it does not insist on a
 
 import collections.abc
 import json
+import re
 import types
 import typing
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ import openai.types.chat
 import pytest
 import typing_extensions as te
 from openai.pagination import SyncPage
+from openai.types import responses
 from openai.types.chat.completion_create_params import (
     CompletionCreateParamsNonStreaming as ChatWhole,
 )
@@ -26,6 +28,10 @@ from openai.types.chat.completion_create_params import (
 )
 from openai.types.completion_create_params import CompletionCreateParamsNonStreaming as Whole
 from openai.types.completion_create_params import CompletionCreateParamsStreaming as Streamed
+from openai.types.responses.input_token_count_params import InputTokenCountParams
+from openai.types.responses.input_token_count_response import InputTokenCountResponse
+from openai.types.responses.response_create_params import ResponseCreateParamsNonStreaming as ResponseWhole
+from openai.types.responses.response_create_params import ResponseCreateParamsStreaming as ResponseStreamed
 from pydantic import BaseModel
 
 from specserve.generated import document
@@ -39,28 +45,77 @@ TARGETS: dict[tuple[str, str, str], Any] = {
     ("post", "/v1/completions", "request"): Whole | Streamed,
     ("post", "/v1/completions", JSON): openai.types.Completion,
     ("post", "/v1/completions", EVENTS): openai.types.Completion,
+    ("post", "/v1/responses", "request"): ResponseWhole | ResponseStreamed,
+    ("post", "/v1/responses", JSON): responses.Response,
+    ("post", "/v1/responses", EVENTS): responses.ResponseStreamEvent,
+    ("post", "/v1/responses/input_tokens", "request"): InputTokenCountParams,
+    ("post", "/v1/responses/input_tokens", JSON): InputTokenCountResponse,
+    ("get", "/v1/responses/{response_id}", JSON): responses.Response,
+    ("get", "/v1/responses/{response_id}", EVENTS): responses.ResponseStreamEvent,
+    ("post", "/v1/responses/{response_id}/cancel", JSON): responses.Response,
+    ("get", "/v1/responses/{response_id}/input_items", JSON): responses.ResponseItemList,
     ("get", "/v1/models", JSON): SyncPage[openai.types.Model],
     ("get", "/v1/models/{model}", JSON): openai.types.Model,
 }
-WAIVED: dict[tuple[str, str], str] = {}
-"""(path of the operation, gap) → why it is right all the same. One that is not needed any more is a failure."""
+HOSTED_ITEMS = """web_search_call tool_search_output tool_search_call shell_call_output shell_call program_output
+    program mcp_list_tools mcp_call mcp_approval_response mcp_approval_request local_shell_call_output local_shell_call
+    image_generation_call file_search_call computer_call_output computer_call compaction code_interpreter_call
+    apply_patch_call_output apply_patch_call"""
+HOSTED_EVENTS = """web_search_call shell_call_output_content shell_call_command mcp_list_tools mcp_call
+    mcp_call_arguments image_generation_call file_search_call compaction code_interpreter_call
+    code_interpreter_call_code audio audio.transcript refusal reasoning_summary_text reasoning_summary_part
+    output_text.annotation"""
+HOSTED_FIELDS = """access_programs image input_transformations prompt_cache_diagnostics tool_usage moderation"""
+
+
+def one_of(names: str) -> str:
+    return f"({'|'.join(names.split())})"
+
+
+WAIVED = {
+    rf"^/v1/responses.*{pattern}": reason
+    for pattern, reason in {
+        rf"<{one_of(HOSTED_ITEMS)}> lacks the object": "no hosted tool runs here, so none leaves items",
+        r"(output\[\]|item)<\w*_output> lacks the object": "results of calls are sent by clients only",
+        r"<additional_tools/[a-z/]*>( lacks the object|\..*)": "tools are not added by answers",
+        rf"<response\.{one_of(HOSTED_EVENTS)}\.\w+> lacks the object": "answers never have such parts",
+        r"<error> lacks the object": "a stream that breaks ends with response.failed",
+        rf"{one_of(HOSTED_FIELDS)} is missing": "it is about something that is not offered, and optional",
+        r"(cache_write_tokens_details|error\.misalignment) is missing": "it is optional, and not known here",
+        r"\.(async|caller|created_by) is missing": "calls come from the model, which waits for their results",
+        r"(created_at|completed_at) lacks the type number": "these are whole seconds",
+        r"instructions lacks the type array": "requests have instructions as a text, and so have responses",
+        r"(<namespace>.description|<mcp>.server_label) is optional": "the response repeats what was sent",
+        r"(<input_image>.detail|<output_text>.annotations) is optional": "input items are listed as they were sent",
+    }.items()
+}
+"""Pattern of "path of the operation | gap" → why it is right all the same. One that is not needed is a failure."""
+
+
+def is_waived(path: str, gap: str) -> bool:
+    return any(re.search(pattern, f"{path} | {gap}") for pattern in WAIVED)
 
 
 # ---- one form for both sides ---------------------------------------------------------------------
 @dataclass
 class Shape:
-    """What a value may be. `plain` are JSON types; objects are only looked into when they are compared."""
+    """What a value may be. `plain` are JSON types; objects are only looked into when they are compared.
+
+    `is_open`: any object is taken, with whatever it has.
+    """
 
     plain: set[str] = field(default_factory=set)
     literals: set[object] = field(default_factory=set)
     objects: list["Fields"] = field(default_factory=list)
     items: list[Callable[[], "Shape"]] = field(default_factory=list)
+    is_open: bool = False
 
     def add(self, other: "Shape") -> None:
         self.plain |= other.plain
         self.literals |= other.literals
         self.objects += other.objects
         self.items += other.items
+        self.is_open |= other.is_open
 
 
 @dataclass
@@ -135,6 +190,7 @@ def of_document(schema: Any) -> Shape:
         return shape
     if "array" in kinds:
         shape.items.append(lambda: of_document(schema.get("items", {})))
+    shape.is_open |= schema.get("additionalProperties") is True
     if properties := schema.get("properties"):
         needed = schema.get("required", [])
         entries = {name: (lambda part=part: of_document(part), name in needed) for name, part in properties.items()}
@@ -161,7 +217,7 @@ def gaps(client: Shape, ours: Shape, place: str, is_request: bool, seen: set[tup
         is_known = {
             "integer": "number" in ours.plain,
             "string": not is_request and bool(ours.literals),  # the client reads any text, we send some
-            "map": bool(ours.objects),
+            "map": bool(ours.objects) or ours.is_open,
         }
         if not is_known.get(plain, False):
             yield f"{place} lacks the type {plain}"
@@ -170,7 +226,8 @@ def gaps(client: Shape, ours: Shape, place: str, is_request: bool, seen: set[tup
     elif client.items:
         yield from gaps(merged(client.items), merged(ours.items), f"{place}[]", is_request, seen)
     for theirs in client.objects:
-        yield from object_gaps(theirs, ours.objects, place, is_request, seen)
+        if not (ours.is_open and not tagged(theirs, ours.objects)):
+            yield from object_gaps(theirs, ours.objects, place, is_request, seen)
 
 
 def object_gaps(
@@ -199,6 +256,16 @@ def object_gaps(
         yield from gaps(shape(), merged([part for part, _ in found]), f"{here}.{name}", is_request, seen)
 
 
+def tagged(theirs: Fields, ours: list[Fields]) -> bool:
+    """Whether one of our objects says by its tags that it is theirs; an open one besides is for what nobody knows."""
+    tags = theirs.tags()
+    return any(
+        one.tags().keys() & tags.keys()
+        and all(one.tags()[name] & tags[name] for name in one.tags().keys() & tags.keys())
+        for one in ours
+    )
+
+
 def counterparts(theirs: Fields, ours: list[Fields]) -> list[Fields]:
     """Our objects that stand for theirs: those that share its tags, or all of them when it has none."""
     tags = theirs.tags()
@@ -219,7 +286,8 @@ def schema_of(method: str, path: str, part: str) -> Any:
     if part == JSON:
         return content["schema"]
     event = DOCUMENT["components"]["schemas"][content["itemSchema"]["$ref"].rsplit("/", 1)[1]]
-    return event["properties"]["data"]["anyOf"][1]["contentSchema"]["anyOf"][0]
+    data = event["properties"]["data"]
+    return data["contentSchema"] if "event" in event["properties"] else data["anyOf"][1]["contentSchema"]["anyOf"][0]
 
 
 def found_gaps() -> Iterator[tuple[str, str]]:
@@ -231,11 +299,12 @@ def found_gaps() -> Iterator[tuple[str, str]]:
 
 @pytest.mark.parametrize("path", sorted({path for _, path, _ in TARGETS}))
 def test_nothing_of_the_clients_types_is_missing(path: str) -> None:
-    assert [gap for where, gap in found_gaps() if where == path and (where, gap) not in WAIVED] == []
+    assert [gap for where, gap in found_gaps() if where == path and not is_waived(where, gap)] == []
 
 
 def test_every_waiver_is_needed() -> None:
-    assert WAIVED.keys() - set(found_gaps()) == set()
+    lines = [f"{path} | {gap}" for path, gap in found_gaps()]
+    assert [pattern for pattern in WAIVED if not any(re.search(pattern, line) for line in lines)] == []
     assert all(WAIVED.values())
 
 
@@ -245,7 +314,8 @@ def test_every_operation_that_openai_has_too_is_compared() -> None:
     openais = ("/v1/chat/completions", "/v1/completions", "/v1/models", "/v1/embeddings", "/v1/responses", "/v1/audio")
     for path, item in DOCUMENT["paths"].items():
         if path.startswith(openais) and not path.endswith("/render"):
-            assert {(method, path) for method in item} <= compared
+            wanted = {(method, path) for method in item if method != "delete"}  # the client reads no answer to these
+            assert wanted <= compared
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typing import Any
 import httpx2
 import numpy as np
 from fastapi import FastAPI
-from stream_linter import lint
+from linters import lint_stream as findings_in
 
 from specserve.engine.api import (
     FinishReason,
@@ -194,5 +194,6 @@ def client_of(app: FastAPI) -> httpx2.AsyncClient:
 async def lint_stream(response: httpx2.Response) -> None:
     if response.headers.get("content-type", "").startswith("text/event-stream"):
         await response.aread()
-        findings = lint(response.text, response.request.url.path, json.loads(response.request.content))
+        sent = json.loads(response.request.content or "null") or dict(response.request.url.params)
+        findings = findings_in(response.text, response.request.url.path, sent)
         assert findings == []

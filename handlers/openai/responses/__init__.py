@@ -1,0 +1,1 @@
+"""The Responses API: conversations of items, answered, streamed as typed events, and kept."""
