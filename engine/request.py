@@ -60,6 +60,10 @@ class Request:
     """False while the grammar of its answer is being compiled: until then it must not run."""
     matcher: llguidance.LLMatcher | None = None
     """Where a constrained answer stands in its grammar; it has taken in all generated tokens."""
+    wants_mask: bool = True
+    """Whether the mask of the next step had better be filled ahead; it makes no difference to the answer."""
+    num_tests_without_mask: int = 0
+    """Tokens that the matcher was asked about since it last filled a mask."""
     max_num_tokens: int = 0
     """Prompt and answer together never get longer than this; set by the scheduler."""
     finish_reason: FinishReason | None = None

@@ -18,34 +18,6 @@ template <class Work> void for_each_piece(int num_rows, int vocab_size, int thre
   });
 }
 
-inline float forbid_token(float logit, uint32_t word, int bit, float forbidden) {
-  return word >> bit & 1 ? logit : forbidden;
-}
-
-void forbid(const ForbidArgs &a) {
-  const int64_t words = (a.vocab_size + 31) / 32, groups = num_groups(a.vocab_size);
-  for_each_piece(a.num_rows, a.vocab_size, a.num_threads, [&](int row, int first, int last) {
-    float *logits = a.logits + a.rows[row] * a.vocab_size;
-    for (int g = first; g < last; g++) {
-      const int begin = g * kGroup, end = begin + kGroup;
-      float *x = logits + begin;
-      const uint32_t *allowed = a.allowed + row * words + begin / 32;
-      float top = -kInf;
-      if (end <= a.vocab_size) {
-        for (int h = 0; h < 2; h++)
-          for (int i = 0; i < 32; i++) x[32 * h + i] = forbid_token(x[32 * h + i], allowed[h], i, a.forbidden);
-        top = max_of(max(max(load(x), load(x + 16)), max(load(x + 32), load(x + 48))));
-      } else {
-        for (int i = 0; i < a.vocab_size - begin; i++) {
-          x[i] = forbid_token(x[i], allowed[i / 32], i % 32, a.forbidden);
-          top = x[i] > top ? x[i] : top;
-        }
-      }
-      a.maxima[row * groups + g] = top;
-    }
-  });
-}
-
 void weigh(const WeightArgs &a) {
   const int64_t groups = num_groups(a.vocab_size);
   for_each_piece(a.num_rows, a.vocab_size, a.num_threads, [&](int row, int first, int last) {
@@ -80,10 +52,6 @@ void weigh(const WeightArgs &a) {
 
 #define SPECSERVE_JOIN(a, b) a##b
 #define SPECSERVE_NAME(name, isa) SPECSERVE_JOIN(name, isa)
-extern "C" int SPECSERVE_NAME(specserve_forbid_, SPECSERVE_ISA)(const ForbidArgs *a) {
-  forbid(*a);
-  return 0;
-}
 extern "C" int SPECSERVE_NAME(specserve_weigh_, SPECSERVE_ISA)(const WeightArgs *a) {
   weigh(*a);
   return 0;

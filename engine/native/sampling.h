@@ -6,14 +6,6 @@
 constexpr int kGroup = 64;
 
 extern "C" {
-struct ForbidArgs {
-  float *logits;              // [R, V], edited
-  const uint32_t *allowed;    // [r, ceil(V / 32)], one bit for each token, lowest first
-  const int64_t *rows;        // [r]
-  float *maxima;              // [r, G] of what the rows are afterwards
-  int32_t num_rows, vocab_size, num_threads;
-  float forbidden;            // what takes the place of a logit
-};
 struct WeightArgs {
   const float *logits;        // [R, V]
   const int64_t *rows;        // [r]

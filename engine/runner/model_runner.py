@@ -69,8 +69,13 @@ class ModelRunner:
         self._graphs = graphs
         self.launcher = None if graphs is None else DecodeLauncher(graphs, self._sampler, loaded.eos_token_ids)
         """What can leave a step of decodes to the device; None where every step is waited for."""
-        num_threads = 1 if loaded.device.type == "cpu" else 4
-        self._masks = MaskFiller(int(loaded.config.vocab_size), loaded.eos_token_ids, num_threads)
+        on_cpu = loaded.device.type == "cpu"
+        self._masks = MaskFiller(
+            int(loaded.config.vocab_size),
+            loaded.eos_token_ids,
+            num_threads=torch.get_num_threads() if on_cpu else 4,
+            fill_all_ahead=not on_cpu,
+        )
         self._max_model_len = max_model_len
         self._vocab_size = int(loaded.config.vocab_size)
         self.info = ModelInfo(

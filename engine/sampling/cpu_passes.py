@@ -9,20 +9,10 @@ import torch
 from torch import Tensor
 
 from specserve.engine.native.library import KernelUnavailableError, load_library, usable_isas
-from specserve.engine.sampling.candidates import GROUP, group_maxima
+from specserve.engine.sampling.candidates import GROUP
 
-_POINTER, _INT32, _FLOAT = ctypes.c_void_p, ctypes.c_int32, ctypes.c_float
+_POINTER, _INT32 = ctypes.c_void_p, ctypes.c_int32
 SELF_TEST_TOLERANCE = 1e-5
-
-
-class ForbidArgs(ctypes.Structure):
-    """Mirrors the struct of the same name in native/sampling.h."""
-
-    _fields_ = (
-        *((name, _POINTER) for name in ("logits", "allowed", "rows", "maxima")),
-        *((name, _INT32) for name in ("num_rows", "vocab_size", "num_threads")),
-        ("forbidden", _FLOAT),
-    )
 
 
 class WeightArgs(ctypes.Structure):
@@ -43,28 +33,8 @@ class CpuPasses:
         isas = usable_isas(library)
         if not isas:
             raise KernelUnavailableError("no instruction set that was asked for is there")
-        self._forbid = library.function(f"specserve_forbid_{isas[0]}")
         self._weigh = library.function(f"specserve_weigh_{isas[0]}")
         self._test()
-
-    def forbid(self, logits: Tensor, rows: Tensor, allowed: Tensor, forbidden: float) -> Tensor:
-        """Replace what is not allowed in place; [r, G] maxima of the groups afterwards.
-
-        allowed [r, ceil(V / 32)] int32: one bit for each token, lowest first.
-        """
-        maxima = torch.empty(len(rows), num_groups(logits))
-        args = ForbidArgs(
-            logits=logits.data_ptr(),
-            allowed=allowed.data_ptr(),
-            rows=rows.data_ptr(),
-            maxima=maxima.data_ptr(),
-            num_rows=len(rows),
-            vocab_size=logits.shape[1],
-            num_threads=torch.get_num_threads(),
-            forbidden=forbidden,
-        )
-        self._forbid(ctypes.byref(args))
-        return maxima
 
     def weigh(self, logits: Tensor, rows: Tensor, largest: Tensor, temperatures: Tensor, weights: Tensor) -> Tensor:
         """exp((logit - largest) / temperature) into weights [r, V]; their sums [r, G] by groups.
@@ -96,13 +66,6 @@ class CpuPasses:
         sums = self.weigh(logits, rows, largest, temperatures, weights)
         wanted = ((logits[rows] - largest[:, None]) / temperatures[:, None]).exp()
         errors = [(weights - wanted).abs().max(), (sums.sum(-1) / wanted.sum(-1) - 1).abs().max()]
-        bits = torch.randint(0, 2, (2, 32 * (-(-vocab_size // 32))), generator=generator)
-        words = (bits.view(2, -1, 32) << torch.arange(32)).sum(-1).to(torch.int32)
-        edited = logits.clone()
-        maxima = self.forbid(edited, rows, words, -1e30)
-        forbidden = logits.clone()
-        forbidden[rows] = forbidden[rows].masked_fill(bits[:, :vocab_size] == 0, -1e30)
-        errors += [(edited - forbidden).abs().max(), (maxima - group_maxima(forbidden[rows])).abs().max()]
         if not max(map(float, errors)) <= SELF_TEST_TOLERANCE:
             raise KernelUnavailableError("the sampling passes fail their self-test")
 

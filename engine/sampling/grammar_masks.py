@@ -1,4 +1,10 @@
-"""Masks of constrained rows: filled by the grammar library while the forward pass runs, then laid over the logits."""
+"""What the grammars of constrained rows allow: single tokens at once, whole masks where they are needed.
+
+The library takes 1 to 3 µs for one token and 5 to 2000 µs for the mask of a vocabulary of 150 000. So the sampler
+(`constrained_rows`) asks for the tokens it has drawn, and for a mask only where none of them fits. Both say the same
+of every token, so what is chosen never depends on which was asked. Masks that will probably be needed are filled while
+the forward pass runs.
+"""
 
 from __future__ import annotations
 
@@ -8,122 +14,147 @@ from dataclasses import replace
 
 import llguidance
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from specserve.engine.batch import SampledToken
 from specserve.engine.request import Request
-from specserve.engine.sampling.candidates import GroupedLogits
-from specserve.engine.sampling.cpu_passes import passes_for
 
-FORBIDDEN = -3e38
-"""The logit of forbidden tokens: below everything that penalties can make of one, so their probability is exactly 0."""
-NOTHING_LEFT = -2e38
-"""A row whose largest logit is below this has no token left."""
 WORD_BITS = 32
+MAX_TESTS = 64
+"""Single tokens of one row in one step; from there on its mask is cheaper."""
+MAX_TESTS_WITHOUT_MASK = 256
+"""The library may spend so much on new states (`step_lexer_fuel`) until it fills a mask, and gives up beyond. A mask
+spends more than this many tokens can, so an answer whose masks could be filled can be followed without them too."""
+
+
+class RowGrammar:
+    """The grammar of one row, for one step; `request.matcher` stands where its answer stands.
+
+    mask       [ceil(V / 32)] uint32, a bit for each token, lowest first; None while nobody needs it
+    was_short  the tokens drawn without the mask did not suffice
+    """
+
+    def __init__(self, request: Request, vocab_size: int, eos_token_ids: Sequence[int]) -> None:
+        assert request.matcher is not None
+        self.request = request
+        self.matcher: llguidance.LLMatcher = request.matcher
+        self.mask: NDArray[np.uint32] | None = None
+        self.was_short = False
+        self._vocab_size = vocab_size
+        self._ends = frozenset(eos_token_ids if request.params.ignore_eos else ())
+        self._known: dict[int, bool] = {}
+        self._filling: Future[None] | None = None
+
+    def fill(self) -> None:
+        mask = np.empty(-(-self._vocab_size // WORD_BITS), dtype=np.uint32)
+        self.matcher.unsafe_compute_mask_ptr(mask.ctypes.data, mask.nbytes)
+        self.mask = mask
+
+    def fill_on(self, pool: ThreadPoolExecutor) -> None:
+        """The matcher must not be used until this object was asked for something."""
+        self._filling = pool.submit(self.fill)
+
+    @property
+    def is_filled(self) -> bool:
+        if self._filling is not None:
+            self._filling.result()
+            self._filling = None
+        return self.mask is not None
+
+    def accepts(self, token_id: int) -> bool:
+        """Whether the answer can go on with this token. With `ignore_eos` an end token is none."""
+        if token_id in self._ends:
+            return False
+        if not self.is_filled and token_id not in self._known:
+            if len(self._known) < MAX_TESTS:
+                # A matcher that gave up says yes to end tokens.
+                accepted = self.matcher.validate_tokens([token_id]) == 1 and not self.matcher.is_error()
+                self._known[token_id] = accepted
+            else:
+                self.fill()
+        if self.mask is None:
+            return self._known[token_id]
+        return bool(int(self.mask[token_id // WORD_BITS]) >> token_id % WORD_BITS & 1)
+
+    def allowed_ids(self) -> NDArray[np.int64]:
+        """[n] ascending. An end token that is to be ignored is among them only if it is the only one."""
+        if not self.is_filled:
+            self.fill()
+        assert self.mask is not None
+        words = np.flatnonzero(self.mask)
+        bits = np.unpackbits(self.mask[words].view(np.uint8), bitorder="little").reshape(-1, WORD_BITS)
+        place, bit = np.nonzero(bits)
+        ids = words[place] * WORD_BITS + bit
+        longer = ids[~np.isin(ids, list(self._ends))] if self._ends else ids
+        return longer if len(longer) else ids
+
+    def failure(self) -> str | None:
+        """Why this answer cannot go on: its matcher gave up, and allows nothing any more."""
+        if not self.matcher.is_error():
+            return None
+        return f"the constraint became too complex to follow ({self.matcher.get_error()[:200].strip()}); simplify it"
+
+    def advance(self, sampled: SampledToken) -> SampledToken | str:
+        """Take in the chosen token. Returns it, marked if the answer can only end now, or what is wrong with it."""
+        without_mask = self.request.num_tests_without_mask + len(self._known)
+        self.request.num_tests_without_mask = 0 if self.is_filled else without_mask
+        self.request.wants_mask = self.was_short or without_mask >= MAX_TESTS_WITHOUT_MASK
+        if not self.matcher.consume_token(sampled.token_id):
+            return f"token {sampled.token_id} does not continue the constrained answer"
+        return replace(sampled, ends=True) if self.matcher.is_stopped() else sampled
 
 
 class StepMasks:
-    """The masks of one step, for the constrained ones of its R sampling rows.
+    """`grammars` of the constrained ones of a step's sampling rows, by row, ascending."""
 
-    rows      numbers of the constrained rows, ascending
-    matchers  one per row, where its answer stands
-    """
+    def __init__(self, grammars: dict[int, RowGrammar], filler: MaskFiller) -> None:
+        self.grammars = grammars
+        self._filler = filler
 
-    def __init__(
-        self, rows: list[int], matchers: list[llguidance.LLMatcher], filling: Future[NDArray[np.int32]]
-    ) -> None:
-        self.rows = rows
-        self.matchers = matchers
-        self._filling = filling
-
-    def allowed(self) -> Tensor:
-        """[r, ceil(V / 32)] int32, a bit for each token the row may take; waits until the masks are filled."""
-        return torch.from_numpy(self._filling.result())
-
-    def failures(self) -> dict[int, str]:
-        """By row: matchers that gave up. They allow nothing; their requests cannot go on."""
-        return {
-            row: f"the constraint became too complex to follow ({matcher.get_error()[:200].strip()}); simplify it"
-            for row, matcher in zip(self.rows, self.matchers, strict=True)
-            if matcher.is_error()
-        }
-
-    def apply(self, grouped: GroupedLogits) -> None:
-        """Forbid in place, and take in the groups' new maxima."""
-        self._apply(grouped, self.rows, self.allowed())
-
-    def apply_row(self, grouped: GroupedLogits, row: int) -> None:
-        """The same for one row of the logits alone."""
-        place = self.rows.index(row)
-        self._apply(grouped, [row], self.allowed()[place : place + 1])
-
-    def _apply(self, grouped: GroupedLogits, rows: list[int], allowed: Tensor) -> None:
-        logits = grouped.logits
-        index = torch.tensor(rows, device=logits.device)
-        if (passes := passes_for(logits)) is not None:
-            grouped.maxima[index] = passes.forbid(logits, index, allowed, FORBIDDEN)
-            return
-        bits = allowed.to(logits.device, non_blocking=True)
-        places = torch.arange(logits.shape[1], device=logits.device)
-        is_allowed = bits[:, places // WORD_BITS] >> (places % WORD_BITS) & 1
-        logits[index] = logits[index].masked_fill(is_allowed == 0, FORBIDDEN)
-        grouped.refresh(index)
+    def fill(self, rows: Sequence[int]) -> None:
+        """The masks of these rows, where they are not there yet; on all cores, which nothing else uses now."""
+        self._filler.fill([grammar for row in rows if not (grammar := self.grammars[row]).is_filled])
 
     def advance(self, results: list[SampledToken | str]) -> None:
-        """Take in the tokens chosen for all R rows, and note whose answer can only end now; failed rows stay."""
-        for row, matcher in zip(self.rows, self.matchers, strict=True):
+        """Take in the tokens chosen for all rows, in place; failed rows stay."""
+        for row, grammar in self.grammars.items():
             sampled = results[row]
-            if isinstance(sampled, str):
-                continue
-            if not matcher.consume_token(sampled.token_id):
-                results[row] = f"token {sampled.token_id} does not continue the constrained answer"
-            elif matcher.is_stopped():
-                results[row] = replace(sampled, ends=True)
+            if isinstance(sampled, SampledToken):
+                results[row] = grammar.advance(sampled)
 
 
 class MaskFiller:
-    """Fills the masks of one step after the other, beside the thread that computes the step."""
+    """Fills masks for one step after the other, on a thread beside the one that computes the step."""
 
-    def __init__(self, vocab_size: int, eos_token_ids: Sequence[int], num_threads: int = 1) -> None:
-        """`num_threads` above 1 where cores are idle: beside a pass that keeps them busy they cost more than they save.
+    def __init__(
+        self, vocab_size: int, eos_token_ids: Sequence[int], num_threads: int = 1, *, fill_all_ahead: bool = False
+    ) -> None:
+        """`vocab_size` is the length of a row of logits and of the vocabulary that grammars were compiled for.
 
-        `vocab_size` is the length of a row of logits and of the vocabulary that grammars were compiled for."""
-        self._num_words = -(-vocab_size // WORD_BITS)
-        self._eos_words = np.zeros(self._num_words, dtype=np.int32)
-        for token_id in eos_token_ids:
-            self._eos_words.view(np.uint32)[token_id // WORD_BITS] |= np.uint32(1 << token_id % WORD_BITS)
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="masks")
-        self._num_threads = num_threads
-        self._executor: llguidance.LLExecutor | None = None
-        self._bits = np.empty((0, self._num_words), dtype=np.int32)
+        num_threads     for masks that turn out to be needed once the logits are there
+        fill_all_ahead  where the forward pass leaves the cores idle, all masks cost nothing
+        """
+        self._vocab_size = vocab_size
+        self._eos_token_ids = tuple(eos_token_ids)
+        self._fill_all_ahead = fill_all_ahead
+        self._ahead = ThreadPoolExecutor(1, thread_name_prefix="masks")
+        self._together = ThreadPoolExecutor(num_threads, thread_name_prefix="late-masks") if num_threads > 1 else None
 
     def begin(self, requests: Sequence[Request]) -> StepMasks | None:
-        """Start filling for the requests of a step's sampling rows; None when none is constrained."""
-        constrained = {row: matcher for row, request in enumerate(requests) if (matcher := request.matcher) is not None}
-        if not constrained:
-            return None
-        rows, matchers = list(constrained), list(constrained.values())
-        goes_on = [place for place, row in enumerate(rows) if requests[row].params.ignore_eos]
-        return StepMasks(rows, matchers, self._pool.submit(self._fill, matchers, goes_on))
+        """For the requests of a step's sampling rows, before its forward pass; None when none is constrained."""
+        grammars = {
+            row: RowGrammar(request, self._vocab_size, self._eos_token_ids)
+            for row, request in enumerate(requests)
+            if request.matcher is not None
+        }
+        for grammar in grammars.values():
+            if self._fill_all_ahead or grammar.request.wants_mask:
+                grammar.fill_on(self._ahead)
+        return StepMasks(grammars, self) if grammars else None
 
-    def _fill(self, matchers: list[llguidance.LLMatcher], goes_on: list[int]) -> NDArray[np.int32]:
-        if len(self._bits) < len(matchers):
-            self._bits = np.empty((len(matchers), self._num_words), dtype=np.int32)
-        bits = self._bits[: len(matchers)]
-        bits.fill(0)
-        row_bytes = bits.shape[1] * bits.itemsize
-        if self._num_threads == 1:
-            for place, matcher in enumerate(matchers):
-                matcher.unsafe_compute_mask_ptr(bits.ctypes.data + place * row_bytes, row_bytes)
+    def fill(self, grammars: Sequence[RowGrammar]) -> None:
+        if self._together is None or len(grammars) < 2:
+            for grammar in grammars:
+                grammar.fill()
         else:
-            if self._executor is None:
-                self._executor = llguidance.LLExecutor(self._num_threads)
-            pairs = [(matcher, place) for place, matcher in enumerate(matchers)]
-            self._executor.unsafe_compute_mask_ptr(pairs, bits.ctypes.data, row_bytes, len(matchers))
-        for place in goes_on:  # ignore_eos: end only where nothing else is left
-            longer = bits[place] & ~self._eos_words
-            if longer.any():
-                bits[place] = longer
-        return bits
+            list(self._together.map(RowGrammar.fill, grammars))

@@ -10,17 +10,21 @@ from specserve.engine.request import Request
 CANDIDATE_SIZES = (64, 256, 1024)
 """Sizes of candidate lists; a row with `top_k` gets the smallest that holds it, or else a full sort."""
 
+TOP_P_CANDIDATES = 256
+"""Size of the candidate list for top_p alone; rows whose list does not reach top_p look at everything."""
+
 
 @dataclass(slots=True)
 class SamplingMetadata:
     """Row numbers of the logits by what their requests ask for. Each row is in exactly one of `greedy`,
-    `plain`, `top_k` and `top_p`; `edited` and `logprobs` come on top.
+    `plain`, `top_k`, `top_p` and `descending`; `edited` and `logprobs` come on top.
 
     requests    one per row
     greedy      temperature 0
     plain       the whole vocabulary (possibly min_p)
     top_k       rows by the size of candidate list that holds their top_k; None: more than the largest
     top_p       top_p without top_k
+    descending  rows with a grammar and top_k, top_p or min_p, by the size of list they look at first
     edited      rows whose logits a processor changes
     logprobs    rows that report logprobs
     """
@@ -31,6 +35,7 @@ class SamplingMetadata:
     plain: list[int] = field(default_factory=list)
     top_k: dict[int | None, list[int]] = field(default_factory=dict)
     top_p: list[int] = field(default_factory=list)
+    descending: dict[int | None, list[int]] = field(default_factory=dict)
     edited: list[int] = field(default_factory=list)
     logprobs: list[int] = field(default_factory=list)
 
@@ -39,10 +44,12 @@ class SamplingMetadata:
         metadata = cls(requests, eos_token_ids)
         for row, request in enumerate(requests):
             params = request.params
+            size = next((size for size in CANDIDATE_SIZES if params.top_k <= size), None)
             if params.is_greedy:
                 metadata.greedy.append(row)
+            elif request.matcher is not None and (params.top_k or params.top_p < 1.0 or params.min_p > 0.0):
+                metadata.descending.setdefault(size if params.top_k else TOP_P_CANDIDATES, []).append(row)
             elif params.top_k:
-                size = next((size for size in CANDIDATE_SIZES if params.top_k <= size), None)
                 metadata.top_k.setdefault(size, []).append(row)
             elif params.top_p < 1.0:
                 metadata.top_p.append(row)

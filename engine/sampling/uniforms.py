@@ -22,6 +22,16 @@ def uniforms(requests: Sequence[Request], engine_seed: int, lead: int = 0) -> ND
 
     Seeded requests are keyed by (seed, index), others by (engine seed, arrival): equal prompts differ.
     """
+    return as_uniforms(_states(requests, engine_seed, lead))
+
+
+def further_uniforms(requests: Sequence[Request], engine_seed: int, count: int) -> NDArray[np.float64]:
+    """[r, count]: numbers independent of those of `uniforms` and of each other, for the same next tokens."""
+    states = _states(requests, engine_seed)[:, None]
+    return as_uniforms(mix(states ^ np.arange(1, count + 1, dtype=np.uint64)))
+
+
+def _states(requests: Sequence[Request], engine_seed: int, lead: int = 0) -> NDArray[np.uint64]:
     keys = [
         (SEEDED, request.params.seed & MASK, request.index, request.num_generated_tokens + lead)
         if request.params.seed is not None
@@ -32,7 +42,11 @@ def uniforms(requests: Sequence[Request], engine_seed: int, lead: int = 0) -> ND
     state = np.zeros(len(keys), dtype=np.uint64)
     for column in counters.T:
         state = mix(state ^ column)
-    return (state >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    return state
+
+
+def as_uniforms(states: NDArray[np.uint64]) -> NDArray[np.float64]:
+    return (states >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 def mix(value: NDArray[np.uint64]) -> NDArray[np.uint64]:
