@@ -21,7 +21,8 @@ def kept_probabilities(values: Tensor, params: Sequence[SamplingParams], normali
     Returns [r, C] float64, not renormalised.
     """
     device = values.device
-    scaled = values.double() / column([p.temperature for p in params], values).double()
+    temperatures = torch.tensor([p.temperature for p in params], dtype=torch.float64, device=device)
+    scaled = values.double() / temperatures[:, None]
     places = torch.arange(values.shape[1], device=device)
     top_k = column([p.top_k or values.shape[1] for p in params], values)
     scaled = scaled.masked_fill(places >= top_k, float("-inf"))

@@ -42,7 +42,7 @@ def draw_descending(
     ends: list[float] = []  # where each one's part of the line ends
     num_likely = len(weights)  # of the list; what is below min_p does not stay
     for at, (weight, token_id) in enumerate(zip(weights, token_ids, strict=True)):
-        if at >= num_likely:
+        if at >= num_likely or len(chosen) == slots:
             return None
         if accepts(token_id):
             chosen.append(token_id)

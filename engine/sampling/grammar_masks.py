@@ -96,9 +96,9 @@ class RowGrammar:
 
     def advance(self, sampled: SampledToken) -> SampledToken | str:
         """Take in the chosen token. Returns it, marked if the answer can only end now, or what is wrong with it."""
-        without_mask = self.request.num_tests_without_mask + len(self._known)
-        self.request.num_tests_without_mask = 0 if self.is_filled else without_mask
-        self.request.wants_mask = self.was_short or without_mask >= MAX_TESTS_WITHOUT_MASK
+        num_tests = 0 if self.is_filled else self.request.num_tests_without_mask + 1 + len(self._known)
+        self.request.num_tests_without_mask = num_tests
+        self.request.wants_mask = self.was_short or num_tests >= MAX_TESTS_WITHOUT_MASK
         if not self.matcher.consume_token(sampled.token_id):
             return f"token {sampled.token_id} does not continue the constrained answer"
         return replace(sampled, ends=True) if self.matcher.is_stopped() else sampled
