@@ -56,8 +56,10 @@ class RowGrammar:
 
     @property
     def is_filled(self) -> bool:
+        """Waits for a mask that is being filled; one that is not begun will not be."""
         if self._filling is not None:
-            self._filling.result()
+            if not self._filling.cancel():
+                self._filling.result()
             self._filling = None
         return self.mask is not None
 
@@ -132,13 +134,13 @@ class MaskFiller:
         """`vocab_size` is the length of a row of logits and of the vocabulary that grammars were compiled for.
 
         num_threads     for masks that turn out to be needed once the logits are there
-        fill_all_ahead  where the forward pass leaves the cores idle, all masks cost nothing
+        fill_all_ahead  with all threads, where the forward pass leaves the cores idle
         """
         self._vocab_size = vocab_size
         self._eos_token_ids = tuple(eos_token_ids)
         self._fill_all_ahead = fill_all_ahead
-        self._ahead = ThreadPoolExecutor(1, thread_name_prefix="masks")
-        self._together = ThreadPoolExecutor(num_threads, thread_name_prefix="late-masks") if num_threads > 1 else None
+        self._ahead = ThreadPoolExecutor(num_threads if fill_all_ahead else 1, thread_name_prefix="masks")
+        self._late = ThreadPoolExecutor(num_threads, thread_name_prefix="late-masks")
 
     def begin(self, requests: Sequence[Request]) -> StepMasks | None:
         """For the requests of a step's sampling rows, before its forward pass; None when none is constrained."""
@@ -153,8 +155,4 @@ class MaskFiller:
         return StepMasks(grammars, self) if grammars else None
 
     def fill(self, grammars: Sequence[RowGrammar]) -> None:
-        if self._together is None or len(grammars) < 2:
-            for grammar in grammars:
-                grammar.fill()
-        else:
-            list(self._together.map(RowGrammar.fill, grammars))
+        list(self._late.map(RowGrammar.fill, grammars))

@@ -82,6 +82,21 @@ def test_neighbours_without_a_constraint_are_not_touched(engine: ConstrainedEngi
     assert all(re.fullmatch("[0-9]{30}", mixed[at].text) for at in (0, 2, 3, 5))
 
 
+@pytest.mark.parametrize(
+    "sampling", [{}, {"temperature": 0.0}, {"top_k": 9, "top_p": 0.9}, {"top_p": 0.7}, {"min_p": 0.1}]
+)
+def test_a_seeded_answer_does_not_depend_on_neighbours_or_on_masks_filled_ahead(
+    sampling: dict[str, Any], engine: ConstrainedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patterns = ["[a-z0-9 ]{40}", "([a-z]+ ){9}x", "(hello|[0-9]{3}|x y)*"]
+    params = [hot(regex(engine, pattern), seed=at, max_tokens=60, **sampling) for at, pattern in enumerate(patterns)]
+    together = [answer.token_ids for answer in engine.answer(params)]
+    alone = [engine.answer([chosen])[0].token_ids for chosen in params]
+    assert alone == together
+    monkeypatch.setattr(engine.runner._masks, "_fill_all_ahead", True)
+    assert [answer.token_ids for answer in engine.answer(params)] == together
+
+
 def test_the_last_token_of_a_complete_answer_is_shown_and_is_no_end_token(engine: ConstrainedEngine) -> None:
     (answer,) = engine.answer([hot(regex(engine, "abc"))])
     assert (answer.text, answer.reason) == ("abc", FinishReason.STOP)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import random
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import llguidance
 import pytest
@@ -72,13 +75,31 @@ def test_masks_of_several_rows(num_threads: int, fill_all_ahead: bool) -> None:
     for request in requests:
         request.wants_mask = False
     masks = begin(*requests, num_threads=num_threads, fill_all_ahead=fill_all_ahead)
-    assert [grammar.is_filled for grammar in masks.grammars.values()] == [fill_all_ahead] * 4
     masks.fill([0, 2, 3])
-    assert [grammar.is_filled for grammar in masks.grammars.values()] == [True] * 3 + [fill_all_ahead]
+    assert [masks.grammars[row].is_filled for row in (0, 2, 3)] == [True] * 3
+    assert fill_all_ahead or not masks.grammars[4].is_filled
     assert set(masks.grammars[0].allowed_ids().tolist()) == {ord("a"), ord("b")}
     assert set(masks.grammars[2].allowed_ids().tolist()) == set(range(48, 58))
     assert masks.grammars[3].allowed_ids().tolist() == [ord("x"), EOS]
     assert set(masks.grammars[4].allowed_ids().tolist()) == allowed_by(matcher("[^ ]"))
+
+
+def test_a_mask_that_is_wanted_is_filled_unless_it_comes_too_late() -> None:
+    class Pool(ThreadPoolExecutor):
+        def submit(self, *call: Any, **named: Any) -> Future[Any]:  # type: ignore[override]
+            future: Future[Any] = super().submit(*call, **named)
+            future.exception()
+            return future
+
+    in_time, too_late = grammar_of(constrained("[ab]")), grammar_of(constrained("[ab]"))
+    in_time.fill_on(Pool(1))
+    assert in_time.is_filled
+    busy, go_on = ThreadPoolExecutor(1), threading.Event()
+    busy.submit(go_on.wait)
+    too_late.fill_on(busy)
+    assert not too_late.is_filled
+    assert accepted(too_late) == accepted(in_time) == {ord("a"), ord("b")}
+    go_on.set()
 
 
 def test_after_many_single_tokens_a_row_gets_its_mask() -> None:
@@ -125,8 +146,8 @@ class TestTheNextStep:
     def test_wants_a_mask_after_many_tests_without(self) -> None:
         request = self.advanced(10)
         assert request.wants_mask
-        grammar = begin(request).grammars[0]
-        assert grammar.is_filled
+        grammar = grammar_of(request)
+        grammar.fill()
         grammar.advance(SampledToken(ord("a")))
         assert (request.wants_mask, request.num_tests_without_mask) == (False, 0)
 
