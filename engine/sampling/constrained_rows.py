@@ -35,7 +35,7 @@ from specserve.engine.sampling.weights import Weigher, Weights, pick_by_cumulati
 
 NUM_LIKELY = 64
 NUM_FURTHER_DRAWS = 31
-SIZES = (64, 1024, 16384)
+SIZES = (64, 512, 4096, 32768)
 """Rows with up to so many allowed tokens are decided together."""
 NOTHING_LEFT = -2e38
 """A row whose largest logit is below this has no token left."""

@@ -84,10 +84,11 @@ class RowGrammar:
             self.fill()
         assert self.mask is not None
         words = np.flatnonzero(self.mask)
-        bits = np.unpackbits(self.mask[words].view(np.uint8), bitorder="little").reshape(-1, WORD_BITS)
-        place, bit = np.nonzero(bits)
-        ids = words[place] * WORD_BITS + bit
-        longer = ids[~np.isin(ids, list(self._ends))] if self._ends else ids
+        bits = np.flatnonzero(np.unpackbits(self.mask[words].view(np.uint8), bitorder="little"))
+        ids = words[bits // WORD_BITS] * WORD_BITS + bits % WORD_BITS
+        longer = ids
+        for end in self._ends:
+            longer = longer[longer != end]
         return longer if len(longer) else ids
 
     def failure(self) -> str | None:
