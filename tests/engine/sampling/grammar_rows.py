@@ -15,9 +15,9 @@ from specserve.engine.request import Request
 
 EOS = 256
 WORDS = [bytes([first, second]) for first in b"abcdefgh01 " for second in b"abcdefgh0123456789 "]
-VOCABULARY = Vocabulary([*(bytes([byte]) for byte in range(256)), b"\xff</s>", *WORDS, *[b""] * 41], (EOS,))
+VOCABULARY = Vocabulary([*(bytes([byte]) for byte in range(256)), b"\xff</s>", b"\xff<x>", *WORDS, *[b""] * 41], (EOS,))
 SIZE = len(VOCABULARY.tokens)
-COMPILER = GrammarCompiler(VOCABULARY.index())
+COMPILER = GrammarCompiler(VOCABULARY)
 
 
 def matcher(pattern: str) -> llguidance.LLMatcher:

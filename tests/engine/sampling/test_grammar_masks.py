@@ -31,6 +31,7 @@ GRAMMARS = {
         source='{"properties": {"a": {"type": "string", "format": "email"}, "b": {"type": "integer", "minimum": -7}}}',
     ),
     "choice": GrammarSpec(kind="choice", source='["abc", "ab", "0 1"]'),
+    "special tokens": GrammarSpec(kind="grammar", source="start: (/[a-h]+/ | <[257]>)* <[257]> /[01]/"),
     "rules": GrammarSpec(kind="grammar", source='start: "(" (start | /[0-9]{1,3}/)* ")"'),
 }
 
