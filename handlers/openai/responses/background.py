@@ -33,18 +33,13 @@ Event = schemas.ResponseStreamEvent
 StreamedEvent = Event | Serialised[Event]
 Events = AsyncGenerator[StreamedEvent, None]
 LAST_EVENTS = (schemas.ResponseCompletedEvent, schemas.ResponseIncompleteEvent, schemas.ResponseFailedEvent)
-STATES = (
-    schemas.ResponseCreatedEvent,
-    schemas.ResponseQueuedEvent,
-    schemas.ResponseInProgressEvent,
-    *LAST_EVENTS,
-)
+STATES = (schemas.ResponseCreatedEvent, schemas.ResponseQueuedEvent, schemas.ResponseInProgressEvent)
 RETRY_AFTER_S = 5
 
 
 @dataclass(eq=False)
 class BackgroundRun:
-    """One response under way. `latest` is the response as its newest event shows it."""
+    """One response under way. `latest` is the response as its newest event shows it, `end` as its last one will."""
 
     latest: schemas.Response
     owner: str
@@ -55,19 +50,22 @@ class BackgroundRun:
     recording: Recording = field(default_factory=Recording)
     done_items: list[schemas.OutputItem] = field(default_factory=list)
     num_shown: int = 0
+    end: schemas.Response | None = None
     has_ended: bool = False
     work: asyncio.Task[None] | None = None
     _news: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def kept(self) -> StoredResponse:
-        """The response as it is now, without its events."""
-        raw = self.latest.model_dump_json(exclude_unset=True, by_alias=True).encode()
-        return StoredResponse(self.latest.id, self.owner, self.latest.status, raw, self.input_items)
+        """The response as it is to be kept now, without its events."""
+        response = self.end or self.latest
+        return StoredResponse(response.id, self.owner, response.status, payload_of(response), self.input_items)
 
-    def show(self, *, has_ended: bool = False) -> None:
-        """Listeners may have everything that was noted so far."""
-        self.num_shown, self.has_ended = len(self.recording), has_ended
+    def show(self) -> None:
+        """Everybody may know what was noted so far."""
+        self.num_shown = len(self.recording)
+        if self.end is not None:
+            self.latest, self.has_ended = self.end, True
         news, self._news = self._news, asyncio.Event()
         news.set()
 
@@ -183,7 +181,7 @@ class BackgroundResponses:
         async with aclosing(events):
             async for event in events:
                 self._note(run, event)
-                if isinstance(event, LAST_EVENTS):
+                if run.end is not None:
                     return
                 run.show()
 
@@ -192,6 +190,8 @@ class BackgroundResponses:
             run.recording.add(name_of(event), payload_of(event))
         if isinstance(event, schemas.OutputItemDoneEvent):
             run.done_items.append(event.item)
+        elif isinstance(event, LAST_EVENTS):
+            run.end = event.response
         elif isinstance(event, STATES):
             run.latest = event.response
 
@@ -202,7 +202,7 @@ class BackgroundResponses:
             self._note(run, cut_off(run, None))
         elif (error := work.exception()) is not None:
             self._note(run, cut_off(run, to_api_error(error, request_id=run.latest.id)))  # type: ignore[arg-type]
-        elif run.latest.status in ("queued", "in_progress"):
+        elif run.end is None:
             problem = RuntimeError("the events of a response stopped before its end")
             self._note(run, cut_off(run, to_api_error(problem, request_id=run.latest.id)))
         kept = run.kept
@@ -212,7 +212,7 @@ class BackgroundResponses:
                 logger.warning("response %s has no room in the store and is gone", run.latest.id)
         finally:
             del self._runs[run.owner, run.latest.id]
-            run.show(has_ended=True)
+            run.show()
 
 
 def cut_off(
