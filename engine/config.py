@@ -8,7 +8,7 @@ from specserve.engine.errors import InvalidParameterError
 
 SCHEDULING_POLICIES = ("fcfs", "priority")
 NO_QUANTIZATION = "none"
-QUANTIZATIONS = (NO_QUANTIZATION, "int8", "int4")
+QUANTIZATIONS = (NO_QUANTIZATION, "int8", "int4", "fp8")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

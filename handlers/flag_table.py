@@ -108,7 +108,7 @@ FLAGS = (
     flag(
         "quantization",
         MODEL,
-        "what weights are rounded to on load, on CPUs: int8 or int4 with a language head of int8",
+        "what weights are rounded to on load: on CPUs int8, or int4 with a language head of int8; on GPUs fp8",
         one_of(*QUANTIZATIONS),
         "FORM",
     ),

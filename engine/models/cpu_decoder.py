@@ -26,7 +26,7 @@ from specserve.engine.models.cpu_linear import (
     self_test,
 )
 from specserve.engine.models.quantization import Quantization
-from specserve.engine.models.weight_forms import WeightForm
+from specserve.engine.models.weight_forms import CpuForm, Fp8
 from specserve.engine.native.library import KernelUnavailableError, load_library
 
 ARCHITECTURES = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
@@ -181,6 +181,7 @@ class CpuDecoder:
         )
         gate_up_bias = in_turns(mlp.gate_proj.bias, mlp.up_proj.bias) if mlp.gate_proj.bias is not None else None
         form = self._quantization.layers
+        assert not isinstance(form, Fp8), "8-bit floats are refused on CPUs"
         packed = {
             "qkv": self._pack(qkv, qkv_bias, form),
             "out": self._pack(attention.o_proj.weight, attention.o_proj.bias, form),
@@ -199,7 +200,7 @@ class CpuDecoder:
             window=spec.window or 0,
         )
 
-    def _pack(self, weight: Tensor, bias: Tensor | None, form: WeightForm) -> PackedWeight:
+    def _pack(self, weight: Tensor, bias: Tensor | None, form: CpuForm) -> PackedWeight:
         """It is kept as long as the decoder."""
         packed = PackedWeight(weight, bias, form)
         self._kept.append(packed)

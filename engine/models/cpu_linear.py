@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from specserve.engine.models import weight_forms
-from specserve.engine.models.weight_forms import WeightForm
+from specserve.engine.models.weight_forms import CpuForm
 from specserve.engine.native.library import KernelUnavailableError, load_library, usable_isas
 
 ISA = "avx512_bf16"
@@ -54,7 +54,7 @@ class LinearArgs(ctypes.Structure):
 class PackedWeight:
     """A weight [N, K], K even in bfloat16, with an optional bias [N]; `struct` is what C++ reads of it."""
 
-    def __init__(self, weight: Tensor, bias: Tensor | None = None, form: WeightForm = weight_forms.BFLOAT16) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None = None, form: CpuForm = weight_forms.BFLOAT16) -> None:
         self._packed = form.pack(weight)
         self._bias = None if bias is None else bias.float().contiguous()
         self.struct = LinearWeight(
@@ -69,7 +69,7 @@ class PackedWeight:
 class CpuProduct:
     """x [..., K] → x Wᵀ + b [..., N] in bfloat16."""
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, form: WeightForm = weight_forms.BFLOAT16) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None, form: CpuForm = weight_forms.BFLOAT16) -> None:
         self._weight = PackedWeight(weight, bias, form)
         self._run = load_library().function(f"specserve_linear_{ISA}")
 
@@ -115,7 +115,7 @@ def self_test() -> None:
     check_form(weight_forms.BFLOAT16)
 
 
-def check_form(form: WeightForm) -> None:
+def check_form(form: CpuForm) -> None:
     """The same for one form of weights, with or without AMX. Raises KernelUnavailableError."""
     library = load_library()
     if ISA not in usable_isas(library):

@@ -19,6 +19,9 @@ from specserve.engine.attention.backend import AttentionBackend, LayerCache, Lay
 from specserve.engine.kernels.rms_norm import add_rms_norm, rms_norm
 from specserve.engine.kernels.rotary_write import rotary_write
 from specserve.engine.kernels.silu_mul import silu_mul
+from specserve.engine.models.fp8_linear import Fp8Product, fits
+from specserve.engine.models.quantization import Quantization
+from specserve.engine.models.weight_forms import FP8, WeightForm
 
 ARCHITECTURES = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
 """Classes whose layers are computed exactly as here; the tests compare each."""
@@ -36,15 +39,23 @@ class SlotBackend(AttentionBackend, Protocol):
         """In the place of `write_kv`: keys [T, K, D] and values [T, K, D] are in their slots already."""
 
 
-@dataclass(frozen=True, slots=True)
 class Product:
-    """y = x Wᵀ + b."""
+    """x [T, K] → x Wᵀ + b [T, N], W in the form that is wanted."""
 
-    weight: Tensor
-    bias: Tensor | None
+    def __init__(self, quantization: Quantization, form: WeightForm, *linears: nn.Linear) -> None:
+        """One product whose features are those of all `linears`, in order."""
+        weights = [linear.weight.detach() for linear in linears]
+        biases = [linear.bias.detach() for linear in linears if linear.bias is not None]
+        self._weight = weights[0] if len(weights) == 1 else torch.cat(weights)
+        self._bias = torch.cat(biases) if biases else None
+        self._rounded: Fp8Product | None = None
+        if form is FP8 and fits(self._weight):
+            quantization.count(form, self._weight.numel())
+            self._rounded = Fp8Product(self._weight, self._bias)
+            self._weight = self._weight[:0]
 
     def __call__(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight, self.bias)
+        return F.linear(x, self._weight, self._bias) if self._rounded is None else self._rounded(x)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +97,7 @@ class GpuDecoder:
         num_layers: int,
         backend: SlotBackend,
         progress: Callable[[float], None],
+        quantization: Quantization,
     ) -> None:
         """Takes over `model`, which fits (see `misfit`): its layers are given up one by one."""
         body: Any = model.model
@@ -93,12 +105,12 @@ class GpuDecoder:
         self._backend = backend
         self._layers: list[Layer] = []
         for index in range(num_layers):
-            self._layers.append(_joined(body.layers[index]))
+            self._layers.append(_joined(body.layers[index], quantization))
             body.layers[index] = nn.Identity()
             progress((index + 1) / num_layers)
         self._rotary = body.rotary_emb
         self._final_norm = body.norm.weight.detach()
-        self._head = _product(model.lm_head)
+        self._head = Product(quantization, quantization.head, model.lm_head)
         self._caches: Sequence[LayerCache] = ()
 
     def bind(self, caches: Sequence[LayerCache]) -> None:
@@ -133,26 +145,20 @@ class GpuDecoder:
         return self._head(normed if rows is None else normed[rows])
 
 
-def _joined(layer: Any) -> Layer:
+def _joined(layer: Any, quantization: Quantization) -> Layer:
     attention, mlp = layer.self_attn, layer.mlp
     query_norm, key_norm = (getattr(attention, name, None) for name in ("q_norm", "k_norm"))
+
+    def product(*linears: nn.Linear) -> Product:
+        return Product(quantization, quantization.layers, *linears)
+
     return Layer(
         attention_norm=layer.input_layernorm.weight.detach(),
-        qkv=_product(attention.q_proj, attention.k_proj, attention.v_proj),
+        qkv=product(attention.q_proj, attention.k_proj, attention.v_proj),
         query_norm=None if query_norm is None else query_norm.weight.detach(),
         key_norm=None if key_norm is None else key_norm.weight.detach(),
-        out=_product(attention.o_proj),
+        out=product(attention.o_proj),
         mlp_norm=layer.post_attention_layernorm.weight.detach(),
-        gate_up=_product(mlp.gate_proj, mlp.up_proj),
-        down=_product(mlp.down_proj),
+        gate_up=product(mlp.gate_proj, mlp.up_proj),
+        down=product(mlp.down_proj),
     )
-
-
-def _product(*linears: nn.Linear) -> Product:
-    """One product whose rows are those of all."""
-    if len(linears) == 1:
-        bias = linears[0].bias
-        return Product(linears[0].weight.detach(), None if bias is None else bias.detach())
-    weight = torch.cat([linear.weight.detach() for linear in linears])
-    biases = [linear.bias.detach() for linear in linears if linear.bias is not None]
-    return Product(weight, torch.cat(biases) if biases else None)

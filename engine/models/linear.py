@@ -14,14 +14,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from specserve.engine.models import cpu_linear, onednn_linear
+from specserve.engine.models import cpu_linear, fp8_linear, onednn_linear
 from specserve.engine.models.cpu_linear import CpuProduct
+from specserve.engine.models.fp8_linear import Fp8Product
 from specserve.engine.models.onednn_linear import OneDnnProduct
 from specserve.engine.models.quantization import Quantization, language_head
-from specserve.engine.models.weight_forms import BFLOAT16, WeightForm
+from specserve.engine.models.weight_forms import BFLOAT16, Fp8, WeightForm
 from specserve.engine.native.library import KernelUnavailableError
 
-Product = CpuProduct | OneDnnProduct
+Product = CpuProduct | OneDnnProduct | Fp8Product
 
 
 class Linear(nn.Module):
@@ -75,6 +76,8 @@ class Packing:
 
     def product(self, weight: Tensor, bias: Tensor | None, form: WeightForm = BFLOAT16) -> Product | None:
         """Forms other than bfloat16 have been checked to work here (`quantization.check`)."""
+        if isinstance(form, Fp8):
+            return Fp8Product(weight, bias) if fp8_linear.fits(weight) else None
         if form is not BFLOAT16:
             return CpuProduct(weight, bias, form)
         if self._has_kernel and weight.shape[1] % 2 == 0:

@@ -9,8 +9,9 @@ from torch import nn
 
 from specserve.engine.config import NO_QUANTIZATION, QUANTIZATIONS
 from specserve.engine.errors import UnsupportedModelError
+from specserve.engine.models import fp8_linear
 from specserve.engine.models.cpu_linear import check_form
-from specserve.engine.models.weight_forms import BFLOAT16, INT4, INT8, WeightForm
+from specserve.engine.models.weight_forms import BFLOAT16, FP8, INT4, INT8, CpuForm, Fp8, WeightForm
 from specserve.engine.native.library import KernelUnavailableError
 
 KEPT = frozenset({"gate", "router", "shared_expert_gate"})
@@ -20,7 +21,7 @@ KEPT = frozenset({"gate", "router", "shared_expert_gate"})
 class Quantization:
     """Forms of the layers of one model, and counts of what was packed in them.
 
-    int4 keeps the language head in int8: the last layer's rounding is not averaged by any other.
+    int4 keeps the language head in int8, fp8 in bfloat16: the last layer's rounding is not averaged by any other.
     """
 
     def __init__(self, name: str = NO_QUANTIZATION) -> None:
@@ -33,11 +34,12 @@ class Quantization:
 
     @property
     def layers(self) -> WeightForm:
-        return {INT8.name: INT8, INT4.name: INT4}.get(self.name, BFLOAT16)
+        forms: dict[str, WeightForm] = {INT8.name: INT8, INT4.name: INT4, FP8.name: FP8}
+        return forms.get(self.name, BFLOAT16)
 
     @property
-    def head(self) -> WeightForm:
-        return INT8 if self.is_wanted else BFLOAT16
+    def head(self) -> CpuForm:
+        return INT8 if self.name in (INT8.name, INT4.name) else BFLOAT16
 
     def form_of(self, name: str, layer: nn.Module, head: nn.Module | None) -> WeightForm:
         """Of a layer that hangs under `name` in its parent, in a model whose language head is `head`."""
@@ -65,7 +67,11 @@ def check(quantization: Quantization, device: torch.device, dtype: torch.dtype) 
         return
     if quantization.name not in QUANTIZATIONS:
         raise UnsupportedModelError(f"{flag} is not supported", f"use one of {', '.join(QUANTIZATIONS)}")
-    if device.type != "cpu":
+    if isinstance(quantization.layers, Fp8):
+        why_not = fp8_linear.refusal(device)
+        if why_not is not None:
+            raise UnsupportedModelError(f"{flag} cannot be had here: {why_not}", "leave it out, or use int8 on a CPU")
+    elif device.type != "cpu":
         raise UnsupportedModelError(f"{flag} is for CPUs, not for {device}", "leave it out, or use --device cpu")
     if dtype != torch.bfloat16:
         name = str(dtype).removeprefix("torch.")
@@ -74,7 +80,8 @@ def check(quantization: Quantization, device: torch.device, dtype: torch.dtype) 
         )
     try:
         for form in {quantization.layers, quantization.head}:
-            check_form(form)
+            if not isinstance(form, Fp8):
+                check_form(form)
     except KernelUnavailableError as error:
         raise UnsupportedModelError(
             f"{flag} cannot be had here: {error}",

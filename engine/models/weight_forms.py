@@ -1,4 +1,4 @@
-"""The packed forms of a weight [N, K] that native/linear.cpp and quantized_linear.cpp multiply; see native/linear.h.
+"""The packed forms of a weight [N, K]: fp8, and those of native/linear.cpp and quantized_linear.cpp (see linear.h).
 
 Whole-number weights are symmetric: w ≈ q * scale, one scale for each feature and group of inputs. The scale is the
 group's largest weight over the largest q, rounded up to bfloat16, so that no weight is cut off.
@@ -77,9 +77,34 @@ class Bfloat16:
         return weight.bfloat16().float()
 
 
-WeightForm = Bfloat16 | WholeNumbers
+@dataclass(frozen=True, slots=True)
+class Fp8:
+    """Rows of 8-bit floats (e4m3) with a scale each, on GPUs."""
+
+    name: str = "fp8"
+    largest: float = 448.0
+
+    def rows(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x [T, K] ≈ q * scale: q [T, K] float8_e4m3fn, scale [T, 1] float32."""
+        scales = (x.float().abs().amax(-1, keepdim=True) / self.largest).clamp_min(1e-12)
+        return (x.float() / scales).clamp(-self.largest, self.largest).to(torch.float8_e4m3fn), scales
+
+    def pack(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """[N, K] → [N, K] float8_e4m3fn and scales [N] float32."""
+        pieces = [self.rows(piece) for piece in torch.split(weight, FEATURES_AT_ONCE)]
+        return torch.cat([rows for rows, _ in pieces]), torch.cat([scales[:, 0] for _, scales in pieces])
+
+    def rounded(self, weight: Tensor) -> Tensor:
+        """What the packed weight stands for, [N, K] in float32."""
+        numbers, scales = self.pack(weight)
+        return numbers.float() * scales[:, None]
+
+
+CpuForm = Bfloat16 | WholeNumbers
+WeightForm = CpuForm | Fp8
 BFLOAT16 = Bfloat16()
 INT8 = WholeNumbers("int8", group=64, most=127, zero=128, code=1)
+FP8 = Fp8()
 INT4 = WholeNumbers("int4", group=32, most=7, zero=8, code=2)
 
 

@@ -36,8 +36,9 @@ class GpuForward:
         progress: Callable[[float], None],
     ) -> None:
         self._embed = loaded.model.get_input_embeddings()
-        self._decoder = GpuDecoder(loaded.model, len(specs), backend, progress)
-        self.notes = ["GPU decoder: joined products, fused norms, rotation and gate"]
+        self._decoder = GpuDecoder(loaded.model, len(specs), backend, progress, loaded.quantization)
+        notes = loaded.quantization.notes(loaded.num_parameters)
+        self.notes = ["GPU decoder: joined products, fused norms, rotation and gate", *notes]
 
     def bind(self, caches: list[LayerCache]) -> None:
         self._decoder.bind(caches)

@@ -7,9 +7,11 @@ import torch
 from torch import Tensor
 from transformers.models.qwen3.modeling_qwen3 import Qwen3RMSNorm, apply_rotary_pos_emb
 
+from specserve.engine.kernels.fp8_rows import fp8_rows
 from specserve.engine.kernels.rms_norm import add_rms_norm, add_rms_norm_torch, rms_norm, rms_norm_torch
 from specserve.engine.kernels.rotary_write import rotary_write, rotary_write_torch
 from specserve.engine.kernels.silu_mul import silu_mul, silu_mul_torch
+from specserve.engine.models.weight_forms import FP8
 
 pytestmark = pytest.mark.interpreted
 
@@ -110,3 +112,18 @@ def test_the_rotation_is_that_of_transformers(dtype: torch.dtype) -> None:
     written = step.slots >= 0
     assert torch.equal(keys[step.slots[written]], key[0].transpose(0, 1)[written])
     assert torch.equal(values[step.slots[written]], heads[0, 6:].transpose(0, 1)[written])
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("shape", [(1, 16), (3, 100), (4, 1000)], ids=str)
+def test_fp8_rows(shape: tuple[int, int], dtype: torch.dtype) -> None:
+    x = drawn(*shape, dtype=dtype) * 5
+    x[-1, :] = 0 if shape[0] > 1 else x[-1, :]
+    (found, scales), (wanted, true_scales) = fp8_rows(x), FP8.rows(x)
+    close(scales, true_scales)
+    # The interpreter loses the carry of numbers that round up to a power of two; compiled code has an instruction.
+    carried = wanted.float().abs().log2() % 1 == 0
+    assert carried.float().mean() < 0.3 or shape[0] == 1
+    # A tie may be rounded the other way: one step of three bits behind the first.
+    torch.testing.assert_close(found.float()[~carried], wanted.float()[~carried], rtol=0.13, atol=2**-9)
+    assert (found.float() == wanted.float())[~carried].float().mean() > 0.99

@@ -10,7 +10,7 @@ import torch
 from triton.backends.compiler import GPUTarget
 from triton_launches import A100, H100, SMALLEST_SHARED_MEMORY, Recorder, compile_recorded
 
-from specserve.engine.kernels import paged_attention, rms_norm, rotary_write, silu_mul
+from specserve.engine.kernels import fp8_rows, paged_attention, rms_norm, rotary_write, silu_mul
 
 TARGETS = [H100, A100]
 
@@ -49,6 +49,13 @@ def test_silu_mul(recorded: Any, target: GPUTarget) -> None:
     recorder = recorded(silu_mul, "_silu_mul")
     silu_mul.silu_mul(zeros(8, 2 * 18944))
     assert compile_recorded(recorder, target).asm["cubin"]
+
+
+def test_fp8_rows(recorded: Any) -> None:
+    """For GPUs that multiply 8-bit floats; an A100 does not."""
+    recorder = recorded(fp8_rows, "_fp8_rows")
+    fp8_rows.fp8_rows(zeros(8, 3584))
+    assert compile_recorded(recorder, H100).asm["cubin"]
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=str)
