@@ -8,7 +8,7 @@ TORCH_INDEX ?= $(shell command -v nvidia-smi >/dev/null 2>&1 || \
 	(curl -sfIL -m 3 https://download.pytorch.org/whl/cpu/torch/ >/dev/null 2>&1 && echo "--index-url https://download.pytorch.org/whl/cpu"))
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help setup setup-dev serve codegen docs check test test-gpu contract bench clean
+.PHONY: help setup setup-dev serve codegen docs check test test-gpu gpu-check contract bench clean
 
 help:
 	@echo "make serve      install what is missing and serve the demo model on port 8000 (ARGS='--port 9000' to add flags)"
@@ -16,6 +16,7 @@ help:
 	@echo "make contract   fuzz the served contract                   make codegen   regenerate generated/ from openapi/"
 	@echo "make docs       regenerate docs/reference from the contract, the field policies and the flags"
 	@echo "make bench      benchmarks; appends to benchmarks/results  make test-gpu  the tests that need an NVIDIA GPU"
+	@echo "make gpu-check  those tests and the benchmark of the engine on a GPU, under 8 minutes; writes benchmarks/results"
 	@echo "make setup-dev  everything that development needs          make clean     remove .venv and caches"
 
 $(BIN)/serve: pyproject.toml constraints.txt
@@ -62,6 +63,11 @@ test: $(VENV)/.eval
 
 test-gpu: setup-dev
 	$(BIN)/python -m pytest -m gpu tests/gpu $(ARGS)
+
+# GPU_PYTHON names an interpreter that has torch, triton, transformers, xformers and pytest already; else .venv is made.
+gpu-check: $(if $(GPU_PYTHON),,setup-dev)
+	PYTHONPATH=src $(or $(GPU_PYTHON),$(BIN)/python) -m pytest -m gpu tests/gpu $(ARGS)
+	PYTHONPATH=src $(or $(GPU_PYTHON),$(BIN)/python) -m benchmarks.gpu --out
 
 # Against a server that runs already: make contract BASE_URL=http://127.0.0.1:8000
 contract: setup-dev

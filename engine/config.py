@@ -39,6 +39,8 @@ class CacheConfig:
     block_size: int | None = None
     num_blocks: int | None = None
     memory_bytes: int | None = None
+    gpu_memory_utilization: float = 0.9
+    """Share of a GPU's memory that weights, one step's activations and the cache may take together."""
     enable_prefix_caching: bool = True
 
 

@@ -16,6 +16,7 @@ from specserve.handlers.flags import (
     positive_seconds,
     positive_size,
     seconds,
+    share,
     switch,
 )
 from specserve.handlers.generation_defaults import check_override, generation_source
@@ -293,6 +294,13 @@ FLAGS = (
     flag("block_size", CACHE, "tokens of a KV block. Default: the attention backend's own", integer(1, 1024), "N"),
     flag("num_gpu_blocks_override", CACHE, "number of KV blocks, on CPUs too", positive_size, "N"),
     flag("kv_cache_memory_bytes", CACHE, "memory of the KV cache; 2G is 2 GiB", positive_size, "SIZE"),
+    flag(
+        "gpu_memory_utilization",
+        CACHE,
+        "share of a GPU's memory for weights, activations and KV cache together; CPUs: no effect",
+        share,
+        "SHARE",
+    ),
     flag("enable_prefix_caching", CACHE, "reuse the KV of shared prompt beginnings (on by default)", switch),
     flag("max_num_seqs", SCHEDULER, "sequences computed together", integer(1), "N"),
     flag(

@@ -128,6 +128,16 @@ def seconds(text: str) -> float:
     return _checked(value, lambda number: 0 <= number < 1e9, rule)
 
 
+def share(text: str) -> float:
+    """A part of a whole."""
+    rule = "must be a number above 0 and at most 1"
+    try:
+        value = float(text)
+    except ValueError:
+        raise ValueError(rule) from None
+    return _checked(value, lambda number: 0 < number <= 1, rule)
+
+
 def positive_seconds(text: str) -> float:
     return _checked(seconds(text), lambda value: value > 0, "must be a number of seconds above 0")
 

@@ -88,6 +88,7 @@ class ServerSettings:
     block_size: int | None = None
     num_gpu_blocks_override: int | None = None
     kv_cache_memory_bytes: int | None = None
+    gpu_memory_utilization: float = 0.9
     enable_prefix_caching: bool = True
     max_num_seqs: int = 64
     max_num_batched_tokens: int | None = None
@@ -142,6 +143,7 @@ class ServerSettings:
                     block_size=self.block_size,
                     num_blocks=self.num_gpu_blocks_override,
                     memory_bytes=self.kv_cache_memory_bytes,
+                    gpu_memory_utilization=self.gpu_memory_utilization,
                     enable_prefix_caching=self.enable_prefix_caching,
                 ),
                 scheduler=SchedulerConfig(

@@ -15,7 +15,6 @@ CPU_TOKEN_BUDGET = 512
 """A prefill chunk delays everyone's next token: 512 tokens of a 0.5B model take about 1 s on two cores."""
 GPU_TOKEN_BUDGET = 4096
 CPU_CACHE_SHARE = 0.25
-GPU_CACHE_SHARE = 0.9
 NUM_DUMMY_BLOCKS = 1
 """Block 0 is never handed out: padded rows of block tables name it."""
 GIB = 1 << 30
@@ -49,8 +48,8 @@ def choose_num_blocks(
     """Blocks to allocate, the dummy included.
 
     As many as `cache` says by number or by bytes; else enough for `max_num_seqs` sequences of `max_model_len`
-    tokens, within a share of the memory available now. On CPUs untouched blocks cost nothing: the system
-    hands out pages when they are first written.
+    tokens, within what is available: on CPUs a share of it, where untouched blocks cost nothing because the
+    system hands out pages when they are first written; on GPUs all of what `gpu_cache_bytes` found.
 
     Raises InsufficientMemoryError when not even one sequence of `max_model_len` tokens fits.
     """
@@ -60,7 +59,7 @@ def choose_num_blocks(
     elif cache.memory_bytes is not None:
         num_blocks, origin = cache.memory_bytes // bytes_per_block, "--kv-cache-memory-bytes"
     else:
-        share = CPU_CACHE_SHARE if device.type == "cpu" else GPU_CACHE_SHARE
+        share = CPU_CACHE_SHARE if device.type == "cpu" else 1.0
         fitting = int(available_bytes * share) // bytes_per_block
         num_blocks = min(blocks_per_sequence * max_num_seqs + NUM_DUMMY_BLOCKS, fitting)
         origin = f"{share:.0%} of the {available_bytes / GIB:.2f} GiB available"
@@ -77,10 +76,13 @@ def choose_num_blocks(
     return num_blocks
 
 
-def available_memory(device: torch.device) -> int:
-    """Bytes this process can still use: the machine's, or less inside a container with a limit."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
+def gpu_cache_bytes(total: int, free: int, step: int, utilization: float) -> int:
+    """Bytes left for the cache on a GPU of which `free` of `total` are, when a step takes `step` for a while."""
+    return max(0, int(total * utilization) - (total - free) - step)
+
+
+def available_memory() -> int:
+    """Bytes this process can still use on CPUs: the machine's, or less inside a container with a limit."""
     available = _meminfo_available()
     limits = [headroom for headroom in (_cgroup2_headroom(), _cgroup1_headroom()) if headroom is not None]
     return min([available, *limits])

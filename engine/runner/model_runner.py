@@ -23,6 +23,7 @@ from specserve.engine.request import Request
 from specserve.engine.runner.cuda_graphs import CudaRecorder, DecodeGraphs
 from specserve.engine.runner.embeddings import input_embeddings
 from specserve.engine.runner.forward import CapturableForward, Forward, prepare_forward
+from specserve.engine.runner.gpu_memory import peak_bytes_of_a_step
 from specserve.engine.runner.inputs import PromptRows, StepInputs, build_inputs
 from specserve.engine.runner.launching import DecodeLauncher
 from specserve.engine.runner.memory import (
@@ -31,6 +32,7 @@ from specserve.engine.runner.memory import (
     choose_num_threads,
     choose_reported_rows,
     choose_token_budget,
+    gpu_cache_bytes,
 )
 from specserve.engine.runner.probing import probe_layers
 from specserve.engine.sampling.grammar_masks import MaskFiller, StepMasks
@@ -119,6 +121,15 @@ class ModelRunner:
         packing = Percents(lambda done: progress("packing weights", READING + (0.9 - READING) * done))
         forward = prepare_forward(loaded, specs, backend, packing)
         notes += forward.notes
+        token_budget = choose_token_budget(config.scheduler, loaded.device)
+        if loaded.device.type == "cuda":
+            progress("measuring a step's memory", 0.9)
+            num_rows = config.scheduler.max_num_seqs
+            step_bytes = peak_bytes_of_a_step(forward, backend, loaded.device, token_budget, max_model_len, num_rows)
+            free, total = torch.cuda.mem_get_info(loaded.device)
+            available = gpu_cache_bytes(total, free, step_bytes, config.cache.gpu_memory_utilization)
+        else:
+            available = available_memory()
         progress("allocating the KV cache", 0.92)
         num_blocks = choose_num_blocks(
             config.cache,
@@ -126,7 +137,7 @@ class ModelRunner:
             bytes_per_block=backend.bytes_per_block(),
             max_model_len=max_model_len,
             max_num_seqs=config.scheduler.max_num_seqs,
-            available_bytes=available_memory(loaded.device),
+            available_bytes=available,
             device=loaded.device,
         )
         forward.bind(backend.allocate(num_blocks))
@@ -146,7 +157,7 @@ class ModelRunner:
             forward,
             num_blocks=num_blocks,
             max_model_len=max_model_len,
-            max_num_batched_tokens=choose_token_budget(config.scheduler, loaded.device),
+            max_num_batched_tokens=token_budget,
             seed=config.model.seed,
             notes=tuple(notes),
             accepts_prompt_embeds=config.enable_prompt_embeds,

@@ -11,7 +11,7 @@ import torch
 from specserve.engine.config import CacheConfig, SchedulerConfig
 from specserve.engine.errors import InsufficientMemoryError
 from specserve.engine.runner import memory
-from specserve.engine.runner.memory import choose_num_blocks, choose_num_threads, choose_token_budget
+from specserve.engine.runner.memory import choose_num_blocks, choose_num_threads, choose_token_budget, gpu_cache_bytes
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 GIB = 1 << 30
@@ -28,6 +28,11 @@ def blocks(cache: CacheConfig | None = None, *, available: int = GIB, max_num_se
         available_bytes=available,
         device=CPU,
     )
+
+
+def test_the_cache_of_a_gpu_gets_what_the_rest_leaves_of_the_share() -> None:
+    assert gpu_cache_bytes(80 * GIB, 60 * GIB, 2 * GIB, 0.9) == 50 * GIB
+    assert gpu_cache_bytes(80 * GIB, 5 * GIB, 2 * GIB, 0.9) == 0
 
 
 class TestNumBlocks:
@@ -87,7 +92,7 @@ class TestAvailableMemory:
 
     def test_without_limits_it_is_the_machine_s(self, monkeypatch: pytest.MonkeyPatch) -> None:
         fake_files(monkeypatch, {"/proc/meminfo": self.MEMINFO})
-        assert memory.available_memory(CPU) == 2048 * 1024
+        assert memory.available_memory() == 2048 * 1024
 
     def test_a_container_s_limit_counts_with_its_droppable_cache(self, monkeypatch: pytest.MonkeyPatch) -> None:
         group = "/sys/fs/cgroup/a"
@@ -103,7 +108,7 @@ class TestAvailableMemory:
                 f"{group}/b/memory.current": "5",
             },
         )
-        assert memory.available_memory(CPU) == 400000
+        assert memory.available_memory() == 400000
 
     def test_version_1_limits_count_too(self, monkeypatch: pytest.MonkeyPatch) -> None:
         group = "/sys/fs/cgroup/memory"
@@ -116,10 +121,10 @@ class TestAvailableMemory:
                 f"{group}/memory.usage_in_bytes": "200000",
             },
         )
-        assert memory.available_memory(CPU) == 700000
+        assert memory.available_memory() == 700000
 
     def test_this_machine_has_some(self) -> None:
-        assert memory.available_memory(CPU) > 1 << 20
+        assert memory.available_memory() > 1 << 20
 
 
 class TestThreads:

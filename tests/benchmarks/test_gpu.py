@@ -1,0 +1,73 @@
+"""The GPU's benchmark on a CPU with tiny shapes: it runs to its end and counts what it says it counts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import Qwen2Config
+
+from benchmarks import gpu
+from benchmarks.gpu import Budget, Stopwatch, attention, batch_of, engine, limits, write_folder
+from specserve.engine.attention.backend import LayerSpec
+
+CPU = torch.device("cpu")
+LIMITS = {"copy_gb_s": 10.0, "gemm_tflop_s": 0.1}
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu, "BATCHES", (1, 3))
+    monkeypatch.setattr(gpu, "CONTEXTS", (70,))
+    monkeypatch.setattr(gpu, "PREFILLS", (80,))
+    monkeypatch.setattr(gpu, "CONCURRENCIES", (1, 2))
+    monkeypatch.setattr(gpu, "PROMPT", 10)
+    monkeypatch.setattr(gpu, "ANSWER", 5)
+
+
+def test_limits_are_rates() -> None:
+    assert all(value > 0 for value in limits(Stopwatch(CPU, tries=1), size=1 << 20, side=256).values())
+
+
+def test_attention_of_each_backend_is_measured_or_its_refusal_told() -> None:
+    spec = LayerSpec(4, 2, 32, 32, torch.float32, 0.2)
+    found = attention(Stopwatch(CPU, tries=1), spec, LIMITS, Budget(60), names=("reference", "xformers"))
+    assert list(found["reference"]) == ["decode batch 1 context 70", "decode batch 3 context 70", "prefill 80"]
+    row = found["reference"]["decode batch 3 context 70"]
+    read = 2 * 3 * 70 * 2 * 32 * 4
+    assert row["gb_s"] == pytest.approx(read / row["us"] / 1e3, rel=0.1, abs=0.1)
+    assert found["xformers"]["refused"].startswith("it runs on NVIDIA GPUs")
+
+
+def test_what_the_budget_does_not_allow_is_named() -> None:
+    budget = Budget(0)
+    spec = LayerSpec(4, 2, 32, 32, torch.float32, 0.2)
+    assert attention(Stopwatch(CPU, tries=1), spec, LIMITS, budget, names=("reference",)) == {"reference": {}}
+    assert budget.left_out[0] == "decode batch 1 context 70 · reference"
+
+
+def test_a_batch_has_blocks_of_its_own() -> None:
+    step, num_blocks = batch_of([1, 1], [130, 64], CPU)
+    step.check(gpu.BLOCK)
+    assert num_blocks == 4
+    assert len({*step.block_tables[0, :3].tolist(), int(step.block_tables[1, 0])}) == 4
+
+
+def test_the_engine_generates_all_its_tokens(tmp_path: Path) -> None:
+    config = Qwen2Config(
+        vocab_size=300,
+        hidden_size=64,
+        intermediate_size=96,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=4096,
+        tie_word_embeddings=True,
+    )
+    write_folder(config, tmp_path, CPU)
+    found = engine(tmp_path, CPU, LIMITS, Budget(300))
+    assert found["concurrency 2"]["output_tok_s"] > 0
+    weights = 2 * (64 * (4 + 2 * 2) * 16 + 64 * 64 + 3 * 64 * 96) * 2 + 2 * 64 * 300
+    assert gpu.weight_bytes(tmp_path, "none") == weights
+    assert found["bound_ms_at_1"] == round(weights / 10.0 / 1e6, 3)
