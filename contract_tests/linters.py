@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from contract_tests.message_linter import lint_message
 from contract_tests.response_linter import lint_response
 from contract_tests.stream_linter import KINDS, lint
 
@@ -12,7 +13,11 @@ Linter = Callable[[str, str, Mapping[str, Any]], list[str]]
 """From the text of a stream, its path and the request's body to everything that is wrong with it."""
 
 RESPONSES = ("/v1/responses", "/v1/responses/{response_id}")
-LINTERS: dict[str, Linter] = dict.fromkeys(KINDS, lint) | dict.fromkeys(RESPONSES, lint_response)
+LINTERS: dict[str, Linter] = {
+    **dict.fromkeys(KINDS, lint),
+    **dict.fromkeys(RESPONSES, lint_response),
+    "/v1/messages": lint_message,
+}
 
 
 def lint_stream(text: str, path: str, request: Mapping[str, Any]) -> list[str]:

@@ -42,6 +42,37 @@ class CompletionsApi(Protocol[C]):
         """Continue a prompt."""
 
 
+class MessagesApi(Protocol[C]):
+    """What a handler of the tag `messages` implements; C is what it is told about the request besides its body."""
+
+    @abstractmethod
+    async def count_message_tokens(self, body: schemas.CountTokensRequest, context: C) -> schemas.TokenCount:
+        """Count the tokens of a conversation."""
+
+    @abstractmethod
+    async def create_message(
+        self, body: schemas.MessagesRequest, context: C
+    ) -> (
+        schemas.MessageReply
+        | Serialised[schemas.MessageReply]
+        | AsyncIterator[
+            schemas.MessageStart
+            | schemas.BlockStart
+            | schemas.BlockDelta
+            | schemas.BlockStop
+            | schemas.MessageDelta
+            | schemas.MessageStop
+            | Serialised[schemas.MessageStart]
+            | Serialised[schemas.BlockStart]
+            | Serialised[schemas.BlockDelta]
+            | Serialised[schemas.BlockStop]
+            | Serialised[schemas.MessageDelta]
+            | Serialised[schemas.MessageStop]
+        ]
+    ):
+        """Answer a conversation with a message of content blocks."""
+
+
 class ModelsApi(Protocol[C]):
     """What a handler of the tag `models` implements; C is what it is told about the request besides its body."""
 
@@ -252,6 +283,70 @@ OPERATIONS: dict[str, Operation] = {
         empty=False,
         errors="",
         protocol=CompletionsApi,
+    ),
+    "count_message_tokens": Operation(
+        id="count_message_tokens",
+        tag="messages",
+        method="POST",
+        path="/v1/messages/count_tokens",
+        body=schemas.CountTokensRequest,
+        path_params=(),
+        query=None,
+        statuses=frozenset([200, 400, 401, 404, 408, 413, 415, 500, 503, 504]),
+        refusals=frozenset(
+            [
+                "deadline_exceeded",
+                "engine_dead",
+                "invalid_parameter_combination",
+                "invalid_prompt",
+                "missing_required_parameter",
+                "model_not_found",
+                "server_draining",
+                "server_loading",
+                "unsupported_parameter",
+                "unsupported_value",
+            ]
+        ),
+        events=False,
+        named_events=False,
+        end_mark=False,
+        empty=False,
+        errors="Messages",
+        protocol=MessagesApi,
+    ),
+    "create_message": Operation(
+        id="create_message",
+        tag="messages",
+        method="POST",
+        path="/v1/messages",
+        body=schemas.MessagesRequest,
+        path_params=(),
+        query=None,
+        statuses=frozenset([200, 400, 401, 404, 408, 413, 415, 429, 500, 503, 504]),
+        refusals=frozenset(
+            [
+                "context_length_exceeded",
+                "deadline_exceeded",
+                "engine_dead",
+                "invalid_constraint",
+                "invalid_parameter_combination",
+                "invalid_prompt",
+                "missing_required_parameter",
+                "model_not_found",
+                "rate_limit_exceeded",
+                "server_draining",
+                "server_loading",
+                "server_overloaded",
+                "unsupported_parameter",
+                "unsupported_value",
+            ]
+        ),
+        events=True,
+        named_events=True,
+        end_mark=False,
+        empty=False,
+        errors="Messages",
+        protocol=MessagesApi,
     ),
     "list_models": Operation(
         id="list_models",
@@ -680,6 +775,7 @@ OPERATIONS: dict[str, Operation] = {
 APIS: dict[str, type] = {
     "chat": ChatApi,
     "completions": CompletionsApi,
+    "messages": MessagesApi,
     "models": ModelsApi,
     "render": RenderApi,
     "responses": ResponsesApi,

@@ -1508,6 +1508,522 @@ class MessagesErrorResponse(ApiModel):
     request_id: str | None
 
 
+class MessageMetadata(ApiModel):
+    """
+    Whose request it is.
+    """
+
+    user_id: str | None = None
+
+
+class McpServer(ApiModel):
+    """
+    A tool server.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+
+class ThinkingEnabled(ApiModel):
+    """
+    The model thinks, up to a limit.
+    """
+
+    type: Literal["enabled"]
+    budget_tokens: Annotated[int, Field(ge=1024, le=2147483647)]
+    display: Literal["summarized", "omitted"] | None = None
+
+
+class ThinkingAdaptive(ApiModel):
+    """
+    The model thinks as much as it finds right.
+    """
+
+    type: Literal["adaptive"]
+    display: Literal["summarized", "omitted"] | None = None
+
+
+class ThinkingDisabled(ApiModel):
+    """
+    The model answers at once.
+    """
+
+    type: Literal["disabled"]
+
+
+class ThinkingBetweenTools(ApiModel):
+    """
+    The model thinks between calls of tools.
+    """
+
+    type: Literal["between_tools"]
+
+
+Thinking = TypeAliasType(
+    "Thinking",
+    Annotated[
+        ThinkingEnabled | ThinkingAdaptive | ThinkingDisabled | ThinkingBetweenTools,
+        Field(discriminator="type"),
+    ],
+)
+
+
+class MessageJsonFormat(ApiModel):
+    """
+    JSON that follows a schema.
+    """
+
+    type: Literal["json_schema"]
+    schema_: Annotated[dict[str, Any], Field(alias="schema")]
+
+
+class OutputConfig(ApiModel):
+    """
+    How much effort the answer is worth, and the form it must have.
+    """
+
+    effort: Literal["low", "medium", "high", "xhigh", "max"] | None = None
+    format: MessageJsonFormat | None = None
+
+
+NonEmptyString = TypeAliasType("NonEmptyString", Annotated[str, Field(min_length=1)])
+
+
+class CacheControl(ApiModel):
+    """
+    The end of a part that could be cached. Without effect; every common prefix is.
+    """
+
+    type: Literal["ephemeral"]
+    ttl: Literal["5m", "1h"] | None = None
+
+
+class CitationsConfig(ApiModel):
+    """
+    Whether the answer should cite.
+    """
+
+    enabled: bool | None = None
+
+
+class TextBlock(ApiModel):
+    """
+    Text.
+    """
+
+    type: Literal["text"]
+    text: str
+    cache_control: CacheControl | None = None
+    citations: list[dict[str, Any]] | None = None
+
+
+TextBlocks = TypeAliasType("TextBlocks", Annotated[list[TextBlock], Field(fail_fast=True)])
+
+
+class ImageBlock(ApiModel):
+    """
+    An image, for models that read them.
+    """
+
+    type: Literal["image"]
+    source: dict[str, Any]
+    transformations: dict[str, Any] | None = None
+    cache_control: CacheControl | None = None
+
+
+class PlainTextSource(ApiModel):
+    """
+    A document that is text.
+    """
+
+    type: Literal["text"]
+    media_type: Literal["text/plain"] | None = None
+    data: str
+
+
+SourceBlock = TypeAliasType("SourceBlock", Annotated[TextBlock | ImageBlock, Field(discriminator="type")])
+
+
+SourceBlocks = TypeAliasType("SourceBlocks", Annotated[list[SourceBlock], Field(fail_fast=True)])
+
+
+class FileSource(ApiModel):
+    """
+    A document that would have to be read from a file, such as a PDF.
+    """
+
+    type: Literal["base64", "url", "file"]
+    media_type: str | None = None
+    data: str | None = None
+    url: str | None = None
+    file_id: str | None = None
+
+
+class SearchResultBlock(ApiModel):
+    """
+    Something that was found elsewhere.
+    """
+
+    type: Literal["search_result"]
+    source: str
+    title: str
+    content: TextBlocks
+    citations: CitationsConfig | None = None
+    cache_control: CacheControl | None = None
+
+
+class ThinkingBlock(ApiModel):
+    """
+    What the model thought before; the template decides whether it reads it again.
+    """
+
+    type: Literal["thinking"]
+    thinking: str
+    signature: str | None = None
+
+
+class RedactedThinkingBlock(ApiModel):
+    """
+    Thoughts in a form only their author can read; left out.
+    """
+
+    type: Literal["redacted_thinking"]
+    data: str | None = None
+
+
+class ToolUseBlock(ApiModel):
+    """
+    An earlier call of a tool.
+    """
+
+    type: Literal["tool_use"]
+    id: Annotated[str, Field(min_length=1)]
+    name: Annotated[str, Field(min_length=1)]
+    input: dict[str, Any]
+    caller: dict[str, Any] | None = None
+    toolset_name: str | None = None
+    cache_control: CacheControl | None = None
+
+
+class ToolReferenceBlock(ApiModel):
+    """
+    The name of a tool that was found by a search for tools.
+    """
+
+    type: Literal["tool_reference"]
+    tool_name: str
+    cache_control: CacheControl | None = None
+
+
+class ServerBlock(ApiModel):
+    """
+    What Anthropic's servers did and found; refused, for the model here has not seen it.
+    """
+
+    model_config = ConfigDict(extra="allow")
+    type: Literal[
+        "server_tool_use",
+        "web_search_tool_result",
+        "web_fetch_tool_result",
+        "code_execution_tool_result",
+        "bash_code_execution_tool_result",
+        "text_editor_code_execution_tool_result",
+        "tool_search_tool_result",
+        "container_upload",
+        "mcp_tool_use",
+        "mcp_tool_result",
+    ]
+
+
+class ClientTool(ApiModel):
+    """
+    A tool of the client's own.
+    """
+
+    type: Literal["custom"] | None = None
+    name: Annotated[str, Field(max_length=128, min_length=1, pattern="^[a-zA-Z0-9_.-]+$")]
+    description: str | None = None
+    input_schema: dict[str, Any]
+    strict: bool | None = False
+    input_examples: list[dict[str, Any]] | None = None
+    defer_loading: bool | None = None
+    eager_input_streaming: bool | None = None
+    allowed_callers: list[str] | None = None
+    cache_control: CacheControl | None = None
+
+
+class AnthropicTool(ApiModel):
+    """
+    A tool whose form, and often whose work, is known to Anthropic's models and servers only, such as web_search, code_execution, bash or memory. Left out, and named in the header x-skipped-tools.
+    """
+
+    model_config = ConfigDict(extra="allow")
+    type: Annotated[str, Field(min_length=1)]
+    name: str | None = None
+
+
+MessageTool = TypeAliasType("MessageTool", ClientTool | AnthropicTool)
+
+
+class AutoChoice(ApiModel):
+    """
+    The model decides.
+    """
+
+    type: Literal["auto"]
+    disable_parallel_tool_use: bool | None = False
+
+
+class AnyChoice(ApiModel):
+    """
+    Some tool is called.
+    """
+
+    type: Literal["any"]
+    disable_parallel_tool_use: bool | None = False
+
+
+class OneToolChoice(ApiModel):
+    """
+    This tool is called.
+    """
+
+    type: Literal["tool"]
+    name: str
+    disable_parallel_tool_use: bool | None = False
+
+
+class NoToolChoice(ApiModel):
+    """
+    No tool is called.
+    """
+
+    type: Literal["none"]
+
+
+MessageToolChoice = TypeAliasType(
+    "MessageToolChoice",
+    Annotated[AutoChoice | AnyChoice | OneToolChoice | NoToolChoice, Field(discriminator="type")],
+)
+
+
+class ReplyText(ApiModel):
+    """
+    Text.
+    """
+
+    type: Literal["text"]
+    text: str
+    citations: Annotated[None, Field(None)] = None
+
+
+class ReplyThinking(ApiModel):
+    """
+    Thoughts of the model.
+    """
+
+    type: Literal["thinking"]
+    thinking: str
+    signature: str
+
+
+class ReplyToolUse(ApiModel):
+    """
+    A call of a tool.
+    """
+
+    type: Literal["tool_use"]
+    id: str
+    name: str
+    input: dict[str, Any]
+    caller: Annotated[None, Field(None)] = None
+    toolset_name: Annotated[None, Field(None)] = None
+
+
+ReplyBlock = TypeAliasType(
+    "ReplyBlock", Annotated[ReplyText | ReplyThinking | ReplyToolUse, Field(discriminator="type")]
+)
+
+
+class MessageOutputDetails(ApiModel):
+    """
+    What the tokens of the answer were spent on.
+    """
+
+    thinking_tokens: Annotated[int, Field(ge=0)]
+
+
+class MessageUsage(ApiModel):
+    """
+    Tokens of a request. What was read is the sum of the three kinds of input tokens.
+    """
+
+    input_tokens: Annotated[int, Field(ge=0)]
+    cache_read_input_tokens: Annotated[int | None, Field(ge=0)] = None
+    cache_creation_input_tokens: Annotated[int | None, Field(ge=0)] = None
+    output_tokens: Annotated[int, Field(ge=0)]
+    output_tokens_details: MessageOutputDetails | None = None
+    service_tier: Literal["standard", "priority", "batch"] | None = None
+    cache_creation: Annotated[None, Field(None)] = None
+    server_tool_use: Annotated[None, Field(None)] = None
+    inference_geo: Annotated[None, Field(None)] = None
+    speed: Annotated[None, Field(None)] = None
+
+
+MessageStopReason = TypeAliasType(
+    "MessageStopReason",
+    Annotated[
+        Literal[
+            "end_turn",
+            "max_tokens",
+            "stop_sequence",
+            "tool_use",
+            "pause_turn",
+            "refusal",
+            "model_context_window_exceeded",
+        ],
+        Field(
+            description="Why the answer ended: the model was done, reached max_tokens, wrote one of stop_sequences, calls tools, or filled the context before max_tokens."
+        ),
+    ],
+)
+
+
+class MessageReply(ApiModel):
+    """
+    An answer.
+    """
+
+    id: str
+    type: Literal["message"]
+    role: Literal["assistant"]
+    model: str
+    content: list[ReplyBlock]
+    stop_reason: MessageStopReason | None
+    stop_sequence: str | None
+    stop_details: Annotated[None, Field(None)] = None
+    usage: MessageUsage
+    container: Annotated[None, Field(None)] = None
+    diagnostics: Annotated[None, Field(None)] = None
+
+
+class ContextCount(ApiModel):
+    """
+    Tokens before anything was cleared, which is nothing.
+    """
+
+    original_input_tokens: Annotated[int, Field(ge=0)]
+
+
+class MessageStart(ApiModel):
+    """
+    The answer begins; it has no content yet.
+    """
+
+    type: Literal["message_start"]
+    message: MessageReply
+
+
+class BlockStart(ApiModel):
+    """
+    A block begins; one is open at a time.
+    """
+
+    type: Literal["content_block_start"]
+    index: Annotated[int, Field(ge=0)]
+    content_block: ReplyBlock
+
+
+class TextPiece(ApiModel):
+    """
+    More text.
+    """
+
+    type: Literal["text_delta"]
+    text: str
+
+
+class InputPiece(ApiModel):
+    """
+    More of the JSON text that is the input of a call.
+    """
+
+    type: Literal["input_json_delta"]
+    partial_json: str
+
+
+class ThinkingPiece(ApiModel):
+    """
+    More thoughts.
+    """
+
+    type: Literal["thinking_delta"]
+    thinking: str
+
+
+class SignaturePiece(ApiModel):
+    """
+    The signature of the thoughts, before their block ends.
+    """
+
+    type: Literal["signature_delta"]
+    signature: str
+
+
+BlockPiece = TypeAliasType(
+    "BlockPiece",
+    Annotated[TextPiece | InputPiece | ThinkingPiece | SignaturePiece, Field(discriminator="type")],
+)
+
+
+class BlockDelta(ApiModel):
+    """
+    More of the open block.
+    """
+
+    type: Literal["content_block_delta"]
+    index: Annotated[int, Field(ge=0)]
+    delta: BlockPiece
+
+
+class BlockStop(ApiModel):
+    """
+    The open block is complete.
+    """
+
+    type: Literal["content_block_stop"]
+    index: Annotated[int, Field(ge=0)]
+
+
+class MessageEnd(ApiModel):
+    """
+    How the answer ended.
+    """
+
+    stop_reason: MessageStopReason
+    stop_sequence: str | None
+    stop_details: Annotated[None, Field(None)] = None
+    container: Annotated[None, Field(None)] = None
+
+
+class MessageDelta(ApiModel):
+    """
+    How the answer ended, and what it took.
+    """
+
+    type: Literal["message_delta"]
+    delta: MessageEnd
+    usage: MessageUsage
+
+
+class MessageStop(ApiModel):
+    """
+    The last event.
+    """
+
+    type: Literal["message_stop"]
+
+
 TokenId = TypeAliasType("TokenId", Annotated[int, Field(ge=0, le=2147483647)])
 
 
@@ -2062,6 +2578,26 @@ class RenderedPrompt(ApiModel):
     cache_salt: str | None
     priority: int
     chat_template: TemplateFindings | None = None
+
+
+class MessagesTemplateExtras(ApiModel):
+    """
+    How messages become a prompt.
+    """
+
+    chat_template_kwargs: dict[str, Any] | None = None
+
+
+class MessagesExtras(ApiModel):
+    """
+    About the request rather than about the conversation.
+    """
+
+    cache_salt: Annotated[str | None, Field(max_length=128, min_length=1, pattern="^[^@/\\\\\\x00]*$")] = None
+    kv_transfer_params: dict[str, Any] | None = None
+    ec_transfer_params: dict[str, Any] | None = None
+    vllm_xargs: ExtraArguments | None = None
+    watermarking: bool | None = None
 
 
 class RetrieveResponseQuery(ApiModel):
@@ -2687,6 +3223,96 @@ class ModelList(ApiModel):
     data: list[Model]
 
 
+class BlockSource(ApiModel):
+    """
+    A document that is blocks.
+    """
+
+    type: Literal["content"]
+    content: str | SourceBlocks
+
+
+DocumentSource = TypeAliasType(
+    "DocumentSource", Annotated[PlainTextSource | BlockSource | FileSource, Field(discriminator="type")]
+)
+
+
+class DocumentBlock(ApiModel):
+    """
+    A document. Its text is read; files are refused.
+    """
+
+    type: Literal["document"]
+    source: DocumentSource
+    title: str | None = None
+    context: str | None = None
+    citations: CitationsConfig | None = None
+    cache_control: CacheControl | None = None
+
+
+ResultBlock = TypeAliasType(
+    "ResultBlock",
+    Annotated[
+        TextBlock | ImageBlock | DocumentBlock | SearchResultBlock | ToolReferenceBlock,
+        Field(discriminator="type"),
+    ],
+)
+
+
+ResultBlocks = TypeAliasType("ResultBlocks", Annotated[list[ResultBlock], Field(fail_fast=True)])
+
+
+class ToolResultBlock(ApiModel):
+    """
+    What a tool answered.
+    """
+
+    type: Literal["tool_result"]
+    tool_use_id: Annotated[str, Field(min_length=1)]
+    content: str | ResultBlocks | None = None
+    is_error: bool | None = False
+    toolset_name: str | None = None
+    cache_control: CacheControl | None = None
+
+
+InputBlock = TypeAliasType(
+    "InputBlock",
+    Annotated[
+        TextBlock
+        | ImageBlock
+        | DocumentBlock
+        | SearchResultBlock
+        | ThinkingBlock
+        | RedactedThinkingBlock
+        | ToolUseBlock
+        | ToolResultBlock
+        | ServerBlock,
+        Field(discriminator="type"),
+    ],
+)
+
+
+InputBlocks = TypeAliasType("InputBlocks", Annotated[list[InputBlock], Field(fail_fast=True)])
+
+
+class MessageTurn(ApiModel):
+    """
+    What one side said.
+    """
+
+    role: Literal["user", "assistant", "system"]
+    content: str | InputBlocks
+
+
+class TokenCount(ApiModel):
+    """
+    Tokens of a conversation.
+    """
+
+    input_tokens: Annotated[int, Field(ge=0)]
+    context_management: ContextCount | None = None
+
+
 class TokenizeRequest(ApiModel):
     """
     Text, or a conversation and how the chat template writes it.
@@ -2790,3 +3416,48 @@ class InputTokensRequest(ChatTemplateExtras):
     tool_choice: ResponseToolChoice | None = None
     tools: ResponseTools | None = None
     truncation: Literal["auto", "disabled"] | None = "disabled"
+
+
+class MessagesPrompt(ApiModel):
+    """
+    What the model reads, and what it may do.
+    """
+
+    model: str | None = None
+    messages: Annotated[list[MessageTurn], Field(max_length=100000, min_length=1)]
+    system: str | TextBlocks | None = None
+    tools: list[MessageTool] | None = None
+    tool_choice: MessageToolChoice | None = None
+    thinking: Thinking | None = None
+    output_config: OutputConfig | None = None
+    output_format: MessageJsonFormat | None = None
+    cache_control: CacheControl | None = None
+    context_management: dict[str, Any] | None = None
+    mcp_servers: list[McpServer] | None = None
+    speed: Literal["standard", "fast"] | None = None
+    user_profile_id: str | None = None
+    workspace_id: str | None = None
+
+
+class MessagesRequest(MessagesPrompt, MessagesTemplateExtras, MessagesExtras):
+    """
+    A conversation to be answered.
+    """
+
+    max_tokens: Annotated[int, Field(ge=1, le=2147483647)]
+    stop_sequences: Annotated[list[NonEmptyString] | None, Field(max_length=64)] = None
+    stream: bool | None = False
+    temperature: Annotated[float | None, Field(ge=0.0, le=2.0)] = None
+    top_p: Annotated[float | None, Field(gt=0.0, le=1.0)] = None
+    top_k: Annotated[int | None, Field(ge=-1, le=2147483647)] = None
+    metadata: MessageMetadata | None = None
+    service_tier: Literal["auto", "standard_only"] | None = None
+    container: str | dict[str, Any] | None = None
+    inference_geo: str | None = None
+    diagnostics: dict[str, Any] | None = None
+
+
+class CountTokensRequest(MessagesPrompt, MessagesTemplateExtras):
+    """
+    A conversation to be counted.
+    """

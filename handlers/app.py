@@ -15,6 +15,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from specserve.engine.api import Engine
 from specserve.generated import document
 from specserve.generated.operations import OPERATIONS
+from specserve.handlers.anthropic.messages import Messages
+from specserve.handlers.anthropic.prepare_message import MessagePreparation
 from specserve.handlers.auth import ApiKeyGuard
 from specserve.handlers.chat.answer_formats import FormatChoice
 from specserve.handlers.chat.preparation import ChatOptions, ChatPreparation
@@ -128,6 +130,7 @@ def assemble(
     handlers = {
         "chat": ChatCompletions(chat, reply_defaults),
         "completions": completions,
+        "messages": Messages(MessagePreparation(directory, preparation)),
         "models": Models(directory),
         "responses": Responses(ResponsePreparation(directory, preparation, store), store, background, reply_defaults),
         "render": Render(chat, completions, prompts),

@@ -122,6 +122,32 @@ INPUT_TOKENS = FieldPolicy(
         mm_processor_kwargs media_io_kwargs""".split()
     ),
 )
+PROMPT_OF_MESSAGES = frozenset(
+    """model messages system tools tool_choice thinking output_config output_format chat_template_kwargs
+    context_management""".split()
+)
+MESSAGES_WITHOUT_EFFECT = {
+    "cache_control": "every common prefix is cached, wherever it ends",
+    "speed": "every answer comes as fast as it can",
+    "user_profile_id": "end users are not told apart",
+    "workspace_id": "nothing is billed to anyone",
+}
+MESSAGES = FieldPolicy(
+    used=PROMPT_OF_MESSAGES - {"context_management"}
+    | frozenset("max_tokens stop_sequences stream temperature top_p top_k cache_salt".split()),
+    without_effect=MESSAGES_WITHOUT_EFFECT
+    | {
+        "context_management": "nothing of a conversation is cleared; the model reads all of it",
+        "metadata": "end users are not told apart",
+        "service_tier": "there is one class of service",
+        "inference_geo": "answers are computed where the server is",
+        "diagnostics": "requests are not kept, so there is none to compare with",
+    },
+    refused=frozenset("container mcp_servers watermarking kv_transfer_params ec_transfer_params vllm_xargs".split()),
+)
+COUNT_TOKENS = FieldPolicy(
+    used=PROMPT_OF_MESSAGES, without_effect=MESSAGES_WITHOUT_EFFECT, refused=frozenset(["mcp_servers"])
+)
 TOKENIZE = FieldPolicy(
     used=frozenset(
         """model prompt messages add_special_tokens return_token_strs add_generation_prompt continue_final_message
@@ -137,6 +163,8 @@ POLICIES: Mapping[type[ApiModel], FieldPolicy] = {
     schemas.CompletionRequest: COMPLETION,
     schemas.ResponseRequest: RESPONSE,
     schemas.InputTokensRequest: INPUT_TOKENS,
+    schemas.MessagesRequest: MESSAGES,
+    schemas.CountTokensRequest: COUNT_TOKENS,
     schemas.TokenizeRequest: TOKENIZE,
     schemas.DetokenizeRequest: DETOKENIZE,
 }

@@ -41,15 +41,17 @@ class TextEvents(Generic[M]):
         Events that are to have a usage have the null there, behind all text.
         """
         mark = uuid4().hex
-        self._around = payload_of(event_with(mark)).split(to_json(mark))
+        made = event_with(mark)
+        self._name = getattr(made, "type", "")
+        self._around = payload_of(made).split(to_json(mark))
         before, _, self._after_usage = self._around[-1].rpartition(NO_USAGE)
         self._before_usage = [*self._around[:-1], before + b'"usage":']
 
     def __call__(self, text: str, usage: bytes | None = None) -> Serialised[M]:
         """As `event_with(text)`, at a twentieth of the cost. `usage` is its JSON."""
         if usage is None:
-            return Serialised(to_json(text).join(self._around))
-        return Serialised(to_json(text).join(self._before_usage) + usage + self._after_usage)
+            return Serialised(to_json(text).join(self._around), self._name)
+        return Serialised(to_json(text).join(self._before_usage) + usage + self._after_usage, self._name)
 
 
 def payload_of(item: BaseModel | Serialised[Any]) -> bytes:

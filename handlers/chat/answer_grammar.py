@@ -102,7 +102,7 @@ class AnswerShape:
             written = WrittenTool(name=tool.name)
             if tool in strict:
                 schema = closed(arguments_schema(tool))
-                await checker.check(grammar_of_schema(schema, strict=True), param=f"{tool.where}.parameters")
+                await checker.check(grammar_of_schema(schema, strict=True), param=tool.parameters_at)
                 if form.parameters is None:
                     written = WrittenTool(name=tool.name, schema=schema)
                 elif not takes_anything(schema):

@@ -11,22 +11,28 @@ from specserve.handlers.chat.json_calls import read_calls
 from specserve.handlers.chat.pipeline import siblings, stream_chat
 from specserve.handlers.chat.preparation import PreparedChat
 from specserve.handlers.chat.read_answers import read_answers
-from specserve.handlers.chat.tool_ids import new_call_id
+from specserve.handlers.chat.tool_ids import CALL_PREFIX, new_call_id
 
 
 def answer_events(
-    chat: PreparedChat, *, n: int = 1, beams: BeamSettings | None = None, shows_reasoning: bool = True
+    chat: PreparedChat,
+    *,
+    n: int = 1,
+    beams: BeamSettings | None = None,
+    shows_reasoning: bool = True,
+    id_prefix: str = CALL_PREFIX,
 ) -> AsyncGenerator[ChatEvent, None]:
     """`n` sampled answers, or those of a search with beams.
 
-    What the engine refuses is raised here, before anything was sent. Closing the events aborts what is unfinished.
+    `id_prefix` is what the ids of calls begin with, unless the template wants short ones. What the engine refuses is
+    raised here, before anything was sent. Closing the events aborts what is unfinished.
     """
     engine = chat.served.engine
     if beams is not None:
         events = stream_beams(engine, [chat.request], beams)
     else:
         events = stream_chat(engine, siblings(chat.request, n))
-    new_id = partial(new_call_id, short=chat.short_ids)
+    new_id = partial(new_call_id, short=chat.short_ids, prefix=id_prefix)
     if chat.parser is not None:
         max_calls = None if chat.use.parallel else 1
         events = read_answers(events, chat.parser, new_id, max_calls=max_calls, shows_reasoning=shows_reasoning)

@@ -158,11 +158,11 @@ class ChatPreparation:
         )
 
     async def prompt(self, asked: ChatRequest, context: RequestContext) -> tuple[str, list[int]]:
-        """The text and the token ids the model would read. Raises InvalidPrompt or ContextLengthExceeded."""
+        """What `render` returns and raises, wherever it is to run."""
         if asked.chat_template is None:
-            found = await text_work(context, self._render, asked)
+            found = await text_work(context, self.render, asked)
         else:  # it runs in a process of its own, which is waited for
-            found = await asyncio.to_thread(self._render, asked)
+            found = await asyncio.to_thread(self.render, asked)
         if asked.truncation is not None:
             asked.truncation.report(context.response_headers)
         return found
@@ -187,15 +187,15 @@ class ChatPreparation:
         on_demand = self.prompts.opens_thought_on_demand(tokenizer, think.starts, with_tools=with_tools)
         return "closed" if on_demand else opening
 
-    def _render(self, asked: ChatRequest) -> tuple[str, list[int]]:
+    def render(self, asked: ChatRequest, *, is_limited: bool = True) -> tuple[str, list[int]]:
         """Template and tokenizer; may run in a worker thread. The text of a prompt that was cut is that of its tokens.
 
-        Raises InvalidPrompt or ContextLengthExceeded.
+        Raises InvalidPrompt or, where the length `is_limited`, ContextLengthExceeded for a text that cannot fit.
         """
         engine: Engine = asked.served.engine
         text = self.prompts.text(engine.tokenizer, asked.conversation, asked.chat_template)
         truncation = asked.truncation
-        if truncation is None or truncation.limit is None:
+        if is_limited and (truncation is None or truncation.limit is None):
             check_text_length(text, engine.tokenizer, engine.model, param=asked.param)
         whole = engine.tokenizer.encode(text, add_special_tokens=asked.add_special_tokens)
         if not whole:

@@ -29,12 +29,17 @@ COMBINING = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallableTool:
-    """`where` is its place in the request, for errors."""
+    """`where` is its place in the request, and `parameters_field` what the protocol calls the schema, for errors."""
 
     name: str
     parameters: Schema | None
     strict: bool
     where: str
+    parameters_field: str = "parameters"
+
+    @property
+    def parameters_at(self) -> str:
+        return f"{self.where}.{self.parameters_field}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +86,7 @@ async def checked_calls(use: ToolUse, checker: GrammarChecker) -> tuple[GrammarS
     """
     widened: list[str] = []
     for tool in use.tools:
-        param = f"{tool.where}.parameters"
+        param = tool.parameters_at
         checked = await checker.check(grammar_of(closed(arguments_schema(tool)), strict=tool.strict), param=param)
         widened += [param + pointer for pointer in checked.widened]
     schema = calls_schema(use)
@@ -100,9 +105,9 @@ def arguments_schema(tool: CallableTool) -> Schema:
     kind = tool.parameters.get("type", "object")
     if kind != "object" and kind != ["object"]:
         raise InvalidConstraint(
-            f"{tool.where}.parameters describes a value of type {str(kind)[:80]}; arguments are an object, "
+            f"{tool.parameters_at} describes a value of type {str(kind)[:80]}; arguments are an object, "
             "so its type must be object",
-            param=f"{tool.where}.parameters.type",
+            param=f"{tool.parameters_at}.type",
         )
     return {"type": "object", **tool.parameters}
 

@@ -7,13 +7,14 @@ import secrets
 import string
 from hashlib import sha256
 
+CALL_PREFIX = "call_"
 SHORT_ID = re.compile(r"[A-Za-z0-9]{9}")
 LETTERS = string.ascii_letters + string.digits
 
 
-def new_call_id(*, short: bool) -> str:
-    """`call_` and 24 random digits, or nine random letters and digits."""
-    return "".join(secrets.choice(LETTERS) for _ in range(9)) if short else f"call_{secrets.token_hex(12)}"
+def new_call_id(*, short: bool, prefix: str = CALL_PREFIX) -> str:
+    """The prefix and 24 random digits, or nine random letters and digits."""
+    return "".join(secrets.choice(LETTERS) for _ in range(9)) if short else f"{prefix}{secrets.token_hex(12)}"
 
 
 def short_id(call_id: str) -> str:

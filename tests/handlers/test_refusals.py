@@ -19,19 +19,25 @@ from specserve.generated.base import ApiModel
 from specserve.generated.errors import ERRORS
 from specserve.generated.operations import OPERATIONS, Operation
 from specserve.handlers.chat.prompts import Prompts, TemplateOptions
+from specserve.handlers.envelopes import FORMS, envelope_of, type_in
 from specserve.handlers.fields import POLICIES
 from specserve.handlers.limits import Limits
 
 DOCUMENT = json.loads(document())
-ENVELOPE = jsonschema.Draft202012Validator(
-    {"$ref": "#/components/schemas/ErrorResponse", "components": DOCUMENT["components"]}
-)
+ENVELOPES = {
+    name: jsonschema.Draft202012Validator(
+        {"$ref": f"#/components/schemas/{name}ErrorResponse", "components": DOCUMENT["components"]}
+    )
+    for name in FORMS
+}
 HELLO: dict[str, Any] = {"messages": [{"role": "user", "content": "hello"}]}
 PROMPT: dict[str, Any] = {"prompt": "hello"}
 ITEMS: dict[str, Any] = {"input": "hello"}
 SOUND: dict[type[ApiModel], dict[str, Any]] = {
     schemas.ChatCompletionRequest: HELLO,
     schemas.CompletionRequest: PROMPT,
+    schemas.MessagesRequest: HELLO | {"max_tokens": 5},
+    schemas.CountTokensRequest: HELLO,
     schemas.TokenizeRequest: PROMPT,
     schemas.DetokenizeRequest: {"tokens": [5]},
     schemas.ResponseRequest: ITEMS,
@@ -53,8 +59,10 @@ ASK = (*CHAT, *COMPLETION)
 RESPOND = taking(schemas.ResponseRequest)
 COUNT = taking(schemas.InputTokensRequest)
 READ_ITEMS = (*RESPOND, *COUNT)
-GENERATE = (*(name for name in ASK if OPERATIONS[name].events), *RESPOND)
+GENERATE = (*(name for name in (*ASK, *taking(schemas.MessagesRequest)) if OPERATIONS[name].events), *RESPOND)
 STORED = ("retrieve_response", "cancel_response", "delete_response", "list_response_input_items")
+MESSAGES = taking(schemas.MessagesRequest)
+READ_BLOCKS = (*MESSAGES, *taking(schemas.CountTokensRequest))
 INFO = ("show_tokenizer_info", "show_tokenizer_info_v1")
 FUNCTION = {"type": "function", "name": "f"}
 LARK = {"type": "custom", "name": "c", "format": {"type": "grammar", "syntax": "lark", "definition": "start: /a/"}}
@@ -66,6 +74,8 @@ SHOWN = {
 }
 READ = {"role": "user", "content": [{"type": "input_file", "file_data": "data:text/plain;base64,aGk="}]}
 IMAGE = {"type": "image_url", "image_url": {"url": "data:image/gif;base64,R0lGODlhAQABAAAAACw="}}
+
+IMAGE_BLOCK = {"type": "image", "source": {"type": "url", "url": "https://a.example/b.png"}}
 
 
 def break_down(request: GenerationRequest) -> str:
@@ -120,7 +130,7 @@ REFUSALS = [
     Refusal("unsupported_media_type", BODIES, content_type=None),
     Refusal("request_too_large", BODIES, content=b"[" * 5000),
     Refusal("request_too_large", BODIES, server={"limits": Limits(max_body_bytes=10)}),
-    Refusal("missing_required_parameter", (*CHAT, *DETOKENIZE), content=b'{"model": null}'),
+    Refusal("missing_required_parameter", (*CHAT, *DETOKENIZE, *READ_BLOCKS), content=b'{"model": null}'),
     Refusal("unknown_parameter", BODIES, {"modle": "a"}, server={"limits": Limits(is_strict=True)}, param="modle"),
     Refusal("deadline_exceeded", listing("deadline_exceeded"), server={"limits": Limits(request_timeout_s=1e-6)}),
     Refusal("missing_required_parameter", COMPLETION, content=b'{"stream": true}', param="prompt"),
@@ -134,10 +144,10 @@ REFUSALS = [
     Refusal("string_below_min_length", ASK, {"stop": ""}, param="stop"),
     Refusal("string_above_max_length", ASK, {"cache_salt": "x" * 1000}, param="cache_salt"),
     Refusal("array_above_max_length", ASK, {"stop": list("abcde")}, param="stop"),
-    Refusal("empty_array", (*CHAT, *TOKENIZE), {"messages": []}, param="messages"),
+    Refusal("empty_array", (*CHAT, *TOKENIZE, *READ_BLOCKS), {"messages": []}, param="messages"),
     Refusal("model_not_found", BODIES, {"model": "fakee"}, param="model"),
     Refusal("model_not_found", ("retrieve_model",), path="/v1/models/fakee", param="model"),
-    Refusal("context_length_exceeded", CHAT, {"messages": [{"role": "user", "content": "x " * 600}]}),
+    Refusal("context_length_exceeded", (*CHAT, *MESSAGES), {"messages": [{"role": "user", "content": "x " * 600}]}),
     Refusal("context_length_exceeded", COMPLETION, {"prompt": "x " * 600}),
     Refusal("invalid_parameter_combination", ASK, {"min_tokens": 9, "max_tokens": 3}, param="min_tokens"),
     Refusal("invalid_parameter_combination", ASK, {"stream_options": {}, "stream": False}, param="stream_options"),
@@ -224,6 +234,18 @@ REFUSALS = [
     Refusal("invalid_constraint", RESPOND, {"structured_outputs": {"regex": "("}}, param="structured_outputs.regex"),
     Refusal("invalid_constraint", RESPOND, {"structured_outputs": {}}, param="structured_outputs"),
     Refusal("unsupported_value", RESPOND, {"top_logprobs": 2000}, param="top_logprobs"),
+    Refusal(
+        "missing_required_parameter",
+        READ_BLOCKS,
+        {"tools": [{"type": "custom"}]},
+        param="tools.0.name",
+    ),
+    Refusal("invalid_parameter_combination", READ_BLOCKS, {"tool_choice": {"type": "any"}}),
+    Refusal("unsupported_value", READ_BLOCKS, {"messages": [{"role": "user", "content": [IMAGE_BLOCK]}]}),
+    Refusal("unsupported_parameter", READ_BLOCKS, {"mcp_servers": [{"type": "url"}]}, param="mcp_servers"),
+    Refusal("unsupported_parameter", MESSAGES, {"container": "c"}, param="container"),
+    Refusal("invalid_prompt", READ_BLOCKS, {"messages": [{"role": "assistant", "content": ""}]}),
+    Refusal("invalid_constraint", MESSAGES, {"output_format": {"type": "json_schema", "schema": {"type": "no"}}}),
     Refusal("invalid_constraint", ASK, {"guided_regex": "("}, param="guided_regex"),
     *(
         Refusal("invalid_prompt", (name,), HELLO | more, server={"prompts": templated(source)}, param="messages")
@@ -290,9 +312,11 @@ async def test_what_can_be_refused_is_refused_before_the_answer_begins(attempt: 
     known = ERRORS[refusal.code]
     assert (reply.status_code, reply.headers["content-type"]) == (known.status, "application/json"), reply.text
     assert len(reply.content) < 8192
-    ENVELOPE.validate(reply.json())
+    envelope = envelope_of(reply.request.url.path)
+    ENVELOPES[envelope].validate(reply.json())
     error = reply.json()["error"]
-    assert (error["code"], error["type"]) == (known.code, known.type), error
+    kind = type_in(envelope, known("")) if envelope else known.type
+    assert (error["code"], error["type"]) == (known.code, kind), error
     assert refusal.param is None or error["param"] == refusal.param
     assert known.names_field == "sometimes" or (error["param"] is not None) == (known.names_field == "always")
     assert reply.headers["x-request-id"]
