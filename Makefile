@@ -39,6 +39,11 @@ $(VENV)/.eval: $(VENV)/.dev
 	$(PIP) --group eval
 	@touch $@
 
+# Clients of several protocols, which only the tests need.
+$(VENV)/.clients: $(VENV)/.dev
+	$(PIP) --group clients
+	@touch $@
+
 serve: setup
 	$(BIN)/serve $(ARGS)
 
@@ -58,7 +63,7 @@ check: setup-dev
 	$(BIN)/python codegen.py --check
 	$(BIN)/python docs/generate.py --check
 
-test: $(VENV)/.eval
+test: $(VENV)/.eval $(VENV)/.clients
 	$(BIN)/python -m pytest -m "not gpu" --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 test-gpu: setup-dev

@@ -135,6 +135,10 @@ def describe(doc: Json, path: str, method: str, operation: Json) -> dict[str, Js
     whole = name_of(content.get("application/json", {}).get("schema"))
     event = doc["components"]["schemas"].get(name_of(content.get("text/event-stream", {}).get("itemSchema")), {})
     results = [f"schemas.{whole}"] if whole else []
+    if operation.get("x-serialised"):
+        results.append(f"Serialised[schemas.{whole}]")
+    if "application/octet-stream" in content:
+        results.append("bytes")
     # An error within a stream is raised by the iterator, so it is no part of what the iterator yields.
     named = [name for node in walk(event) if (name := name_of(node)) and not name.endswith("ErrorResponse")]
     if events := [f"schemas.{name}" for name in named]:

@@ -147,6 +147,15 @@ class EmptyArray(BadRequest):
     retryable = False
 
 
+class UnsupportedTask(BadRequest):
+    """The model cannot do what the path is for, such as embeddings of a model that writes text."""
+
+    code = "unsupported_task"
+    summary = "The model cannot do what the path is for, such as embeddings of a model that writes text."
+    names_field = "always"
+    retryable = False
+
+
 class ContextLengthExceeded(BadRequest):
     """Prompt and requested output do not fit the model's context."""
 
@@ -464,6 +473,7 @@ ERRORS: dict[str, type[ApiError]] = {
     "string_above_max_length": StringAboveMaxLength,
     "array_above_max_length": ArrayAboveMaxLength,
     "empty_array": EmptyArray,
+    "unsupported_task": UnsupportedTask,
     "context_length_exceeded": ContextLengthExceeded,
     "unsupported_parameter": UnsupportedParameter,
     "unsupported_value": UnsupportedValue,
@@ -494,6 +504,19 @@ ERRORS: dict[str, type[ApiError]] = {
 
 
 TYPES: dict[str, dict[type[ApiError], str]] = {
+    "Cohere": {
+        BadRequest: "invalid_request_error",
+        Unauthorized: "invalid_request_error",
+        NotFound: "invalid_request_error",
+        MethodNotAllowed: "invalid_request_error",
+        RequestTimeout: "invalid_request_error",
+        PayloadTooLarge: "invalid_request_error",
+        UnsupportedMediaType: "invalid_request_error",
+        TooManyRequests: "rate_limit_error",
+        ServerError: "server_error",
+        ServiceUnavailable: "server_error",
+        GatewayTimeout: "server_error",
+    },
     "Messages": {
         BadRequest: "invalid_request_error",
         Unauthorized: "authentication_error",
@@ -506,6 +529,6 @@ TYPES: dict[str, dict[type[ApiError], str]] = {
         ServerError: "api_error",
         ServiceUnavailable: "overloaded_error",
         GatewayTimeout: "timeout_error",
-    }
+    },
 }
 """The type of an error in envelopes other than OpenAI's: by the envelope, then by the class."""

@@ -28,6 +28,38 @@ class ChatApi(Protocol[C]):
         """Continue a conversation."""
 
 
+class ClassifyApi(Protocol[C]):
+    """What a handler of the tag `classify` implements; C is what it is told about the request besides its body."""
+
+    @abstractmethod
+    async def classify(self, body: schemas.ClassifyRequest, context: C) -> schemas.ClassifyResponse:
+        """Tell the class of each text."""
+
+    @abstractmethod
+    async def classify_v1(self, body: schemas.ClassifyRequest, context: C) -> schemas.ClassifyResponse:
+        """Tell the class of each text."""
+
+
+class CohereApi(Protocol[C]):
+    """What a handler of the tag `cohere` implements; C is what it is told about the request besides its body."""
+
+    @abstractmethod
+    async def embed_v1(
+        self, body: schemas.CohereEmbedRequest, context: C
+    ) -> schemas.CohereEmbedResponse | Serialised[schemas.CohereEmbedResponse]:
+        """Turn texts into vectors."""
+
+    @abstractmethod
+    async def embed_v2(
+        self, body: schemas.CohereEmbedRequest, context: C
+    ) -> schemas.CohereEmbedByType | Serialised[schemas.CohereEmbedByType]:
+        """Turn texts into vectors."""
+
+    @abstractmethod
+    async def rerank_v2(self, body: schemas.RerankRequest, context: C) -> schemas.RerankResponse:
+        """Sort documents by how well they answer a query."""
+
+
 class CompletionsApi(Protocol[C]):
     """What a handler of the tag `completions` implements; C is what it is told about the request besides its body."""
 
@@ -40,6 +72,16 @@ class CompletionsApi(Protocol[C]):
         | AsyncIterator[schemas.Completion | Serialised[schemas.Completion]]
     ):
         """Continue a prompt."""
+
+
+class EmbeddingsApi(Protocol[C]):
+    """What a handler of the tag `embeddings` implements; C is what it is told about the request besides its body."""
+
+    @abstractmethod
+    async def create_embedding(
+        self, body: schemas.EmbeddingRequest, context: C
+    ) -> schemas.EmbeddingList | Serialised[schemas.EmbeddingList] | bytes:
+        """Turn texts into vectors."""
 
 
 class MessagesApi(Protocol[C]):
@@ -85,6 +127,22 @@ class ModelsApi(Protocol[C]):
         """Describe one served model."""
 
 
+class PoolingApi(Protocol[C]):
+    """What a handler of the tag `pooling` implements; C is what it is told about the request besides its body."""
+
+    @abstractmethod
+    async def pool(
+        self, body: schemas.PoolingRequest, context: C
+    ) -> schemas.PoolingResponse | Serialised[schemas.PoolingResponse] | bytes:
+        """Turn texts into whatever the model makes of them."""
+
+    @abstractmethod
+    async def pool_v1(
+        self, body: schemas.PoolingRequest, context: C
+    ) -> schemas.PoolingResponse | Serialised[schemas.PoolingResponse] | bytes:
+        """Turn texts into whatever the model makes of them."""
+
+
 class RenderApi(Protocol[C]):
     """What a handler of the tag `render` implements; C is what it is told about the request besides its body."""
 
@@ -97,6 +155,18 @@ class RenderApi(Protocol[C]):
     @abstractmethod
     async def render_completion(self, body: schemas.CompletionRequest, context: C) -> schemas.RenderedPrompts:
         """Show the token ids of prompts."""
+
+
+class RerankApi(Protocol[C]):
+    """What a handler of the tag `rerank` implements; C is what it is told about the request besides its body."""
+
+    @abstractmethod
+    async def rerank(self, body: schemas.RerankRequest, context: C) -> schemas.RerankResponse:
+        """Sort documents by how well they answer a query."""
+
+    @abstractmethod
+    async def rerank_v1(self, body: schemas.RerankRequest, context: C) -> schemas.RerankResponse:
+        """Sort documents by how well they answer a query."""
 
 
 class ResponsesApi(Protocol[C]):
@@ -141,6 +211,18 @@ class ResponsesApi(Protocol[C]):
         | AsyncIterator[schemas.ResponseStreamEvent | Serialised[schemas.ResponseStreamEvent]]
     ):
         """Show a stored response, or send its events again."""
+
+
+class ScoreApi(Protocol[C]):
+    """What a handler of the tag `score` implements; C is what it is told about the request besides its body."""
+
+    @abstractmethod
+    async def score(self, body: schemas.ScoreRequest, context: C) -> schemas.ScoreResponse:
+        """Tell how well texts go together."""
+
+    @abstractmethod
+    async def score_v1(self, body: schemas.ScoreRequest, context: C) -> schemas.ScoreResponse:
+        """Tell how well texts go together."""
 
 
 class ServerApi(Protocol[C]):
@@ -239,6 +321,7 @@ OPERATIONS: dict[str, Operation] = {
                 "server_overloaded",
                 "token_out_of_vocabulary",
                 "unsupported_parameter",
+                "unsupported_task",
                 "unsupported_value",
             ]
         ),
@@ -248,6 +331,175 @@ OPERATIONS: dict[str, Operation] = {
         empty=False,
         errors="",
         protocol=ChatApi,
+    ),
+    "classify": Operation(
+        id="classify",
+        tag="classify",
+        method="POST",
+        path="/classify",
+        body=schemas.ClassifyRequest,
+        path_params=(),
+        query=None,
+        statuses=frozenset([200, 400, 401, 404, 408, 413, 415, 429, 500, 503, 504]),
+        refusals=frozenset(
+            [
+                "context_length_exceeded",
+                "deadline_exceeded",
+                "engine_dead",
+                "invalid_parameter_combination",
+                "invalid_prompt",
+                "missing_required_parameter",
+                "model_not_found",
+                "rate_limit_exceeded",
+                "server_draining",
+                "server_loading",
+                "server_overloaded",
+                "token_out_of_vocabulary",
+                "unsupported_parameter",
+                "unsupported_task",
+                "unsupported_value",
+            ]
+        ),
+        events=False,
+        named_events=False,
+        end_mark=False,
+        empty=False,
+        errors="",
+        protocol=ClassifyApi,
+    ),
+    "classify_v1": Operation(
+        id="classify_v1",
+        tag="classify",
+        method="POST",
+        path="/v1/classify",
+        body=schemas.ClassifyRequest,
+        path_params=(),
+        query=None,
+        statuses=frozenset([200, 400, 401, 404, 408, 413, 415, 429, 500, 503, 504]),
+        refusals=frozenset(
+            [
+                "context_length_exceeded",
+                "deadline_exceeded",
+                "engine_dead",
+                "invalid_parameter_combination",
+                "invalid_prompt",
+                "missing_required_parameter",
+                "model_not_found",
+                "rate_limit_exceeded",
+                "server_draining",
+                "server_loading",
+                "server_overloaded",
+                "token_out_of_vocabulary",
+                "unsupported_parameter",
+                "unsupported_task",
+                "unsupported_value",
+            ]
+        ),
+        events=False,
+        named_events=False,
+        end_mark=False,
+        empty=False,
+        errors="",
+        protocol=ClassifyApi,
+    ),
+    "embed_v1": Operation(
+        id="embed_v1",
+        tag="cohere",
+        method="POST",
+        path="/v1/embed",
+        body=schemas.CohereEmbedRequest,
+        path_params=(),
+        query=None,
+        statuses=frozenset([200, 400, 401, 404, 408, 413, 415, 429, 500, 503, 504]),
+        refusals=frozenset(
+            [
+                "context_length_exceeded",
+                "deadline_exceeded",
+                "engine_dead",
+                "invalid_parameter_combination",
+                "invalid_prompt",
+                "model_not_found",
+                "rate_limit_exceeded",
+                "server_draining",
+                "server_loading",
+                "server_overloaded",
+                "unsupported_parameter",
+                "unsupported_task",
+                "unsupported_value",
+            ]
+        ),
+        events=False,
+        named_events=False,
+        end_mark=False,
+        empty=False,
+        errors="Cohere",
+        protocol=CohereApi,
+    ),
+    "embed_v2": Operation(
+        id="embed_v2",
+        tag="cohere",
+        method="POST",
+        path="/v2/embed",
+        body=schemas.CohereEmbedRequest,
+        path_params=(),
+        query=None,
+        statuses=frozenset([200, 400, 401, 404, 408, 413, 415, 429, 500, 503, 504]),
+        refusals=frozenset(
+            [
+                "context_length_exceeded",
+                "deadline_exceeded",
+                "engine_dead",
+                "invalid_parameter_combination",
+                "invalid_prompt",
+                "model_not_found",
+                "rate_limit_exceeded",
+                "server_draining",
+                "server_loading",
+                "server_overloaded",
+                "unsupported_parameter",
+                "unsupported_task",
+                "unsupported_value",
+            ]
+        ),
+        events=False,
+        named_events=False,
+        end_mark=False,
+        empty=False,
+        errors="Cohere",
+        protocol=CohereApi,
+    ),
+    "rerank_v2": Operation(
+        id="rerank_v2",
+        tag="cohere",
+        method="POST",
+        path="/v2/rerank",
+        body=schemas.RerankRequest,
+        path_params=(),
+        query=None,
+        statuses=frozenset([200, 400, 401, 404, 408, 413, 415, 429, 500, 503, 504]),
+        refusals=frozenset(
+            [
+                "context_length_exceeded",
+                "deadline_exceeded",
+                "engine_dead",
+                "invalid_parameter_combination",
+                "invalid_prompt",
+                "model_not_found",
+                "rate_limit_exceeded",
+                "server_draining",
+                "server_loading",
+                "server_overloaded",
+                "unsupported_parameter",
+                "unsupported_task",
+                "unsupported_value",
+            ]
+        ),
+        events=False,
+        named_events=False,
+        end_mark=False,
+        empty=False,
+        errors="Cohere",
+        protocol=CohereApi,
     ),
     "create_completion": Operation(
         id="create_completion",
@@ -274,6 +526,7 @@ OPERATIONS: dict[str, Operation] = {
                 "server_overloaded",
                 "token_out_of_vocabulary",
                 "unsupported_parameter",
+                "unsupported_task",
                 "unsupported_value",
             ]
         ),
@@ -283,6 +536,41 @@ OPERATIONS: dict[str, Operation] = {
         empty=False,
         errors="",
         protocol=CompletionsApi,
+    ),
+    "create_embedding": Operation(
+        id="create_embedding",
+        tag="embeddings",
+        method="POST",
+        path="/v1/embeddings",
+        body=schemas.EmbeddingRequest,
+        path_params=(),
+        query=None,
+        statuses=frozenset([200, 400, 401, 404, 408, 413, 415, 429, 500, 503, 504]),
+        refusals=frozenset(
+            [
+                "context_length_exceeded",
+                "deadline_exceeded",
+                "engine_dead",
+                "invalid_parameter_combination",
+                "invalid_prompt",
+                "missing_required_parameter",
+                "model_not_found",
+                "rate_limit_exceeded",
+                "server_draining",
+                "server_loading",
+                "server_overloaded",
+                "token_out_of_vocabulary",
+                "unsupported_parameter",
+                "unsupported_task",
+                "unsupported_value",
+            ]
+        ),
+        events=False,
+        named_events=False,
+        end_mark=False,
+        empty=False,
+        errors="",
+        protocol=EmbeddingsApi,
     ),
     "count_message_tokens": Operation(
         id="count_message_tokens",
@@ -304,6 +592,7 @@ OPERATIONS: dict[str, Operation] = {
                 "server_draining",
                 "server_loading",
                 "unsupported_parameter",
+                "unsupported_task",
                 "unsupported_value",
             ]
         ),
@@ -338,6 +627,7 @@ OPERATIONS: dict[str, Operation] = {
                 "server_loading",
                 "server_overloaded",
                 "unsupported_parameter",
+                "unsupported_task",
                 "unsupported_value",
             ]
         ),
@@ -365,6 +655,76 @@ OPERATIONS: dict[str, Operation] = {
         errors="",
         protocol=ModelsApi,
     ),
+    "pool": Operation(
+        id="pool",
+        tag="pooling",
+        method="POST",
+        path="/pooling",
+        body=schemas.PoolingRequest,
+        path_params=(),
+        query=None,
+        statuses=frozenset([200, 400, 401, 404, 408, 413, 415, 429, 500, 503, 504]),
+        refusals=frozenset(
+            [
+                "context_length_exceeded",
+                "deadline_exceeded",
+                "engine_dead",
+                "invalid_parameter_combination",
+                "invalid_prompt",
+                "missing_required_parameter",
+                "model_not_found",
+                "rate_limit_exceeded",
+                "server_draining",
+                "server_loading",
+                "server_overloaded",
+                "token_out_of_vocabulary",
+                "unsupported_parameter",
+                "unsupported_task",
+                "unsupported_value",
+            ]
+        ),
+        events=False,
+        named_events=False,
+        end_mark=False,
+        empty=False,
+        errors="",
+        protocol=PoolingApi,
+    ),
+    "pool_v1": Operation(
+        id="pool_v1",
+        tag="pooling",
+        method="POST",
+        path="/v1/pooling",
+        body=schemas.PoolingRequest,
+        path_params=(),
+        query=None,
+        statuses=frozenset([200, 400, 401, 404, 408, 413, 415, 429, 500, 503, 504]),
+        refusals=frozenset(
+            [
+                "context_length_exceeded",
+                "deadline_exceeded",
+                "engine_dead",
+                "invalid_parameter_combination",
+                "invalid_prompt",
+                "missing_required_parameter",
+                "model_not_found",
+                "rate_limit_exceeded",
+                "server_draining",
+                "server_loading",
+                "server_overloaded",
+                "token_out_of_vocabulary",
+                "unsupported_parameter",
+                "unsupported_task",
+                "unsupported_value",
+            ]
+        ),
+        events=False,
+        named_events=False,
+        end_mark=False,
+        empty=False,
+        errors="",
+        protocol=PoolingApi,
+    ),
     "render_chat_completion": Operation(
         id="render_chat_completion",
         tag="render",
@@ -386,6 +746,7 @@ OPERATIONS: dict[str, Operation] = {
                 "server_loading",
                 "token_out_of_vocabulary",
                 "unsupported_parameter",
+                "unsupported_task",
                 "unsupported_value",
             ]
         ),
@@ -418,6 +779,7 @@ OPERATIONS: dict[str, Operation] = {
                 "server_loading",
                 "token_out_of_vocabulary",
                 "unsupported_parameter",
+                "unsupported_task",
                 "unsupported_value",
             ]
         ),
@@ -427,6 +789,72 @@ OPERATIONS: dict[str, Operation] = {
         empty=False,
         errors="",
         protocol=RenderApi,
+    ),
+    "rerank": Operation(
+        id="rerank",
+        tag="rerank",
+        method="POST",
+        path="/rerank",
+        body=schemas.RerankRequest,
+        path_params=(),
+        query=None,
+        statuses=frozenset([200, 400, 401, 404, 408, 413, 415, 429, 500, 503, 504]),
+        refusals=frozenset(
+            [
+                "context_length_exceeded",
+                "deadline_exceeded",
+                "engine_dead",
+                "invalid_parameter_combination",
+                "invalid_prompt",
+                "model_not_found",
+                "rate_limit_exceeded",
+                "server_draining",
+                "server_loading",
+                "server_overloaded",
+                "unsupported_parameter",
+                "unsupported_task",
+                "unsupported_value",
+            ]
+        ),
+        events=False,
+        named_events=False,
+        end_mark=False,
+        empty=False,
+        errors="Cohere",
+        protocol=RerankApi,
+    ),
+    "rerank_v1": Operation(
+        id="rerank_v1",
+        tag="rerank",
+        method="POST",
+        path="/v1/rerank",
+        body=schemas.RerankRequest,
+        path_params=(),
+        query=None,
+        statuses=frozenset([200, 400, 401, 404, 408, 413, 415, 429, 500, 503, 504]),
+        refusals=frozenset(
+            [
+                "context_length_exceeded",
+                "deadline_exceeded",
+                "engine_dead",
+                "invalid_parameter_combination",
+                "invalid_prompt",
+                "model_not_found",
+                "rate_limit_exceeded",
+                "server_draining",
+                "server_loading",
+                "server_overloaded",
+                "unsupported_parameter",
+                "unsupported_task",
+                "unsupported_value",
+            ]
+        ),
+        events=False,
+        named_events=False,
+        end_mark=False,
+        empty=False,
+        errors="Cohere",
+        protocol=RerankApi,
     ),
     "count_response_input_tokens": Operation(
         id="count_response_input_tokens",
@@ -455,6 +883,7 @@ OPERATIONS: dict[str, Operation] = {
                 "string_above_max_length",
                 "string_below_min_length",
                 "unsupported_parameter",
+                "unsupported_task",
                 "unsupported_value",
             ]
         ),
@@ -497,6 +926,7 @@ OPERATIONS: dict[str, Operation] = {
                 "string_below_min_length",
                 "token_out_of_vocabulary",
                 "unsupported_parameter",
+                "unsupported_task",
                 "unsupported_value",
             ]
         ),
@@ -506,6 +936,74 @@ OPERATIONS: dict[str, Operation] = {
         empty=False,
         errors="",
         protocol=ResponsesApi,
+    ),
+    "score": Operation(
+        id="score",
+        tag="score",
+        method="POST",
+        path="/score",
+        body=schemas.ScoreRequest,
+        path_params=(),
+        query=None,
+        statuses=frozenset([200, 400, 401, 404, 408, 413, 415, 429, 500, 503, 504]),
+        refusals=frozenset(
+            [
+                "context_length_exceeded",
+                "deadline_exceeded",
+                "engine_dead",
+                "invalid_parameter_combination",
+                "invalid_prompt",
+                "missing_required_parameter",
+                "model_not_found",
+                "rate_limit_exceeded",
+                "server_draining",
+                "server_loading",
+                "server_overloaded",
+                "unsupported_parameter",
+                "unsupported_task",
+                "unsupported_value",
+            ]
+        ),
+        events=False,
+        named_events=False,
+        end_mark=False,
+        empty=False,
+        errors="",
+        protocol=ScoreApi,
+    ),
+    "score_v1": Operation(
+        id="score_v1",
+        tag="score",
+        method="POST",
+        path="/v1/score",
+        body=schemas.ScoreRequest,
+        path_params=(),
+        query=None,
+        statuses=frozenset([200, 400, 401, 404, 408, 413, 415, 429, 500, 503, 504]),
+        refusals=frozenset(
+            [
+                "context_length_exceeded",
+                "deadline_exceeded",
+                "engine_dead",
+                "invalid_parameter_combination",
+                "invalid_prompt",
+                "missing_required_parameter",
+                "model_not_found",
+                "rate_limit_exceeded",
+                "server_draining",
+                "server_loading",
+                "server_overloaded",
+                "unsupported_parameter",
+                "unsupported_task",
+                "unsupported_value",
+            ]
+        ),
+        events=False,
+        named_events=False,
+        end_mark=False,
+        empty=False,
+        errors="",
+        protocol=ScoreApi,
     ),
     "show_health": Operation(
         id="show_health",
@@ -774,11 +1272,17 @@ OPERATIONS: dict[str, Operation] = {
 
 APIS: dict[str, type] = {
     "chat": ChatApi,
+    "classify": ClassifyApi,
+    "cohere": CohereApi,
     "completions": CompletionsApi,
+    "embeddings": EmbeddingsApi,
     "messages": MessagesApi,
     "models": ModelsApi,
+    "pooling": PoolingApi,
     "render": RenderApi,
+    "rerank": RerankApi,
     "responses": ResponsesApi,
+    "score": ScoreApi,
     "server": ServerApi,
     "tokenization": TokenizationApi,
 }

@@ -1477,6 +1477,312 @@ class CustomToolCallInputDoneEvent(ApiModel):
     input: str
 
 
+InputTexts = TypeAliasType(
+    "InputTexts", Annotated[list[str], Field(fail_fast=True, max_length=2048, min_length=1)]
+)
+
+
+InputTokensBatch = TypeAliasType(
+    "InputTokensBatch", Annotated[list[PromptTokens], Field(fail_fast=True, max_length=2048, min_length=1)]
+)
+
+
+PoolingInput = TypeAliasType(
+    "PoolingInput",
+    Annotated[
+        PromptTokens | InputTokensBatch | str | InputTexts,
+        Field(description="A text, token ids, or a list of either."),
+    ],
+)
+
+
+EmbeddingVector = TypeAliasType("EmbeddingVector", Annotated[list[float], Field(fail_fast=True)])
+
+
+class Embedding(ApiModel):
+    """
+    One vector.
+    """
+
+    object: Literal["embedding"]
+    index: int
+    embedding: EmbeddingVector | str
+
+
+class CohereErrorResponse(ApiModel):
+    """
+    The envelope of every error.
+    """
+
+    error: ErrorBody
+    message: str
+    detail: str
+
+
+class TextObject(ApiModel):
+    """
+    A text with fields around it: the text is in `text`, or in `content` as text or as a list of parts; of a document, `rank_fields` may name other fields.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+
+TextOrObject = TypeAliasType("TextOrObject", str | TextObject)
+
+
+TextsOrObjects = TypeAliasType(
+    "TextsOrObjects", Annotated[list[TextOrObject], Field(fail_fast=True, max_length=10000, min_length=1)]
+)
+
+
+class RerankedDocument(ApiModel):
+    """
+    What the model read of a document.
+    """
+
+    text: str
+
+
+class RelevantSpans(ApiModel):
+    """
+    Whether the best places of each document are marked, and which.
+    """
+
+    mode: Literal["enabled", "disabled"]
+    threshold: Annotated[float | None, Field(ge=0.0, le=1.0)] = None
+    max_spans: Annotated[int | None, Field(ge=1, le=2147483647)] = None
+
+
+class CohereRerankFields(ApiModel):
+    """
+    What Cohere's requests have beyond Jina's.
+    """
+
+    rank_fields: list[str] | None = None
+    max_chunks_per_doc: Annotated[int | None, Field(ge=1, le=2147483647)] = None
+    relevant_spans: RelevantSpans | None = None
+
+
+class RelevantSpan(ApiModel):
+    """
+    A place in a document that answers the query.
+    """
+
+    start: int
+    end: int
+    score: float
+
+
+class CohereRerankResultFields(ApiModel):
+    """
+    What Cohere's results have beyond Jina's.
+    """
+
+    relevant_spans: list[RelevantSpan] | None = None
+
+
+class CohereApiVersion(ApiModel):
+    """
+    Which version of the interface answered.
+    """
+
+    version: str
+    is_deprecated: bool | None = None
+    is_experimental: bool | None = None
+
+
+class CohereBilledUnits(ApiModel):
+    """
+    What the answer would be counted as.
+    """
+
+    images: float | None = None
+    input_tokens: float | None = None
+    image_tokens: float | None = None
+    text_tokens: float | None = None
+    output_tokens: float | None = None
+    search_units: float | None = None
+    classifications: float | None = None
+    pages: float | None = None
+
+
+class CohereTokens(ApiModel):
+    """
+    Tokens of the request.
+    """
+
+    input_tokens: float | None = None
+    output_tokens: float | None = None
+
+
+class CohereMeta(ApiModel):
+    """
+    About the answer.
+    """
+
+    api_version: CohereApiVersion
+    billed_units: CohereBilledUnits
+    tokens: CohereTokens | None = None
+    cached_tokens: float | None = None
+    warnings: list[str] | None = None
+
+
+CohereTexts = TypeAliasType(
+    "CohereTexts", Annotated[list[str], Field(fail_fast=True, max_length=2048, min_length=1)]
+)
+
+
+CohereImages = TypeAliasType(
+    "CohereImages", Annotated[list[str], Field(fail_fast=True, max_length=2048, min_length=1)]
+)
+
+
+class CohereTextPart(ApiModel):
+    """
+    A piece of text.
+    """
+
+    type: Literal["text"]
+    text: str | None = None
+
+
+class CohereImageUrl(ApiModel):
+    """
+    Where an image is.
+    """
+
+    url: str
+
+
+class CohereImagePart(ApiModel):
+    """
+    An image.
+    """
+
+    type: Literal["image_url"]
+    image_url: CohereImageUrl | None = None
+
+
+CohereContentPart = TypeAliasType(
+    "CohereContentPart", Annotated[CohereTextPart | CohereImagePart, Field(discriminator="type")]
+)
+
+
+CohereContentParts = TypeAliasType(
+    "CohereContentParts", Annotated[list[CohereContentPart], Field(min_length=1)]
+)
+
+
+class CohereEmbedInput(ApiModel):
+    """
+    An input made of parts.
+    """
+
+    content: CohereContentParts
+
+
+CohereEmbedInputs = TypeAliasType(
+    "CohereEmbedInputs",
+    Annotated[list[CohereEmbedInput], Field(fail_fast=True, max_length=2048, min_length=1)],
+)
+
+
+CohereEmbeddingType = TypeAliasType(
+    "CohereEmbeddingType", Literal["float", "int8", "uint8", "binary", "ubinary", "base64"]
+)
+
+
+CohereEmbeddingTypes = TypeAliasType(
+    "CohereEmbeddingTypes", Annotated[list[CohereEmbeddingType], Field(fail_fast=True, max_length=16)]
+)
+
+
+class CohereEmbedRequest(ApiModel):
+    """
+    Texts to turn into vectors, and the forms of the vectors.
+    """
+
+    model: str | None = None
+    texts: CohereTexts | None = None
+    images: CohereImages | None = None
+    inputs: CohereEmbedInputs | None = None
+    input_type: Literal["search_document", "search_query", "classification", "clustering", "image"] | None = (
+        None
+    )
+    embedding_types: CohereEmbeddingTypes | None = None
+    output_dimension: Annotated[int | None, Field(ge=1, le=2147483647)] = None
+    max_tokens: Annotated[int | None, Field(ge=1, le=2147483647)] = None
+    truncate: Literal["NONE", "START", "END"] | None = "END"
+    priority: Annotated[int | None, Field(ge=-9223372036854775808, le=9223372036854775807)] = 0
+
+
+class CohereImage(ApiModel):
+    """
+    An image that was read.
+    """
+
+    width: int
+    height: int
+    format: str
+    bit_depth: int
+
+
+CohereVector = TypeAliasType("CohereVector", Annotated[list[float], Field(fail_fast=True)])
+
+
+CohereIntegers = TypeAliasType("CohereIntegers", Annotated[list[int], Field(fail_fast=True)])
+
+
+CohereVectors = TypeAliasType("CohereVectors", Annotated[list[CohereVector], Field(fail_fast=True)])
+
+
+CohereIntegerVectors = TypeAliasType(
+    "CohereIntegerVectors", Annotated[list[CohereIntegers], Field(fail_fast=True)]
+)
+
+
+class CohereEmbeddings(ApiModel):
+    """
+    The vectors in each of the forms that were asked for.
+    """
+
+    float: CohereVectors | None = None
+    int8: CohereIntegerVectors | None = None
+    uint8: CohereIntegerVectors | None = None
+    binary: CohereIntegerVectors | None = None
+    ubinary: CohereIntegerVectors | None = None
+    base64: list[str] | None = None
+
+
+class CohereEmbedFloats(ApiModel):
+    """
+    Vectors by themselves.
+    """
+
+    response_type: Literal["embeddings_floats"]
+    embeddings: CohereVectors
+    id: str
+    texts: list[str]
+    images: list[CohereImage] | None = None
+    meta: CohereMeta
+
+
+class CohereEmbedByType(ApiModel):
+    """
+    Vectors by type.
+    """
+
+    response_type: Literal["embeddings_by_type"]
+    embeddings: CohereEmbeddings
+    id: str
+    texts: list[str]
+    images: list[CohereImage] | None = None
+    meta: CohereMeta
+
+
+CohereEmbedResponse = TypeAliasType("CohereEmbedResponse", CohereEmbedFloats | CohereEmbedByType)
+
+
 class MessagesErrorBody(ApiModel):
     """
     What went wrong. type is the one clients of this protocol know, code and param say it exactly.
@@ -2580,6 +2886,130 @@ class RenderedPrompt(ApiModel):
     chat_template: TemplateFindings | None = None
 
 
+class PoolingExtras(ApiModel):
+    """
+    How inputs are cut, what happens to the numbers, and which request this is.
+    """
+
+    truncate_prompt_tokens: Annotated[int | None, Field(ge=-1, le=2147483647)] = None
+    truncation_side: Literal["left", "right"] | None = None
+    padding: Literal["max_length", "do_not_pad"] | None = None
+    use_activation: bool | None = None
+    activation: bool | None = None
+    normalize: bool | None = None
+    softmax: bool | None = None
+    priority: Annotated[int | None, Field(ge=-9223372036854775808, le=9223372036854775807)] = 0
+    request_id: Annotated[str | None, Field(min_length=1)] = None
+    cache_salt: Annotated[str | None, Field(max_length=128, min_length=1, pattern="^[^@/\\\\\\x00]*$")] = None
+    mm_processor_kwargs: dict[str, Any] | None = None
+
+
+class EndUserExtras(ApiModel):
+    """
+    Who asks.
+    """
+
+    user: str | None = None
+
+
+class PoolingModelExtras(ApiModel):
+    """
+    Which model answers.
+    """
+
+    model: str | None = None
+
+
+class VectorExtras(ApiModel):
+    """
+    How the numbers are written.
+    """
+
+    embed_dtype: Literal["float32", "float16", "bfloat16", "fp8_e4m3", "fp8_e5m2"] | None = "float32"
+    endianness: Literal["native", "little", "big"] | None = "native"
+
+
+class PoolingReplyExtras(ApiModel):
+    """
+    What a reply says of itself.
+    """
+
+    id: str | None = None
+    created: int | None = None
+
+
+PooledRow = TypeAliasType("PooledRow", Annotated[list[float], Field(fail_fast=True)])
+
+
+PooledRows = TypeAliasType("PooledRows", Annotated[list[PooledRow], Field(fail_fast=True)])
+
+
+class PooledData(ApiModel):
+    """
+    What the model made of one input.
+    """
+
+    index: int
+    object: Literal["pooling"]
+    data: PooledRow | PooledRows | str
+
+
+class ClassifiedText(ApiModel):
+    """
+    The class of one text.
+    """
+
+    index: int
+    label: str | None
+    probs: list[float]
+    num_classes: Annotated[int, Field(ge=1)]
+
+
+ScoredTexts = TypeAliasType(
+    "ScoredTexts",
+    Annotated[
+        str | TextsOrObjects | TextObject,
+        Field(description="A text, or a list of them; each as it is, or in an object."),
+    ],
+)
+
+
+class PairExtras(ApiModel):
+    """
+    How two texts become the input of the model.
+    """
+
+    max_tokens_per_query: Annotated[int | None, Field(ge=0, le=2147483647)] = 0
+    max_tokens_per_doc: Annotated[int | None, Field(ge=0, le=2147483647)] = 0
+    instruction: str | None = None
+    chat_template: str | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
+
+
+class ScoreRequest(PoolingModelExtras, PairExtras, PoolingExtras, EndUserExtras):
+    """
+    Texts to compare; the first and the others under one of four pairs of names.
+    """
+
+    queries: ScoredTexts | None = None
+    documents: ScoredTexts | None = None
+    items: ScoredTexts | None = None
+    data_1: ScoredTexts | None = None
+    data_2: ScoredTexts | None = None
+    text_1: ScoredTexts | None = None
+    text_2: ScoredTexts | None = None
+
+
+class Score(ApiModel):
+    """
+    How well one pair goes together.
+    """
+
+    index: int
+    object: Literal["score"]
+    score: float
+
+
 class MessagesTemplateExtras(ApiModel):
     """
     How messages become a prompt.
@@ -3223,6 +3653,28 @@ class ModelList(ApiModel):
     data: list[Model]
 
 
+class RerankRequest(CohereRerankFields, PairExtras, PoolingExtras, EndUserExtras):
+    """
+    A query, and documents to sort by how well they answer it.
+    """
+
+    model: str | None = None
+    query: TextOrObject
+    documents: TextsOrObjects
+    top_n: Annotated[int | None, Field(ge=0, le=2147483647)] = None
+    return_documents: bool | None = True
+
+
+class RerankResult(CohereRerankResultFields):
+    """
+    One document's number.
+    """
+
+    index: int
+    relevance_score: float
+    document: RerankedDocument | None = None
+
+
 class BlockSource(ApiModel):
     """
     A document that is blocks.
@@ -3350,6 +3802,67 @@ class RenderedPrompts(ApiModel):
     data: list[RenderedPrompt]
 
 
+InputConversation = TypeAliasType(
+    "InputConversation", Annotated[list[ChatMessage], Field(fail_fast=True, min_length=1)]
+)
+
+
+InputConversations = TypeAliasType(
+    "InputConversations",
+    Annotated[list[InputConversation], Field(fail_fast=True, max_length=2048, min_length=1)],
+)
+
+
+InputMessages = TypeAliasType(
+    "InputMessages",
+    Annotated[
+        InputConversation | InputConversations, Field(description="A conversation, or a list of them.")
+    ],
+)
+
+
+class InputExtras(ApiModel):
+    """
+    How texts become tokens, and conversations instead of texts.
+    """
+
+    messages: InputMessages | None = None
+    add_special_tokens: bool | None = None
+    add_generation_prompt: bool = False
+    continue_final_message: bool = False
+    chat_template: str | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
+    media_io_kwargs: dict[str, Any] | None = None
+
+
+class PoolingRequest(PoolingModelExtras, InputExtras, VectorExtras, PoolingExtras, EndUserExtras):
+    """
+    Texts, and what to make of them.
+    """
+
+    input: PoolingInput | None = None
+    task: Literal["embed", "classify", "token_embed", "token_classify"] | None = None
+    dimensions: Annotated[int | None, Field(ge=1, le=2147483647)] = None
+    encoding_format: Literal["float", "base64", "bytes", "bytes_only"] | None = "float"
+
+
+class PoolingUsageExtras(ApiModel):
+    """
+    What this server adds to token counts.
+    """
+
+    completion_tokens: Annotated[int | None, Field(ge=0)] = None
+    prompt_tokens_details: PromptTokensDetails | None = None
+
+
+class ClassifyRequest(PoolingModelExtras, InputExtras, PoolingExtras, EndUserExtras):
+    """
+    Texts to classify.
+    """
+
+    input: PoolingInput | None = None
+
+
 InputItems = TypeAliasType("InputItems", Annotated[list[InputItem], Field(fail_fast=True)])
 
 
@@ -3418,6 +3931,51 @@ class InputTokensRequest(ChatTemplateExtras):
     truncation: Literal["auto", "disabled"] | None = "disabled"
 
 
+class EmbeddingRequest(InputExtras, VectorExtras, PoolingExtras):
+    """
+    Texts to turn into vectors, and how the vectors are sent.
+    """
+
+    model: str | None = None
+    dimensions: Annotated[int | None, Field(ge=1, le=2147483647)] = None
+    encoding_format: Literal["float", "base64", "bytes", "bytes_only"] | None = "float"
+    user: str | None = None
+    input: PoolingInput | None = None
+
+
+class PoolingUsage(PoolingUsageExtras):
+    """
+    Token counts of one request.
+    """
+
+    prompt_tokens: Annotated[int, Field(ge=0)]
+    total_tokens: Annotated[int, Field(ge=0)]
+
+
+class EmbeddingList(PoolingReplyExtras):
+    """
+    The vectors, in the order of their inputs.
+    """
+
+    object: Literal["list"]
+    data: list[Embedding]
+    model: str
+    usage: PoolingUsage
+
+
+class RerankResponse(ApiModel):
+    """
+    The documents, the best first; those with equal numbers in the order of the request.
+    """
+
+    id: str
+    object: Literal["list"]
+    model: str
+    results: list[RerankResult]
+    usage: PoolingUsage
+    meta: CohereMeta
+
+
 class MessagesPrompt(ApiModel):
     """
     What the model reads, and what it may do.
@@ -3461,3 +4019,40 @@ class CountTokensRequest(MessagesPrompt, MessagesTemplateExtras):
     """
     A conversation to be counted.
     """
+
+
+class PoolingResponse(PoolingReplyExtras):
+    """
+    What the model made of the inputs, in their order.
+    """
+
+    object: Literal["list"]
+    model: str
+    data: list[PooledData]
+    usage: PoolingUsage
+
+
+class ClassifyResponse(ApiModel):
+    """
+    The classes of the texts, in their order.
+    """
+
+    id: str
+    object: Literal["list"]
+    created: int
+    model: str
+    data: list[ClassifiedText]
+    usage: PoolingUsage
+
+
+class ScoreResponse(ApiModel):
+    """
+    The scores of the pairs, in their order.
+    """
+
+    id: str
+    object: Literal["list"]
+    created: int
+    model: str
+    data: list[Score]
+    usage: PoolingUsage

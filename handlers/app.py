@@ -21,18 +21,24 @@ from specserve.handlers.auth import ApiKeyGuard
 from specserve.handlers.chat.answer_formats import FormatChoice
 from specserve.handlers.chat.preparation import ChatOptions, ChatPreparation
 from specserve.handlers.chat.prompts import Prompts
+from specserve.handlers.cohere.embed import Cohere
 from specserve.handlers.context import Readiness, request_identity
 from specserve.handlers.envelopes import envelope_of, error_bytes
 from specserve.handlers.errors import route_error
+from specserve.handlers.extras.classify import Classify
+from specserve.handlers.extras.pooling import Pooling
 from specserve.handlers.extras.render import Render
+from specserve.handlers.extras.score import Score
 from specserve.handlers.extras.tokenization import Tokenization
 from specserve.handlers.grammars import GrammarChecker
+from specserve.handlers.jina.rerank import Rerank
 from specserve.handlers.lifecycle import Lifecycle
 from specserve.handlers.limits import Limits
 from specserve.handlers.middleware import RequestLog
 from specserve.handlers.model_directory import ModelDirectory
 from specserve.handlers.openai.chat_completions import ChatCompletions
 from specserve.handlers.openai.completions import Completions
+from specserve.handlers.openai.embeddings import Embeddings
 from specserve.handlers.openai.models import Models
 from specserve.handlers.openai.prepare_chat import CompletionPreparation
 from specserve.handlers.openai.reply_defaults import ReplyDefaults
@@ -41,6 +47,7 @@ from specserve.handlers.openai.responses.handler import Responses
 from specserve.handlers.openai.responses.prepare import ResponsePreparation
 from specserve.handlers.openai.responses.store import MemoryStore, ResponseStore
 from specserve.handlers.ops.server import Server
+from specserve.handlers.pooling.ranking import Ranking
 from specserve.handlers.routing import StraightWay, mount
 from specserve.handlers.settings import ServerSettings
 
@@ -126,14 +133,21 @@ def assemble(
     store = store or MemoryStore()
     background = BackgroundResponses(store, readiness.wait_for, max_background, limits.max_open_per_client)
     completions = Completions(directory, limits, grammars, reply_defaults)
+    ranking = Ranking(directory, prompts)
     app = Application(title="specserve", redirect_slashes=False, openapi_url="/openapi.json" if has_docs else None)
     handlers = {
         "chat": ChatCompletions(chat, reply_defaults),
+        "classify": Classify(directory, prompts),
+        "cohere": Cohere(directory, ranking, limits),
         "completions": completions,
+        "embeddings": Embeddings(directory, prompts, limits),
         "messages": Messages(MessagePreparation(directory, preparation)),
         "models": Models(directory),
+        "pooling": Pooling(directory, prompts, limits),
         "responses": Responses(ResponsePreparation(directory, preparation, store), store, background, reply_defaults),
         "render": Render(chat, completions, prompts),
+        "rerank": Rerank(ranking),
+        "score": Score(directory, prompts),
         "server": Server(engine),
         "tokenization": Tokenization(directory, prompts, shows_info=shows_tokenizer_info),
     }

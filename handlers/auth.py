@@ -13,8 +13,9 @@ from specserve.handlers.context import OWNER_KEY, request_identity
 from specserve.handlers.envelopes import envelope_of
 from specserve.handlers.errors import send_error
 
-GUARDED_PREFIXES = ("/v1", "/v2")
-"""A plain prefix test, before routing: an unknown path below them says nothing without a key either."""
+GUARDED_PREFIXES = ("/v1", "/v2", "/pooling", "/classify", "/score", "/rerank")
+"""All that makes the model work beside what clients expect to be open. A plain prefix test, before routing: an unknown
+path below them says nothing without a key either."""
 KEY_HEADERS = frozenset((b"authorization", b"x-api-key"))
 """Clients of Anthropic's protocol put their key into the second one, without a scheme."""
 MAX_KEYS = 2

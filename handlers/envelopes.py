@@ -12,8 +12,8 @@ from specserve.generated.operations import OPERATIONS
 
 MAX_ERROR_BYTES = 8000
 """An envelope stays below 8 kB, whatever a client makes us quote."""
-MAX_SHORT_CHARS = 800
-OPENAI, MESSAGES = "", "Messages"
+MAX_SHORT_CHARS = 350
+OPENAI, MESSAGES, COHERE = "", "Messages", "Cohere"
 """Names of envelopes, as operations have them in `errors`."""
 
 Form = Callable[[ApiError, str], dict[str, Any]]
@@ -29,13 +29,18 @@ def messages_form(error: ApiError, request_id: str) -> dict[str, Any]:
     return {"type": "error", "error": body, "request_id": request_id or None}
 
 
+def cohere_form(error: ApiError, request_id: str) -> dict[str, Any]:
+    """OpenAI's, and the sentence where clients of Cohere (`message`) and Jina (`detail`) look for it."""
+    return error.body() | {"message": error.message, "detail": error.message}
+
+
 def type_in(envelope: str, error: ApiError) -> str:
     """What the envelope calls this error. A response the envelope does not know keeps its type."""
     types = TYPES[envelope]
     return next((types[kind] for kind in type(error).__mro__ if kind in types), error.type)
 
 
-FORMS: Mapping[str, Form] = {OPENAI: openai_form, MESSAGES: messages_form}
+FORMS: Mapping[str, Form] = {OPENAI: openai_form, MESSAGES: messages_form, COHERE: cohere_form}
 PATHS: Mapping[str, str] = {operation.path: operation.errors for operation in OPERATIONS.values()}
 """The envelope of each path."""
 ROOTS = tuple((f"{path}/", envelope) for path, envelope in PATHS.items() if envelope)

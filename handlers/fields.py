@@ -156,6 +156,48 @@ TOKENIZE = FieldPolicy(
     without_effect={},
     refused=frozenset("media_io_kwargs mm_processor_kwargs".split()),
 )
+POOLING_COMMON = frozenset(
+    """model truncate_prompt_tokens truncation_side use_activation activation normalize softmax priority request_id
+    cache_salt""".split()
+)
+POOLING_WITHOUT_EFFECT = {
+    "user": WITHOUT_EFFECT["user"],
+    "padding": "inputs of any length are computed together without filling them up",
+}
+INPUTS = frozenset(
+    """input messages add_special_tokens add_generation_prompt continue_final_message chat_template
+    chat_template_kwargs""".split()
+)
+VECTORS = frozenset("dimensions encoding_format embed_dtype endianness".split())
+MEDIA_OPTIONS = frozenset("media_io_kwargs mm_processor_kwargs".split())
+PAIRS = frozenset("max_tokens_per_query max_tokens_per_doc instruction chat_template chat_template_kwargs".split())
+
+EMBEDDING = FieldPolicy(
+    used=POOLING_COMMON | INPUTS | VECTORS, without_effect=POOLING_WITHOUT_EFFECT, refused=MEDIA_OPTIONS
+)
+POOLING = FieldPolicy(
+    used=POOLING_COMMON | INPUTS | VECTORS | {"task"}, without_effect=POOLING_WITHOUT_EFFECT, refused=MEDIA_OPTIONS
+)
+CLASSIFY = FieldPolicy(used=POOLING_COMMON | INPUTS, without_effect=POOLING_WITHOUT_EFFECT, refused=MEDIA_OPTIONS)
+SCORE = FieldPolicy(
+    used=POOLING_COMMON | PAIRS | frozenset("queries documents items data_1 data_2 text_1 text_2".split()),
+    without_effect=POOLING_WITHOUT_EFFECT,
+    refused=frozenset(["mm_processor_kwargs"]),
+)
+RERANK = FieldPolicy(
+    used=POOLING_COMMON
+    | PAIRS
+    | frozenset("query documents top_n return_documents rank_fields relevant_spans".split()),
+    without_effect=POOLING_WITHOUT_EFFECT | {"max_chunks_per_doc": "documents are read as a whole, never in pieces"},
+    refused=frozenset(["mm_processor_kwargs"]),
+)
+COHERE_EMBED = FieldPolicy(
+    used=frozenset(
+        "model texts inputs input_type embedding_types output_dimension max_tokens truncate priority".split()
+    ),
+    without_effect={},
+    refused=frozenset(["images"]),
+)
 DETOKENIZE = FieldPolicy(used=frozenset("model tokens".split()), without_effect={}, refused=frozenset())
 
 POLICIES: Mapping[type[ApiModel], FieldPolicy] = {
@@ -167,5 +209,11 @@ POLICIES: Mapping[type[ApiModel], FieldPolicy] = {
     schemas.CountTokensRequest: COUNT_TOKENS,
     schemas.TokenizeRequest: TOKENIZE,
     schemas.DetokenizeRequest: DETOKENIZE,
+    schemas.EmbeddingRequest: EMBEDDING,
+    schemas.PoolingRequest: POOLING,
+    schemas.ClassifyRequest: CLASSIFY,
+    schemas.ScoreRequest: SCORE,
+    schemas.RerankRequest: RERANK,
+    schemas.CohereEmbedRequest: COHERE_EMBED,
 }
 """Every request schema has its policy here."""

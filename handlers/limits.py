@@ -20,6 +20,8 @@ class Limits:
     """Answers that one client may have open at once; None for as many as it likes."""
     max_choices: int = 1024
     """Prompts times n: each becomes a sequence in the engine."""
+    max_answer_numbers: int = 1 << 24
+    """Of one answer that consists of numbers, such as vectors: about 180 MB as JSON, 64 MB while they are made."""
     max_tokens_policy: MaxTokensPolicy = "clamp"
     """What happens when an answer of max_tokens would not fit: it gets the room there is, or the request a 400."""
     max_logprobs: int = 20

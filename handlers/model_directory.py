@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
 
 from specserve import __version__
-from specserve.engine.api import Engine, ModelInfo
-from specserve.generated.errors import ModelNotFound, ServerLoading
+from specserve.engine.api import GENERATE, Engine, ModelInfo
+from specserve.engine.params import PoolingTask
+from specserve.generated.errors import ModelNotFound, ServerLoading, UnsupportedTask
 from specserve.handlers.generation_defaults import GenerationDefaults
+
+DOES: Mapping[str, str] = {
+    GENERATE: "writes text",
+    PoolingTask.EMBED: "makes one vector of a text",
+    PoolingTask.CLASSIFY: "classifies texts",
+    PoolingTask.TOKEN_EMBED: "makes a vector of each token",
+    PoolingTask.TOKEN_CLASSIFY: "classifies tokens",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +31,11 @@ class ServedModel:
     engine: Engine
     defaults: GenerationDefaults
     system_fingerprint: str
+
+    @property
+    def about(self) -> str:
+        """What it does, as the beginning of a sentence: `the model mine writes text`."""
+        return f"the model {self.name} {' and '.join(DOES[task] for task in self.engine.model.tasks)}"
 
 
 class ModelDirectory:
@@ -50,6 +64,17 @@ class ModelDirectory:
         if engine is None:
             raise ServerLoading("the model is still loading; try again soon", headers={"Retry-After": "2"})
         return ServedModel(self.names[0], engine, self._defaults(engine.model), fingerprint(engine.model))
+
+    def generator(self, name: str | None) -> ServedModel:
+        """A model that writes text. Raises UnsupportedTask for others, and what `resolve` raises."""
+        served = self.resolve(name)
+        if not served.engine.model.is_generative:
+            raise UnsupportedTask(
+                f"{served.about}; it writes none; serve a generating model for that, or ask this one under "
+                "/v1/embeddings, /classify, /score or /rerank",
+                param="model",
+            )
+        return served
 
 
 @lru_cache(maxsize=4)

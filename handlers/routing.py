@@ -279,16 +279,22 @@ class Endpoint:
             )
             await stream.send_all(result)
             return
-        body = b""
-        if isinstance(result, Serialised | BaseModel):
-            body = payload_of(result)
-        elif not self.operation.empty:
-            raise TypeError(f"operation {self.operation.id} answered with {type(result).__name__}")
-        kind = {"content-type": "application/json"} if body else {}
+        kind, body = written(result, self.operation)
         head = {**kind, "content-length": str(len(body)), **context.response_headers}
         raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in head.items()]
         await send({"type": "http.response.start", "status": 200, "headers": raw})
         await send({"type": "http.response.body", "body": body})
+
+
+def written(result: object, operation: Operation) -> tuple[dict[str, str], bytes]:
+    """A whole answer as its header and bytes; those that come as bytes are no JSON."""
+    if isinstance(result, Serialised | BaseModel):
+        return {"content-type": "application/json"}, payload_of(result)
+    if isinstance(result, bytes):
+        return {"content-type": "application/octet-stream"}, result
+    if not operation.empty:
+        raise TypeError(f"operation {operation.id} answered with {type(result).__name__}")
+    return {}, b""
 
 
 async def cancel_when_gone(receive: Receive, answering: asyncio.Task[Any]) -> None:

@@ -56,7 +56,7 @@ class MessagePreparation:
         variables = thinking_variables(body) | template_variables(body.chat_template_kwargs)
         conversation = to_conversation(body, tools.shown, variables)
         constraint = read_format(body)
-        served = self._directory.resolve(body.model)
+        served = self._directory.generator(body.model)
         if not isinstance(body, schemas.MessagesRequest):
             return ChatRequest(
                 served=served, conversation=conversation, sampling=AskedSampling(), length=AskedLength(None)

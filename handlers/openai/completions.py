@@ -68,7 +68,7 @@ class Completions(CompletionsApi[RequestContext]):
         self._defaults.fill(body)
         num_candidates = check_candidates(body)
         check_values(body)
-        served = self._directory.resolve(body.model)
+        served = self._directory.generator(body.model)
         engine = served.engine
         beams = beam_settings(body, engine.model) if body.use_beam_search else None
         limit = self._limits.max_logprobs

@@ -56,7 +56,7 @@ class CompletionPreparation:
         chat_template = own_template(body, self._chat.prompts)
         tools = read_tools(body, hide_unused=options.hides_unused_tools)
         conversation = to_conversation(body, tools.shown)
-        served = self._directory.resolve(body.model)
+        served = self._directory.generator(body.model)
         model = served.engine.model
         beams = beam_settings(body, model) if body.use_beam_search else None
         if tools.use.is_forced:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import jsonschema
 import pytest
 from fake_engine import Condition, FakeEngine, app_over, client_of
+from fake_pooling import FakePooling, embedder
 
 from specserve.engine.api import GenerationRequest
 from specserve.engine.errors import EngineDeadError, OverloadedError
@@ -42,6 +43,12 @@ SOUND: dict[type[ApiModel], dict[str, Any]] = {
     schemas.DetokenizeRequest: {"tokens": [5]},
     schemas.ResponseRequest: ITEMS,
     schemas.InputTokensRequest: ITEMS,
+    schemas.EmbeddingRequest: {"input": "hello"},
+    schemas.PoolingRequest: {"input": "hello"},
+    schemas.ClassifyRequest: {"input": "hello"},
+    schemas.ScoreRequest: {"text_1": "hello", "text_2": "you"},
+    schemas.RerankRequest: {"query": "hello", "documents": ["you"]},
+    schemas.CohereEmbedRequest: {"texts": ["hello"]},
 }
 
 
@@ -55,6 +62,12 @@ CHAT = taking(schemas.ChatCompletionRequest)
 COMPLETION = taking(schemas.CompletionRequest)
 TOKENIZE = taking(schemas.TokenizeRequest)
 DETOKENIZE = taking(schemas.DetokenizeRequest)
+INPUT = taking(schemas.EmbeddingRequest, schemas.PoolingRequest, schemas.ClassifyRequest)
+SCORE = taking(schemas.ScoreRequest)
+RERANK = taking(schemas.RerankRequest)
+COHERE_EMBED = taking(schemas.CohereEmbedRequest)
+POOL = (*INPUT, *SCORE, *RERANK, *COHERE_EMBED)
+EVERY_TASK = {"tasks": ("embed", "classify", "token_embed", "token_classify"), "labels": ("yes",)}
 ASK = (*CHAT, *COMPLETION)
 RESPOND = taking(schemas.ResponseRequest)
 COUNT = taking(schemas.InputTokensRequest)
@@ -100,6 +113,13 @@ class Refusal:
     server: dict[str, Any] = field(default_factory=dict)
     engine: dict[str, Any] = field(default_factory=dict)
     param: str | None = None
+    over: Callable[..., Any] | None = None
+
+    def engine_for(self, operation: Operation) -> Any:
+        """One that can do what the operation is for, unless the refusal is about just that."""
+        if self.over is not None:
+            return self.over()
+        return FakePooling(EVERY_TASK, **self.engine) if operation.id in POOL else FakeEngine(**self.engine)
 
 
 def listing(code: str) -> tuple[str, ...]:
@@ -113,12 +133,18 @@ STATES = {
 }
 REFUSALS = [
     *(Refusal(code, listing(code), server={"readiness": state}) for code, state in STATES.items()),
-    Refusal("engine_dead", (*GENERATE, "show_health"), engine={"refusal": EngineDeadError("the engine has ended")}),
+    Refusal(
+        "engine_dead", (*GENERATE, *POOL, "show_health"), engine={"refusal": EngineDeadError("the engine has ended")}
+    ),
     Refusal("engine_dead", GENERATE, engine={"dies_after": 0}),
-    Refusal("server_overloaded", GENERATE, engine={"refusal": OverloadedError("1024 requests wait", retry_after_s=2)}),
-    Refusal("rate_limit_exceeded", GENERATE, server={"limits": Limits(max_open_per_client=0)}),
+    Refusal(
+        "server_overloaded",
+        (*GENERATE, *POOL),
+        engine={"refusal": OverloadedError("1024 requests wait", retry_after_s=2)},
+    ),
+    Refusal("rate_limit_exceeded", (*GENERATE, *POOL), server={"limits": Limits(max_open_per_client=0)}),
     Refusal("internal_error", GENERATE, engine={"answer": break_down}),
-    Refusal("invalid_api_key", ("list_models", *GENERATE, "tokenize_v1"), server={"api_keys": ("key",)}),
+    Refusal("invalid_api_key", ("list_models", *GENERATE, *POOL, "tokenize_v1"), server={"api_keys": ("key",)}),
     Refusal("unknown_url", GENERATE, path="/v1/complete"),
     Refusal("unknown_url", ("retrieve_model",), path="/v1/models/"),
     Refusal("method_not_allowed", BODIES, method="GET"),
@@ -246,6 +272,29 @@ REFUSALS = [
     Refusal("unsupported_parameter", MESSAGES, {"container": "c"}, param="container"),
     Refusal("invalid_prompt", READ_BLOCKS, {"messages": [{"role": "assistant", "content": ""}]}),
     Refusal("invalid_constraint", MESSAGES, {"output_format": {"type": "json_schema", "schema": {"type": "no"}}}),
+    Refusal("unsupported_task", (*ASK, *READ_ITEMS, *READ_BLOCKS), param="model", over=embedder),
+    Refusal("unsupported_task", POOL, param="model", over=FakeEngine),
+    Refusal("missing_required_parameter", INPUT, content=b"{}", param="input"),
+    Refusal("missing_required_parameter", SCORE, content=b"{}", param="queries"),
+    Refusal("missing_required_parameter", RERANK, content=b"{}", param="query"),
+    Refusal("context_length_exceeded", INPUT, {"input": ["a", "a " * 60]}, param="input.1"),
+    Refusal("context_length_exceeded", SCORE, {"text_2": ["a", "a " * 60]}, param="text_2.1"),
+    Refusal("context_length_exceeded", RERANK, {"documents": ["a", "a " * 60]}, param="documents.1"),
+    Refusal("context_length_exceeded", COHERE_EMBED, {"texts": ["a " * 60], "truncate": "NONE"}, param="texts.0"),
+    Refusal("invalid_parameter_combination", INPUT, HELLO, param="messages"),
+    Refusal("invalid_parameter_combination", SCORE, {"text_1": ["a", "b"], "text_2": ["c"]}, param="text_1"),
+    Refusal("invalid_parameter_combination", RERANK, {"softmax": True, "activation": False}, param="activation"),
+    Refusal("invalid_parameter_combination", COHERE_EMBED, content=b"{}", param="texts"),
+    Refusal("token_out_of_vocabulary", INPUT, {"input": [5, 10**6]}, param="input.1"),
+    Refusal("unsupported_value", INPUT, {"truncate_prompt_tokens": 0}, param="truncate_prompt_tokens"),
+    Refusal("unsupported_value", (*SCORE, *RERANK), {"truncate_prompt_tokens": 1}, param="truncate_prompt_tokens"),
+    Refusal("unsupported_value", COHERE_EMBED, {"output_dimension": 3}, param="output_dimension"),
+    Refusal("unsupported_parameter", (*SCORE, *RERANK), {"instruction": "Be brief."}, param="instruction"),
+    Refusal("unsupported_parameter", INPUT, HELLO | {"input": None, "chat_template": "{{ 1 }}"}, param="chat_template"),
+    Refusal("invalid_prompt", INPUT, {"input": ["a", ""]}, param="input.1"),
+    Refusal("invalid_prompt", SCORE, {"text_1": ""}, param="text_1"),
+    Refusal("invalid_prompt", RERANK, {"documents": ["a", ""]}, param="documents.1"),
+    Refusal("invalid_prompt", COHERE_EMBED, {"texts": [""]}, param="texts.0"),
     Refusal("invalid_constraint", ASK, {"guided_regex": "("}, param="guided_regex"),
     *(
         Refusal("invalid_prompt", (name,), HELLO | more, server={"prompts": templated(source)}, param="messages")
@@ -297,7 +346,7 @@ ATTEMPTS = [
 @pytest.mark.parametrize("attempt", ATTEMPTS, ids=str)
 async def test_what_can_be_refused_is_refused_before_the_answer_begins(attempt: Attempt) -> None:
     refusal, operation = attempt.refusal, attempt.operation
-    engine = FakeEngine(**refusal.engine)
+    engine = refusal.engine_for(operation)
     content = refusal.content
     if content is None and operation.body is not None:
         streamed = {"stream": True} if attempt.stream else {}

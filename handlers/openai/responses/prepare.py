@@ -106,7 +106,7 @@ class ResponsePreparation:
     ) -> tuple[ChatRequest, ReadItems, ResponseTools, Sequence[StoredResponse]]:
         """What both operations take: the conversation, and what the model sees of it."""
         options = self._chat.options
-        served = self._directory.resolve(body.model)
+        served = self._directory.generator(body.model)
         before = earlier_messages(body)
         chain = await self._chain(body.previous_response_id, context)
         items = read_items(body.input, items_of(chain), may_be_empty=bool(chain or before))

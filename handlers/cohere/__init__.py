@@ -1,0 +1,1 @@
+"""Cohere's API: embeddings, and the second version of reranking."""

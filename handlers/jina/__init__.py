@@ -1,0 +1,1 @@
+"""Jina's API: reranking, which the first version of Cohere's shares."""
