@@ -3,12 +3,44 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from specserve.engine.errors import InvalidParameterError
 
 SCHEDULING_POLICIES = ("fcfs", "priority")
 NO_QUANTIZATION = "none"
 QUANTIZATIONS = (NO_QUANTIZATION, "int8", "int4", "fp8")
+RUNNERS = ("auto", "generate", "pooling")
+CONVERSIONS = ("auto", "none", "embed", "classify")
+POOLING_TYPES = ("cls", "last", "mean", "max", "mean_sqrt_len", "weighted_mean", "all", "step")
+"""How the vectors of tokens become one; `all` and `step` keep one for each token, or for each tagged one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolerConfig:
+    """What the operator wants else than the model's files say. None: as they say.
+
+    pooling_type        one of POOLING_TYPES
+    use_activation      embeddings of length 1, softmax (sigmoid) over classes
+    dimensions          length of embeddings that requests leave open, for Matryoshka models
+    step_tag_id         token whose positions alone are classified (process reward models)
+    returned_token_ids  columns of token-wise classes that are returned
+    """
+
+    pooling_type: str | None = None
+    use_activation: bool | None = None
+    dimensions: int | None = None
+    step_tag_id: int | None = None
+    returned_token_ids: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.pooling_type is not None and self.pooling_type not in POOLING_TYPES:
+            raise InvalidParameterError(
+                f"pooling_type is {self.pooling_type!r}, but must be one of {', '.join(POOLING_TYPES)}",
+                param="pooler_config",
+            )
+        if self.dimensions is not None and self.dimensions < 1:
+            raise InvalidParameterError(f"dimensions must be positive, got {self.dimensions}", param="pooler_config")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +62,13 @@ class ModelConfig:
     revision: str | None = None
     eos_token_ids: tuple[int, ...] | None = None
     """Replace the end tokens that the model's files name."""
+    runner: str = "auto"
+    """One of RUNNERS: whether the model generates or pools."""
+    convert: str = "auto"
+    """One of CONVERSIONS: what a generating checkpoint is made into."""
+    hf_overrides: dict[str, Any] = field(default_factory=dict)
+    """Replace values of config.json; objects inside of it are merged."""
+    pooler: PoolerConfig = field(default_factory=PoolerConfig)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -65,6 +65,17 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
+def read_json_list(path: Path) -> list[dict[str, Any]]:
+    """Raises ModelLoadError when the file is not a JSON list of objects."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelLoadError(f"{path} cannot be read: {error}", "download or export the model again") from error
+    if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
+        raise ModelLoadError(f"{path} is not a list of JSON objects", "download or export the model again")
+    return value
+
+
 def _checked(folder: Path) -> Path:
     if not (folder / "config.json").is_file():
         raise ModelLoadError(

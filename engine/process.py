@@ -20,6 +20,7 @@ from queue import Empty, SimpleQueue
 
 import torch
 
+from specserve.engine.api import ModelInfo
 from specserve.engine.batch import RequestProgress
 from specserve.engine.config import EngineConfig
 from specserve.engine.core import EngineCore
@@ -44,8 +45,10 @@ from specserve.engine.messages import (
     encode_frame,
     read_frame,
 )
+from specserve.engine.pooling.load import find_form
 from specserve.engine.prompt_embeds import with_repetition
 from specserve.engine.runner.model_runner import ModelRunner
+from specserve.engine.runner.pooling_runner import PoolingRunner
 from specserve.engine.scheduler import Scheduler
 from specserve.engine.tokenizer import load_tokenizer
 
@@ -127,8 +130,10 @@ class Channel:
             return [command for command in found if command is not None]
 
 
-def build(config: EngineConfig, channel: Channel) -> tuple[EngineCore, ModelRunner]:
+def build(config: EngineConfig, channel: Channel) -> tuple[EngineCore, ModelInfo]:
     """Load everything. Raises StartupError."""
+    if find_form(config.model)[-1].form.is_pooling:
+        return build_pooling(config, channel)
     runner = ModelRunner.load(config, channel.progress)
     cache = KVCacheManager(runner.info.num_blocks, runner.info.block_size, config.cache.enable_prefix_caching)
     scheduler = Scheduler(
@@ -149,7 +154,22 @@ def build(config: EngineConfig, channel: Channel) -> tuple[EngineCore, ModelRunn
         return Vocabulary.of(tokenizer, info.vocab_size, info.eos_token_ids)
 
     grammars = GrammarStore(load_vocabulary, channel.wake)
-    return EngineCore(scheduler, runner, grammars, launcher=runner.launcher), runner
+    return EngineCore(scheduler, runner, grammars, launcher=runner.launcher), runner.info
+
+
+def build_pooling(config: EngineConfig, channel: Channel) -> tuple[EngineCore, ModelInfo]:
+    runner = PoolingRunner.load(config, channel.progress)
+    scheduler = Scheduler(
+        runner.make_cache(config.cache.enable_prefix_caching),
+        max_num_seqs=config.scheduler.max_num_seqs,
+        max_num_batched_tokens=runner.max_num_batched_tokens,
+        max_model_len=runner.info.max_model_len,
+        policy=config.scheduler.policy,
+        computes_whole_prompts=runner.computes_whole_prompts,
+    )
+    channel.progress("warming up", 0.95)
+    runner.warm_up()
+    return EngineCore(scheduler, runner, reads_all_hidden=runner.reads_all_hidden), runner.info
 
 
 def apply(core: EngineCore, command: Command) -> list[RequestProgress]:
@@ -233,13 +253,13 @@ def main() -> int:
     )
     channel.start_reading()
     try:
-        core, runner = build(config, channel)
+        core, info = build(config, channel)
     except Exception as error:
         problem = as_startup_error(error)
         channel.send(Failed(problem.cause, problem.remedy, problem.exit_code))
         channel.flush(wait=True)
         return problem.exit_code
-    channel.send(Ready(runner.info))
+    channel.send(Ready(info))
     try:
         run(core, channel)
     except Exception as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from specserve.engine.api import FinishReason, GenerationRequest, PoolingRequest
 from specserve.engine.params import PoolingParams, SamplingParams
@@ -74,6 +74,9 @@ class Request:
     token_type_ids: list[int] | None = None
     needs_all_hidden: bool = False
     """Whether what is made of them depends on the hidden states of all tokens: then none may come from the cache."""
+
+    hidden_chunks: list[Any] = field(default_factory=list)
+    """Hidden states of the chunks computed so far, while the runner still needs them."""
 
     @classmethod
     def of(cls, wanted: GenerationRequest, arrival: int = 0) -> Request:

@@ -35,6 +35,7 @@ class Scheduler:
     policy                   one of ORDERS
     max_reported_rows        prompt positions whose logprobs one step reports, so that their logits fit into
                              memory; None: as many as it computes
+    computes_whole_prompts   a prompt is computed in one step or not yet; `max_model_len` of them fit into one
 
     A request holds blocks for all its known tokens from admission on, also while its prompt is computed in
     chunks: so only a decode can find no block. Then the last in order is preempted: it gives all blocks back,
@@ -52,6 +53,7 @@ class Scheduler:
         eos_token_ids: Iterable[int] = (),
         policy: str = "fcfs",
         max_reported_rows: int | None = None,
+        computes_whole_prompts: bool = False,
     ) -> None:
         if not 1 <= max_num_seqs <= max_num_batched_tokens:
             raise InvalidParameterError(
@@ -66,6 +68,7 @@ class Scheduler:
         self._eos_token_ids = frozenset(eos_token_ids)
         self._order = ORDERS[policy]
         self._preempts_for_waiting = policy == "priority"
+        self._computes_whole_prompts = computes_whole_prompts
         self._max_reported_rows = max_num_batched_tokens if max_reported_rows is None else max_reported_rows
         self._requests: dict[str, Request] = {}
         self._running: list[Request] = []  # both sorted by _order
@@ -181,6 +184,8 @@ class Scheduler:
         while budget > 0:
             if admitting and self._next_is_waiting(prefills):
                 request = self._waiting[0]
+                if self._computes_whole_prompts and request.num_tokens > budget:
+                    break
                 admitting = admit(request, self._running, self._cache)
                 if not admitting:
                     continue

@@ -40,7 +40,6 @@ def accepted(
 
 
 ONE_DEVICE = "one process computes on one device"
-ONLY_TEXT = "this server generates text; it does not embed, classify, score or transcribe"
 ACCEPTED = (
     accepted("enable_request_id_headers", "every answer has the header X-Request-Id"),
     accepted("enable_prompt_tokens_details", "usage always says how much of the prompt was cached"),
@@ -77,14 +76,6 @@ ACCEPTED = (
     accepted("pipeline_parallel_size", ONE_DEVICE, only("1", reason=ONE_DEVICE), "N", "-pp"),
     accepted("data_parallel_size", ONE_DEVICE, only("1", reason=ONE_DEVICE), "N", "-dp"),
     accepted("api_server_count", "one process answers", only("1", reason="one process answers"), "N", "-asc"),
-    accepted("runner", "text is generated", only("auto", "generate", reason=ONLY_TEXT), "KIND"),
-    accepted("convert", "the model is used as it is", only("auto", "none", reason=ONLY_TEXT), "KIND"),
-    accepted(
-        "task",
-        "it is the deprecated name of --runner, and generating text is what this server does anyway",
-        only("auto", "generate", reason=ONLY_TEXT),
-        "KIND",
-    ),
 )
 ACCEPTED_FLAGS = tuple(each.flag for each in ACCEPTED)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from specserve.engine.config import QUANTIZATIONS, SCHEDULING_POLICIES
+from specserve.engine.config import CONVERSIONS, QUANTIZATIONS, RUNNERS, SCHEDULING_POLICIES
 from specserve.engine.generation_config import HONOURED_FIELDS
 from specserve.handlers.flags import (
     Flag,
@@ -20,7 +20,9 @@ from specserve.handlers.flags import (
     switch,
 )
 from specserve.handlers.generation_defaults import check_override, generation_source
-from specserve.handlers.settings import RESERVED_TEMPLATE_VARIABLES, ServerSettings
+from specserve.handlers.pooler_config import FIELDS as POOLER_FIELDS
+from specserve.handlers.pooler_config import pooler_config
+from specserve.handlers.settings import RESERVED_TEMPLATE_VARIABLES, TASKS, ServerSettings
 
 DEFAULTS = ServerSettings()
 
@@ -119,6 +121,35 @@ FLAGS = (
         "tokens of prompt and answer together, such as 8K (8192). Default: the model's own",
         model_len,
         "SIZE",
+    ),
+    flag(
+        "runner",
+        MODEL,
+        "generate, or pooling: embed and classify. auto goes by modules.json and the architecture",
+        one_of(*RUNNERS),
+        "KIND",
+    ),
+    flag(
+        "convert",
+        MODEL,
+        "what a generating checkpoint is made into: embed, or classify (see classifier_from_token)",
+        one_of(*CONVERSIONS),
+        "KIND",
+    ),
+    flag("task", MODEL, "older name of --runner and --convert together", one_of(*TASKS), "KIND"),
+    flag(
+        "hf_overrides",
+        MODEL,
+        "JSON object that replaces values of config.json; objects inside of it are merged",
+        json_object(),
+        "JSON",
+    ),
+    flag(
+        "pooler_config",
+        MODEL,
+        f"JSON object for embedders and classifiers, instead of what the model's files say: {', '.join(POOLER_FIELDS)}",
+        pooler_config,
+        "JSON",
     ),
     flag("seed", MODEL, "for requests that name no seed", integer(0, 2**63 - 1), "N"),
     flag("trust_remote_code", MODEL, "run Python code that comes with the model", switch),

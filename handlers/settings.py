@@ -6,7 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from specserve.engine.config import NO_QUANTIZATION, CacheConfig, EngineConfig, ModelConfig, SchedulerConfig
+from specserve.engine.config import (
+    NO_QUANTIZATION,
+    CacheConfig,
+    EngineConfig,
+    ModelConfig,
+    PoolerConfig,
+    SchedulerConfig,
+)
 from specserve.engine.errors import InvalidParameterError
 from specserve.handlers.demo import checkpoint_path
 from specserve.handlers.flags import UsageError
@@ -14,6 +21,16 @@ from specserve.handlers.generation_defaults import GenerationSource
 from specserve.handlers.limits import MaxTokensPolicy
 
 DEMO_MODEL_NAME = "specserve-demo"
+TASKS = {
+    "auto": ("auto", "auto"),
+    "generate": ("generate", "auto"),
+    "embed": ("pooling", "embed"),
+    "embedding": ("pooling", "embed"),
+    "classify": ("pooling", "classify"),
+    "score": ("pooling", "auto"),
+    "reward": ("pooling", "auto"),
+}
+"""Values of --task, and what they are as --runner and --convert."""
 RESERVED_TEMPLATE_VARIABLES = frozenset(
     """messages tools documents add_generation_prompt continue_final_message chat_template tokenize conversation
     return_dict return_tensors tokenizer_kwargs truncation padding max_length""".split()
@@ -32,6 +49,12 @@ class ServerSettings:
     dtype: str = "auto"
     quantization: str = NO_QUANTIZATION
     max_model_len: int | None = None
+    runner: str = "auto"
+    convert: str = "auto"
+    task: str = "auto"
+    """An older name of the two before."""
+    hf_overrides: Mapping[str, Any] | None = None
+    pooler_config: PoolerConfig | None = None
     seed: int = 0
     trust_remote_code: bool = False
     chat_template: str | None = None
@@ -122,8 +145,20 @@ class ServerSettings:
     def generation_defaults(self) -> GenerationSource:
         return GenerationSource(self.generation_config, self.override_generation_config)
 
+    def _runner_and_convert(self) -> tuple[str, str]:
+        runner, convert = TASKS[self.task]
+        if "auto" not in (runner, self.runner) and runner != self.runner:
+            raise UsageError(f"--task {self.task} means --runner {runner}, not {self.runner}", "keep one of them")
+        if "auto" not in (convert, self.convert) and convert != self.convert:
+            raise UsageError(f"--task {self.task} means --convert {convert}, not {self.convert}", "keep one of them")
+        return (
+            runner if self.runner == "auto" else self.runner,
+            convert if self.convert == "auto" else self.convert,
+        )
+
     def engine_config(self) -> EngineConfig:
         """Raises UsageError when values contradict each other."""
+        runner, convert = self._runner_and_convert()
         try:
             return EngineConfig(
                 model=ModelConfig(
@@ -138,6 +173,10 @@ class ServerSettings:
                     trust_remote_code=self.trust_remote_code,
                     revision=self.revision,
                     eos_token_ids=self.generation_defaults.eos_token_ids(),
+                    runner=runner,
+                    convert=convert,
+                    hf_overrides=dict(self.hf_overrides or {}),
+                    pooler=self.pooler_config or PoolerConfig(),
                 ),
                 cache=CacheConfig(
                     block_size=self.block_size,

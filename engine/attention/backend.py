@@ -29,6 +29,8 @@ class LayerSpec:
     window: int | None = None
     softcap: float | None = None
     has_sinks: bool = False
+    is_causal: bool = True
+    """False: tokens see those behind them too, `window` - 1 to each side if there is one."""
 
 
 @dataclass(slots=True)

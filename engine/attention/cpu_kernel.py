@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -27,7 +27,8 @@ class AttendArgs(ctypes.Structure):
         *((name, _POINTER) for name in ("block_tables", "seq_lens", "query_start")),
         *((name, _INT64) for name in ("query_token_stride", "query_head_stride")),
         *((name, _INT32) for name in ("num_seqs", "num_heads", "num_kv_heads", "head_size", "value_head_size")),
-        *((name, _INT32) for name in ("block_size", "table_stride", "window", "is_bf16", "num_threads")),
+        *((name, _INT32) for name in ("block_size", "table_stride", "window", "looks_ahead")),
+        *((name, _INT32) for name in ("is_bf16", "num_threads")),
         *((name, _FLOAT) for name in ("scale", "softcap")),
     )
 
@@ -64,8 +65,13 @@ class Kernel:
         self._write(ctypes.byref(args))
 
     def _test(self, dtype: torch.dtype) -> None:
-        """Compare a tiny mixed batch with the reference; a miscompiled kernel must not answer users."""
+        """Compare tiny mixed batches with the reference; a miscompiled kernel must not answer users."""
         spec = LayerSpec(4, 2, 24, 24, dtype, 0.2, window=17, softcap=5.0, has_sinks=True)
+        self._compare(spec)
+        self._compare(replace(spec, is_causal=False))
+
+    def _compare(self, spec: LayerSpec) -> None:
+        dtype = spec.dtype
         layer, generator = KernelLayer(self, spec, PAGE), torch.Generator().manual_seed(0)
         query_lens, seq_lens = [1, 3], [35, 20]
 
@@ -159,6 +165,7 @@ class KernelLayer:
             num_heads=spec.num_heads,
             block_size=block_size,
             window=spec.window or 0,
+            looks_ahead=int(not spec.is_causal),
             scale=spec.scale,
             softcap=spec.softcap or 0.0,
         )

@@ -99,8 +99,10 @@ def paged_attention(
         window=sliding_window,
         softcap=softcap,
         has_sinks=s_aux is not None,
+        is_causal=bool(getattr(module, "is_causal", True)),
     )
-    return _current.layer(int(module.layer_idx), spec, q, k, v, s_aux)[None], None  # type: ignore[arg-type]
+    index = getattr(module, "layer_idx", None)  # which encoders need not have
+    return _current.layer(-1 if index is None else int(index), spec, q, k, v, s_aux)[None], None
 
 
 def register() -> None:

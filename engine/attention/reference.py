@@ -79,7 +79,7 @@ class ReferenceBackend:
 
 
 def attend_one_sequence(query: Tensor, keys: Tensor, values: Tensor, spec: LayerSpec, sinks: Tensor | None) -> Tensor:
-    """The last Q of L positions attend causally.
+    """The last Q of L positions attend, causally unless `spec` says otherwise.
 
     query [Q, H, D], keys [L, K, D], values [L, K, Dv] → [Q, H, Dv]
 
@@ -93,9 +93,9 @@ def attend_one_sequence(query: Tensor, keys: Tensor, values: Tensor, spec: Layer
     keys, values = keys[first:], values[first:]
     at_query = torch.arange(seq_len - query_len, seq_len, device=query.device)[:, None]
     at_key = torch.arange(first, seq_len, device=query.device)[None, :]
-    visible = at_key <= at_query
+    visible = at_key <= at_query if spec.is_causal else at_key >= 0
     if spec.window is not None:
-        visible &= at_key > at_query - spec.window
+        visible = visible & ((at_key - at_query).abs() < spec.window)
     out = query.new_zeros(query_len, spec.num_heads, spec.value_head_size)
     for head in range(spec.num_heads):
         kv_head = head // (spec.num_heads // spec.num_kv_heads)

@@ -30,7 +30,8 @@ from specserve.engine.models.weight_forms import CpuForm, Fp8
 from specserve.engine.native.library import KernelUnavailableError, load_library
 
 ARCHITECTURES = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
-"""Classes whose layers are computed exactly as native/decoder.cpp does; the tests compare each."""
+BODIES = tuple(name.replace("ForCausalLM", "Model") for name in ARCHITECTURES)
+"""Classes whose layers are computed exactly as native/decoder.cpp does, with a head and without; the tests compare."""
 MAX_HEAD_SIZE = 512
 _POINTER, _INT32, _FLOAT = ctypes.c_void_p, ctypes.c_int32, ctypes.c_float
 
@@ -67,7 +68,7 @@ def misfit(model: PreTrainedModel, specs: Sequence[LayerSpec], quantization: Qua
 
     Those in other forms have been tested, and are the best there is for them on any processor.
     """
-    if type(model).__name__ not in ARCHITECTURES:
+    if type(model).__name__ not in (*ARCHITECTURES, *BODIES):
         return f"{type(model).__name__} has no lean decoder"
     config: Any = model.config
     if config.hidden_act != "silu":
@@ -100,7 +101,7 @@ class CpuDecoder:
         quantization: Quantization,
     ) -> None:
         """Takes over `model`, which fits (see `misfit`): its layers are freed one by one."""
-        body: Any = model.model
+        body: Any = model if type(model).__name__ in BODIES else model.model
         config: Any = model.config
         spec = specs[0]
         self._run = load_library().function(f"specserve_decode_{ISA}")
@@ -112,16 +113,18 @@ class CpuDecoder:
             self._layers[index] = self._pack_layer(body.layers[index], one)
             body.layers[index] = nn.Identity()
             progress((index + 1) / total)
-        head = self._pack(model.lm_head.weight.detach(), model.lm_head.bias, quantization.head)
-        model.lm_head = nn.Identity()
+        head = LinearWeight()
+        if body is not model:
+            head = self._pack(model.lm_head.weight.detach(), model.lm_head.bias, quantization.head).struct
+            model.lm_head = nn.Identity()
         progress(1.0)
         self._rotary = body.rotary_emb
         self._inner_size = int(config.intermediate_size)
-        self._vocab_size = head.struct.n
+        self._vocab_size = head.n
         self._args = DecoderArgs(
             layers=ctypes.addressof(self._layers),
             final_norm=self._floats(body.norm.weight),
-            head=head.struct,
+            head=head,
             frequencies=self._floats(self._rotary.inv_freq),
             num_layers=len(specs),
             hidden_size=config.hidden_size,
@@ -144,7 +147,7 @@ class CpuDecoder:
     def __call__(self, hidden: Tensor, positions: Tensor, step: KernelStep, rows: Tensor) -> Tensor:
         """hidden [T, H] float32, overwritten; positions [T] and rows [R] int64 → logits [R, V] float32.
 
-        Raises MemoryError.
+        Without a head: the last hidden states [R, H] bfloat16. Raises MemoryError.
         """
         num_tokens, args = hidden.shape[0], self._args
         heads = args.num_heads + 2 * args.num_kv_heads
@@ -170,7 +173,7 @@ class CpuDecoder:
         args.num_tokens, args.num_seqs, args.num_threads = num_tokens, step.seq_lens.shape[0], step.num_threads
         if self._run(ctypes.byref(args)):
             raise MemoryError("no memory for the attention kernel's scratch space")
-        return logits
+        return logits if self._vocab_size else normed[: rows.shape[0]]
 
     def _pack_layer(self, layer: Any, spec: LayerSpec) -> DecoderLayer:
         attention, mlp = layer.self_attn, layer.mlp

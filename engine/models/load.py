@@ -58,18 +58,40 @@ def load_model(config: ModelConfig, progress: Callable[[str, float], None]) -> L
     """
     progress("looking for the model", 0.0)
     folder = resolve_model_folder(config.path, config.revision)
-    raw = read_json(folder / "config.json")
+    raw = merged(read_json(folder / "config.json"), config.hf_overrides)
+    hf_config = read_config(folder, config)
+    architecture = _servable_architecture(hf_config, raw, config.trust_remote_code)
+    return load_class(AutoModelForCausalLM, config, folder, hf_config, architecture, progress)
+
+
+def load_class(
+    auto_class: Any,
+    config: ModelConfig,
+    folder: Path,
+    hf_config: Any,
+    architecture: str,
+    progress: Callable[[str, float], None],
+    *,
+    attention: str | None = ATTENTION_NAME,
+    optional_weights: tuple[str, ...] = (),
+) -> LoadedModel:
+    """The folder's weights in the class that `auto_class` of transformers finds for the configuration.
+
+    attention         transformers' name of the attention to use; None: the class's own choice
+    optional_weights  beginnings of names that the checkpoint may lack
+
+    Raises as `load_model`.
+    """
     files = find_safetensors(folder)
     device = choose_device(config.device)
-    hf_config = _read_config(folder, config.trust_remote_code)
-    architecture = _servable_architecture(hf_config, raw, config.trust_remote_code)
     wanted = Quantization(config.quantization)
     dtype, notes = choose_dtype(config.dtype, hf_config, _checkpoint_dtype(files), device)
     if wanted.is_wanted and config.dtype == "auto" and dtype == torch.float32:
         dtype, notes = torch.bfloat16, [*notes, f"float32 weights run in bfloat16 for --quantization {wanted.name}"]
     quantization.check(wanted, device, dtype)
     register()
-    model = _read_weights(folder, config, hf_config, dtype, progress)
+    options = {} if attention is None else {"attn_implementation": attention}
+    model = _read_weights(auto_class, folder, config, hf_config, dtype, progress, options, optional_weights)
     num_parameters = sum(parameter.numel() for parameter in model.parameters())
     model.to(device)
     return LoadedModel(
@@ -84,6 +106,15 @@ def load_model(config: ModelConfig, progress: Callable[[str, float], None]) -> L
         quantization=wanted,
         notes=tuple(notes),
     )
+
+
+def merged(values: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
+    """`values` with those of `overrides`; objects in both are merged."""
+    found = dict(values)
+    for name, value in overrides.items():
+        before = found.get(name)
+        found[name] = merged(before, value) if isinstance(before, dict) and isinstance(value, dict) else value
+    return found
 
 
 def choose_device(name: str) -> torch.device:
@@ -174,9 +205,13 @@ def _checkpoint_dtype(files: list[Path]) -> torch.dtype:
     return torch.float32
 
 
-def _read_config(folder: Path, trust_remote_code: bool) -> Any:
+def read_config(folder: Path, config: ModelConfig) -> Any:
+    """transformers' configuration of the folder, with the overrides. Raises UnsupportedModelError."""
     try:
-        return AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code, local_files_only=True)
+        found = AutoConfig.from_pretrained(folder, trust_remote_code=config.trust_remote_code, local_files_only=True)
+        if not config.hf_overrides:
+            return found
+        return type(found).from_dict(merged(found.to_dict(), config.hf_overrides))
     except (ValueError, KeyError, TypeError, AttributeError, OSError, ImportError) as error:
         model_type = read_json(folder / "config.json").get("model_type")
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
@@ -223,23 +258,26 @@ def _names(entry: Any) -> Iterable[str]:
 
 
 def _read_weights(
+    auto_class: Any,
     folder: Path,
     config: ModelConfig,
     hf_config: Any,
     dtype: torch.dtype,
     progress: Callable[[str, float], None],
+    options: dict[str, Any],
+    optional_weights: tuple[str, ...],
 ) -> PreTrainedModel:
     try:
         with _loading_progress(Percents(lambda done: progress("reading weights", done))):
-            model, report = AutoModelForCausalLM.from_pretrained(
+            model, report = auto_class.from_pretrained(
                 folder,
                 config=hf_config,
                 dtype=dtype,
-                attn_implementation=ATTENTION_NAME,
                 trust_remote_code=config.trust_remote_code,
                 use_safetensors=True,
                 local_files_only=True,
                 output_loading_info=True,
+                **options,
             )
     except (SafetensorError, OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
@@ -247,10 +285,10 @@ def _read_weights(
             f"{folder} cannot be loaded: {lines[0][:300]}",
             "check that config.json belongs to these weights, or download the model again",
         ) from error
-    if missing := sorted(report["missing_keys"]):
+    if missing := sorted(name for name in report["missing_keys"] if not name.startswith(optional_weights)):
         raise ModelLoadError(
             f"{folder} lacks {len(missing)} weights of {type(model).__name__}: {', '.join(missing[:3])}",
-            "check that config.json belongs to these weights; without a language head it cannot generate",
+            "check that config.json belongs to these weights, and that the model was saved for this task",
         )
     model.eval().requires_grad_(False)
     return cast(PreTrainedModel, model)

@@ -188,6 +188,11 @@ void merge(Sums into, Sums other, int rows, int width) {
   }
 }
 
+// Behind the last key that a query sees which looks ahead; `next` is the position behind the query's.
+inline int end_of_sight(const AttendArgs &a, int next, int seq_len) {
+  return a.window > 0 && next - 1 + a.window < seq_len ? next - 1 + a.window : seq_len;
+}
+
 template <class S> void run_item(const Job &job, const Item &item, float *scratch) {
   const AttendArgs &a = *job.args;
   const Shape &shape = job.shape;
@@ -203,6 +208,7 @@ template <class S> void run_item(const Job &job, const Item &item, float *scratc
   for (int i = 0; i < rows; i++) {
     last[i] = position + i / group + 1;
     first[i] = a.window > 0 && last[i] > a.window ? last[i] - a.window : 0;
+    if (a.looks_ahead) last[i] = end_of_sight(a, last[i], a.seq_lens[item.seq]);
     const int64_t token = item.query + i / group, head = item.head * group + i % group;
     const auto *from = (const typename S::Element *)a.query + token * a.query_token_stride;
     S::put_query(query + (int64_t)i * shape.query_words, from + head * a.query_head_stride, a.head_size);
@@ -275,7 +281,8 @@ int64_t cut(const AttendArgs &a, int64_t part_cost, int width, Item *items, int3
   for (int b = 0; b < a.num_seqs; b++) {
     for (int q = a.query_start[b]; q < a.query_start[b + 1]; q += most) {
       const int left = a.query_start[b + 1] - q, count = left < most ? left : most, rows = count * group;
-      const int first = a.seq_lens[b] - left, hi = first + count;
+      const int first = a.seq_lens[b] - left;
+      const int hi = a.looks_ahead ? end_of_sight(a, first + count, a.seq_lens[b]) : first + count;
       const int lo = a.window > 0 && first + 1 > a.window ? first + 1 - a.window : 0;
       const bool is_long = (int64_t)(hi - lo) * (rows + 8) > part_cost;
       const int parts = is_long ? (hi - 1) / kPart - lo / kPart + 1 : 1;

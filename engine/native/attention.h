@@ -22,6 +22,7 @@ struct AttendArgs {
   const int32_t *block_tables, *seq_lens, *query_start;
   int64_t query_token_stride, query_head_stride;    // in elements
   int32_t num_seqs, num_heads, num_kv_heads, head_size, value_head_size, block_size, table_stride, window;
+  int32_t looks_ahead;                              // all tokens of a sequence see each other; a window reaches both ways
   int32_t is_bf16, num_threads;
   float scale, softcap;                             // softcap 0: none
 };

@@ -42,6 +42,7 @@ UNITS: tuple[tuple[str, str | None], ...] = (
     ("linear", "avx512_bf16"),
     ("quantized_linear", "avx512_bf16"),
     ("decoder", "avx512_bf16"),
+    ("encoder", "avx512_bf16"),
 )
 """Source and instruction set of each object file of the one library; None is what every x86-64 runs."""
 

@@ -73,7 +73,7 @@ int run_layer(const DecoderArgs &d, const DecoderLayer &layer) {
   const AttendArgs attend = {d.projected, layer.keys, layer.values, d.attended, nullptr,
                              d.block_tables, d.seq_lens, d.query_start, stride, head,
                              d.num_seqs, d.num_heads, d.num_kv_heads, head, head, d.block_size, d.table_stride,
-                             layer.window, 1, d.num_threads, d.scale, 0.f};
+                             layer.window, 0, 1, d.num_threads, d.scale, 0.f};
   if (specserve_attend_avx512_bf16(&attend)) return 1;
   multiply(d, layer.out, d.attended, d.hidden, size, tokens, kAddTo);
   for_each(tokens, size, d.num_threads, normed_by(layer.mlp_norm));
@@ -100,6 +100,6 @@ extern "C" int specserve_decode_avx512_bf16(const DecoderArgs *args) {
     normalize(d.hidden + d.rows[r] * d.hidden_size, d.final_norm, d.epsilon, d.hidden_size,
               d.normed + (int64_t)r * d.hidden_size);
   });
-  if (d.num_rows) multiply(d, d.head, d.normed, d.logits, d.head.n, d.num_rows, kFloat32);
+  if (d.num_rows && d.head.packed) multiply(d, d.head, d.normed, d.logits, d.head.n, d.num_rows, kFloat32);
   return 0;
 }

@@ -17,7 +17,7 @@ struct DecoderLayer {
 struct DecoderArgs {
   const DecoderLayer *layers;
   const float *final_norm;                   // [H]
-  LinearWeight head;
+  LinearWeight head;                         // without weights: `normed` holds the last hidden states of the rows
   const float *frequencies;                  // [D / 2] radians per position
   const int64_t *positions, *slots;          // [T]; slot -1: the token's keys are not kept
   const int32_t *block_tables, *seq_lens, *query_start;

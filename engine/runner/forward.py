@@ -28,7 +28,8 @@ class Forward(Protocol):
     def bind(self, caches: list[LayerCache]) -> None: ...
 
     def __call__(self, inputs: StepInputs, embeddings: Tensor | None, rows: Tensor) -> Tensor:
-        """Logits [R, V] of the rows [R] of T, after the backend has planned the step.
+        """Logits [R, V] of the rows [R] of T, after the backend has planned the step; of models without a head their
+        last hidden states [R, H].
 
         `embeddings` [1, T, H] stand for the token ids of `inputs` where they are given.
         """
@@ -94,6 +95,7 @@ class ModuleForward:
         self._model: nn.Module = loaded.model
         self._backend = backend
         self._slot_of = {index: slot for slot, index in enumerate(layer_indices)}
+        self._is_headless = loaded.model.get_output_embeddings() is None
         self._keeps_rows = "logits_to_keep" in inspect.signature(loaded.model.forward).parameters
         self._context = PagedContext(backend, [], self._slot_of)
 
@@ -107,7 +109,11 @@ class ModuleForward:
         else:
             arguments["inputs_embeds"] = embeddings
         with attention_context(self._context):
-            logits: Tensor = self._model(position_ids=inputs.positions, use_cache=False, **arguments).logits[0]
+            output = self._model(position_ids=inputs.positions, use_cache=False, **arguments)
+        if self._is_headless:
+            hidden: Tensor = output.last_hidden_state[0]
+            return hidden[rows]
+        logits: Tensor = output.logits[0]
         return logits if self._keeps_rows else logits[rows]
 
 

@@ -9,11 +9,13 @@ from pathlib import Path
 import torch
 
 from specserve.engine.config import CacheConfig, SchedulerConfig
-from specserve.engine.errors import InsufficientMemoryError
+from specserve.engine.errors import InsufficientMemoryError, UnsupportedModelError
 
 CPU_TOKEN_BUDGET = 512
 """A prefill chunk delays everyone's next token: 512 tokens of a 0.5B model take about 1 s on two cores."""
 GPU_TOKEN_BUDGET = 4096
+CPU_ENCODER_BUDGET = 1024
+GPU_ENCODER_BUDGET = 16384
 CPU_CACHE_SHARE = 0.25
 NUM_DUMMY_BLOCKS = 1
 """Block 0 is never handed out: padded rows of block tables name it."""
@@ -28,6 +30,19 @@ def choose_token_budget(scheduler: SchedulerConfig, device: torch.device) -> int
         return scheduler.max_num_batched_tokens
     budget = CPU_TOKEN_BUDGET if device.type == "cpu" else GPU_TOKEN_BUDGET
     return max(budget, scheduler.max_num_seqs)
+
+
+def choose_encoder_budget(scheduler: SchedulerConfig, max_model_len: int, device: torch.device) -> int:
+    """Tokens of one step in which every text is whole. Raises UnsupportedModelError when one of them does not fit."""
+    asked = scheduler.max_num_batched_tokens
+    if asked is None:
+        return max(CPU_ENCODER_BUDGET if device.type == "cpu" else GPU_ENCODER_BUDGET, max_model_len)
+    if asked < max_model_len:
+        raise UnsupportedModelError(
+            f"max_num_batched_tokens is {asked}, but a text of up to {max_model_len} tokens is computed in one step",
+            f"raise --max-num-batched-tokens to {max_model_len}, or pass --max-model-len {asked}",
+        )
+    return asked
 
 
 def choose_reported_rows(vocab_size: int) -> int:

@@ -37,17 +37,15 @@ def test_no_flag_is_both() -> None:
 
 
 def test_environment_and_file_are_told_of_too(tmp_path: Path) -> None:
-    (tmp_path / "c.yaml").write_text("task: generate\nport: 9000\n")
+    (tmp_path / "c.yaml").write_text("swap-space: 4\nport: 9000\n")
     settings = read_settings(["--config", str(tmp_path / "c.yaml")], {"SPECSERVE_DISABLE_LOG_STATS": "1"})
-    assert [notice.split()[0] for notice in settings.notices] == ["--disable-log-stats", "--task"]
+    assert [notice.split()[0] for notice in settings.notices] == ["--disable-log-stats", "--swap-space"]
     assert settings.port == 9000
 
 
 @pytest.mark.parametrize(
     ("argv", "told"),
     [
-        (["--task", "embed"], "this server generates text"),
-        (["--runner", "pooling"], "this server generates text"),
         (["-tp", "2"], "one process computes on one device"),
         (["--kv-cache-dtype", "fp8"], "keys and values have the type of the model"),
         (["--load-format", "gguf"], "weights are read from safetensors"),

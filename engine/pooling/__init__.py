@@ -1,0 +1,1 @@
+"""Embedding and classifying: what a model folder says about it, poolers, heads."""
