@@ -5,8 +5,10 @@ from __future__ import annotations
 import torch
 
 from specserve.engine.attention.backend import AttentionBackend, AttentionMetadata
+from specserve.engine.config import EngineConfig
 from specserve.engine.runner.forward import Forward
 from specserve.engine.runner.inputs import StepInputs
+from specserve.engine.runner.memory import gpu_cache_bytes
 
 SAMPLING_COPIES = 4
 """Times the float32 logits that sampling holds at once: edited, weighed, sorted, and their ids."""
@@ -57,3 +59,17 @@ def peak_bytes_of_a_step(
     forward.bind([])
     torch.cuda.empty_cache()
     return peak + sampling
+
+
+def measured_cache_bytes(
+    forward: Forward,
+    backend: AttentionBackend,
+    device: torch.device,
+    token_budget: int,
+    max_model_len: int,
+    config: EngineConfig,
+) -> int:
+    """What is left for the cache once weights are loaded and the largest step has its room."""
+    step = peak_bytes_of_a_step(forward, backend, device, token_budget, max_model_len, config.scheduler.max_num_seqs)
+    free, total = torch.cuda.mem_get_info(device)
+    return gpu_cache_bytes(total, free, step, config.cache.gpu_memory_utilization)

@@ -23,7 +23,7 @@ from specserve.engine.request import Request
 from specserve.engine.runner.cuda_graphs import CudaRecorder, DecodeGraphs
 from specserve.engine.runner.embeddings import input_embeddings
 from specserve.engine.runner.forward import CapturableForward, Forward, prepare_forward
-from specserve.engine.runner.gpu_memory import peak_bytes_of_a_step
+from specserve.engine.runner.gpu_memory import measured_cache_bytes
 from specserve.engine.runner.inputs import PromptRows, StepInputs, build_inputs
 from specserve.engine.runner.launching import DecodeLauncher
 from specserve.engine.runner.memory import (
@@ -32,7 +32,6 @@ from specserve.engine.runner.memory import (
     choose_num_threads,
     choose_reported_rows,
     choose_token_budget,
-    gpu_cache_bytes,
 )
 from specserve.engine.runner.probing import probe_layers
 from specserve.engine.sampling.grammar_masks import MaskFiller, StepMasks
@@ -124,10 +123,7 @@ class ModelRunner:
         token_budget = choose_token_budget(config.scheduler, loaded.device)
         if loaded.device.type == "cuda":
             progress("measuring a step's memory", 0.9)
-            num_rows = config.scheduler.max_num_seqs
-            step_bytes = peak_bytes_of_a_step(forward, backend, loaded.device, token_budget, max_model_len, num_rows)
-            free, total = torch.cuda.mem_get_info(loaded.device)
-            available = gpu_cache_bytes(total, free, step_bytes, config.cache.gpu_memory_utilization)
+            available = measured_cache_bytes(forward, backend, loaded.device, token_budget, max_model_len, config)
         else:
             available = available_memory()
         progress("allocating the KV cache", 0.92)

@@ -27,6 +27,7 @@ from specserve.engine.params import PoolingParams, PoolingTask
 from specserve.engine.pooling.load import LoadedPooler, load_pooler
 from specserve.engine.request import NOTHING_GENERATED, Request
 from specserve.engine.runner.forward import Forward, prepare_forward
+from specserve.engine.runner.gpu_memory import measured_cache_bytes
 from specserve.engine.runner.inputs import build_inputs
 from specserve.engine.runner.memory import (
     available_memory,
@@ -118,8 +119,8 @@ class PoolingRunner:
         packing = Percents(lambda done: progress("packing weights", READING + (0.9 - READING) * done))
         if pooler.is_causal:
             hidden_states: HiddenStates
-            hidden_states, backend, num_blocks = _paged(pooler, config, max_model_len, packing, progress)
             budget = choose_token_budget(config.scheduler, loaded.device)
+            hidden_states, backend, num_blocks = _paged(pooler, config, max_model_len, budget, packing, progress)
             describe = getattr(backend, "describe", None)
             notes += describe() if describe is not None else []
             attention, block_size, has_types = backend.name, backend.block_size, False
@@ -205,6 +206,7 @@ def _paged(
     pooler: LoadedPooler,
     config: EngineConfig,
     max_model_len: int,
+    budget: int,
     packing: Callable[[float], None],
     progress: Callable[[str, float], None],
 ) -> tuple[PagedChunks, AttentionBackend, int]:
@@ -214,6 +216,11 @@ def _paged(
         config.model.attention_backend, list(specs.values()), loaded.device, config.cache.block_size
     )
     forward = prepare_forward(loaded, specs, backend, packing)
+    available = (
+        available_memory()
+        if loaded.device.type == "cpu"
+        else measured_cache_bytes(forward, backend, loaded.device, budget, max_model_len, config)
+    )
     progress("allocating the KV cache", 0.92)
     num_blocks = choose_num_blocks(
         config.cache,
@@ -221,7 +228,7 @@ def _paged(
         bytes_per_block=backend.bytes_per_block(),
         max_model_len=max_model_len,
         max_num_seqs=config.scheduler.max_num_seqs,
-        available_bytes=available_memory(loaded.device),
+        available_bytes=available,
         device=loaded.device,
     )
     forward.bind(backend.allocate(num_blocks))
