@@ -53,10 +53,14 @@ def message(rng: random.Random, role: str, number: int) -> dict[str, Any]:
     return {"role": role, "content": words(rng, SIZES[role])}
 
 
-def request_body(seed: int, *, last_seed: int | None = None) -> dict[str, Any]:
-    """A new conversation for every seed; with `last_seed` only its last message differs from that of `seed`."""
+def request_body(seed: int, *, last_seed: int | None = None, tools_seed: int | None = None) -> dict[str, Any]:
+    """A new conversation and new tools for every seed.
+
+    With `last_seed` only its last message differs from that of `seed`; with `tools_seed` the tools are those of that
+    number, as an agent sends the same ones in every turn and every conversation.
+    """
     rng = random.Random(seed)
-    given = tools(rng)
+    given = tools(rng if tools_seed is None else random.Random(tools_seed))
     messages = [message(rng, role, number) for number, role in enumerate(ROLES)]
     if last_seed is not None:
         messages[-1] = message(random.Random(last_seed), ROLES[-1], len(ROLES) - 1)

@@ -7,7 +7,9 @@ whole    one chat request of ten messages and three tools, answered at once with
          the frames to and from the engine process, detokenization, the reply's JSON, the access log. `new`: no text
          was seen before; `next turn`: only the last message is new. Below each are its three large parts, and what
          is left of each run without template and tokenizer. `fake engine`: the engine answers in process, at once,
-         and its tokenizer knows the ids; the template is counted. This is the figure that has a bar.
+         and its tokenizer knows the ids; the template is counted. Every conversation is new, the tools are the same
+         in all of them, as an agent sends them. This is the figure that has a bar. `fake engine, new tools`: those
+         are new in each request too.
 parts    the same work piece by piece, each repeated by itself with warm caches, and the bare libraries below it.
 streamed one token of a stream: from the bytes of the engine's step message to the ASGI send of its event, per token,
          with 1 and 32 streams that gain a token in each step.
@@ -96,23 +98,25 @@ async def whole(tokenizer: Tokenizer, runs: int, name: str, next_turn: bool, fir
     return {label: figures(seconds[WARM_UP:]) for label, seconds in found.items()}
 
 
-async def with_fake_engine(tokenizer: Tokenizer, runs: int, first_seed: int) -> dict[str, Figures]:
+async def with_fake_engine(
+    tokenizer: Tokenizer, runs: int, name: str, first_seed: int, tools_seed: int | None
+) -> dict[str, Figures]:
     token_ids = tokenizer.encode(ANSWER, add_special_tokens=False)[:16]
     instant: Any = InstantTokenizer(tokenizer, list(range(900)))
     app = app_over(FakeEngine(no_model(tokenizer, MAX_MODEL_LEN), instant, tokenizer.decode(token_ids), token_ids))
     taken = []
     with stopwatch(routing, "parse_body") as parsing, stopwatch(ChatTemplate, "render") as rendering:
         for number in range(WARM_UP + runs):
-            call = Call.of(CHAT, request_body(first_seed + number))
+            call = Call.of(CHAT, request_body(first_seed + number, tools_seed=tools_seed))
             taken.append(await call.run(app))
             if call.status != 200:
                 raise RuntimeError(call.answer.decode())
     rest = [all_s - parse_s - text_s for all_s, parse_s, text_s in zip(taken, parsing, rendering, strict=True)]
     found = {
-        "fake engine": taken,
-        "fake engine: parse and validate": parsing,
-        "fake engine: template": rendering,
-        "fake engine: the rest": rest,
+        name: taken,
+        f"{name}: parse and validate": parsing,
+        f"{name}: template": rendering,
+        f"{name}: the rest": rest,
     }
     return {label: figures(seconds[WARM_UP:]) for label, seconds in found.items()}
 
@@ -291,7 +295,8 @@ async def measure(tokenizer: Tokenizer, scale: int) -> dict[str, dict[str, Figur
         "completions": (COMPLETIONS, {"prompt": "The harbour is"}),
     }
     found: dict[str, dict[str, Figures]] = {"whole": {}, "parts": {}, "streamed": {}, "refused": {}}
-    found["whole"] |= await with_fake_engine(tokenizer, 50 * scale, first_seed=5_000_000)
+    for name, tools_seed in (("fake engine", 0), ("fake engine, new tools", None)):
+        found["whole"] |= await with_fake_engine(tokenizer, 50 * scale, name, 5_000_000, tools_seed)
     for name, next_turn in (("new", False), ("next turn", True)):
         found["whole"] |= await whole(tokenizer, 50 * scale, name, next_turn, first_seed=1_000_000)
     found["parts"] = parts(tokenizer, 50 * scale, first_seed=3_000_000)

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from specserve.handlers.context import SAFE_ID, SCOPE_KEY, RequestIdentity, request_identity
 from specserve.handlers.envelopes import MESSAGES, envelope_of
 from specserve.handlers.errors import send_error, to_api_error
+from specserve.handlers.log_lines import write_line
 
 access_log = logging.getLogger("specserve.access")
 
@@ -62,13 +63,11 @@ class RequestLog:
                 await send_error(send_with_id, refusal, envelope=envelope, request_id=request_identity(scope).id)
         finally:
             if scope["path"] not in self._unlogged_paths:
-                access_log.info(
-                    "method=%s path=%s status=%d duration_ms=%.1f request_id=%s",
-                    scope["method"],
-                    printable(scope["path"]),
-                    status,
-                    (perf_counter() - began) * 1000,
-                    request_identity(scope).id,
+                took_ms = (perf_counter() - began) * 1000
+                write_line(
+                    access_log,
+                    f"method={scope['method']} path={printable(scope['path'])} status={status} "
+                    f"duration_ms={took_ms:.1f} request_id={request_identity(scope).id}",
                 )
 
 

@@ -53,6 +53,7 @@ class ModelDirectory:
         self.names = tuple(dict.fromkeys(names))
         self._engine = engine
         self._defaults = defaults
+        self._served: ServedModel | None = None
 
     def resolve(self, name: str | None) -> ServedModel:
         """None and the empty string mean the first name. Raises ModelNotFound, ServerLoading."""
@@ -63,7 +64,11 @@ class ModelDirectory:
         engine = self._engine()
         if engine is None:
             raise ServerLoading("the model is still loading; try again soon", headers={"Retry-After": "2"})
-        return ServedModel(self.names[0], engine, self._defaults(engine.model), fingerprint(engine.model))
+        served = self._served
+        if served is None or served.engine is not engine:
+            served = ServedModel(self.names[0], engine, self._defaults(engine.model), fingerprint(engine.model))
+            self._served = served
+        return served
 
     def generator(self, name: str | None) -> ServedModel:
         """A model that writes text. Raises UnsupportedTask for others, and what `resolve` raises."""

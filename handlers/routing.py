@@ -32,9 +32,10 @@ from specserve.handlers.deadlines import Deadline
 from specserve.handlers.errors import bounded, cleaned, send_error, to_api_error
 from specserve.handlers.fair_share import FairShare
 from specserve.handlers.limits import Limits
+from specserve.handlers.open_bodies import ClientGone, OpenBodies
 from specserve.handlers.sse import EventStream, payload_of
 from specserve.handlers.unknown_fields import header_of_names, unknown_fields
-from specserve.handlers.wire import ClientGone, OpenBodies, parse_body, parse_query
+from specserve.handlers.wire import parse_body, parse_query
 
 Method = Callable[..., Coroutine[Any, Any, object]]
 
@@ -288,7 +289,7 @@ class Endpoint:
 
 def written(result: object, operation: Operation) -> tuple[dict[str, str], bytes]:
     """A whole answer as its header and bytes; those that come as bytes are no JSON."""
-    if isinstance(result, Serialised | BaseModel):
+    if isinstance(result, (Serialised, BaseModel)):
         return {"content-type": "application/json"}, payload_of(result)
     if isinstance(result, bytes):
         return {"content-type": "application/octet-stream"}, result

@@ -59,7 +59,8 @@ class AskedSampling:
     @classmethod
     def of(cls, body: ApiModel) -> AskedSampling:
         """The fields of a body that are called so; what a protocol does not have keeps its default."""
-        return cls(**{name: getattr(body, name) for name in common_names(type(body))})
+        values = vars(body)
+        return cls(**{name: values[name] for name in common_names(type(body))})
 
 
 @cache
@@ -183,28 +184,29 @@ def sampling_params(
             param="min_tokens",
         )
     effective = min(wanted, answer_limit(length, defaults, model, room=room, policy=policy))
-    stop_token_ids = tuple(asked.stop_token_ids or ())
-    allowed_token_ids = tuple(asked.allowed_token_ids or ())
-    logit_bias = {int(token_id): bias for token_id, bias in (asked.logit_bias or {}).items()}
-    check_vocabulary(stop_token_ids, model, param="stop_token_ids")
-    check_vocabulary(allowed_token_ids, model, param="allowed_token_ids")
-    check_vocabulary(list(logit_bias), model, param="logit_bias")
+    stop_token_ids: tuple[int, ...] = ()
+    allowed_token_ids: tuple[int, ...] = ()
+    logit_bias: dict[int, float] = {}
+    if asked.stop_token_ids:
+        stop_token_ids = tuple(asked.stop_token_ids)
+        check_vocabulary(stop_token_ids, model, param="stop_token_ids")
+    if asked.allowed_token_ids:
+        allowed_token_ids = tuple(asked.allowed_token_ids)
+        check_vocabulary(allowed_token_ids, model, param="allowed_token_ids")
+    if asked.logit_bias:
+        logit_bias = {int(token_id): bias for token_id, bias in asked.logit_bias.items()}
+        check_vocabulary(list(logit_bias), model, param="logit_bias")
 
-    def chosen(name: str) -> Any:
+    chosen: dict[str, Any] = {}
+    for name, neutral in NEUTRAL.items():
         if (value := getattr(asked, name)) is None and (value := getattr(defaults, name)) is None:
-            return NEUTRAL[name]
-        return value
-
+            value = neutral
+        chosen[name] = value
+    chosen["top_k"] = max(chosen["top_k"], 0)
     stop = asked.stop
     return SamplingParams(
         max_tokens=effective,
-        temperature=chosen("temperature"),
-        top_p=chosen("top_p"),
-        top_k=max(chosen("top_k"), 0),
-        min_p=chosen("min_p"),
-        repetition_penalty=chosen("repetition_penalty"),
-        presence_penalty=chosen("presence_penalty"),
-        frequency_penalty=chosen("frequency_penalty"),
+        **chosen,
         seed=None if asked.seed == -1 else asked.seed,
         stop=() if stop is None else (stop,) if isinstance(stop, str) else tuple(stop),
         stop_token_ids=stop_token_ids,
@@ -212,9 +214,9 @@ def sampling_params(
         ignore_eos=asked.ignore_eos,
         min_tokens=min(asked.min_tokens, effective),
         logprobs=logprobs,
-        logprob_token_ids=logprob_token_ids(asked, logprobs, model),
-        prompt_logprobs=prompt_alternatives(asked, max_logprobs, model),
-        bad_words_token_ids=bad_words_token_ids(asked.bad_words, tokenizer),
+        logprob_token_ids=logprob_token_ids(asked, logprobs, model) if asked.logprob_token_ids else (),
+        prompt_logprobs=None if asked.prompt_logprobs is None else prompt_alternatives(asked, max_logprobs, model),
+        bad_words_token_ids=bad_words_token_ids(asked.bad_words, tokenizer) if asked.bad_words else (),
         logit_bias=logit_bias,
         allowed_token_ids=allowed_token_ids,
         skip_special_tokens=asked.skip_special_tokens and not keeps_marks,

@@ -14,6 +14,7 @@ from specserve.engine.errors import StartupError
 from specserve.engine.model_folder import local_model_folder
 from specserve.handlers.command_line import read_settings
 from specserve.handlers.flags import UsageError
+from specserve.handlers.log_lines import LineFormatter
 from specserve.handlers.settings import ServerSettings
 
 if TYPE_CHECKING:
@@ -100,9 +101,9 @@ def bind(settings: ServerSettings) -> socket.socket:
 
 
 def set_up_logging(settings: ServerSettings) -> None:
-    logging.basicConfig(
-        level=settings.log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s"
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(LineFormatter())
+    logging.basicConfig(level=settings.log_level.upper(), handlers=[handler])
     # What no line shows is not found out: which thread, process, task and line of code wrote it.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging._srcfile = None

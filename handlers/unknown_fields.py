@@ -16,6 +16,7 @@ from specserve.generated.errors import UnknownParameter
 SAFE_NAME = re.compile(r"[A-Za-z0-9_.\-]{1,64}")
 ENTRY_NUMBER = re.compile(r"\.\d+(?=\.)")
 
+CONTAINERS = frozenset([dict, list])
 PLAIN = frozenset([str, int, float, bool])
 NOTHING: tuple[object, ...] = (None, [], {})
 """Clients send answers back with all their empty fields; to drop such a one loses nothing."""
@@ -28,13 +29,11 @@ def names_of(schema: type[ApiModel]) -> dict[str, str]:
 
 
 @cache
-def nested_fields(kind: type) -> tuple[tuple[str, str], ...] | None:
-    """Key and Python name of the fields that can hold other schemas, in lists or alone; None for what is no schema."""
+def nested_fields(kind: type) -> dict[str, str] | None:
+    """The fields that can hold other schemas, in lists or alone: names by key. None for what is no schema."""
     if not issubclass(kind, ApiModel):
         return None
-    return tuple(
-        (field.alias or name, name) for name, field in kind.model_fields.items() if holds_schemas(field.annotation)
-    )
+    return {field.alias or name: name for name, field in kind.model_fields.items() if holds_schemas(field.annotation)}
 
 
 def holds_schemas(annotation: Any) -> bool:
@@ -45,8 +44,11 @@ def holds_schemas(annotation: Any) -> bool:
     return any(map(holds_schemas, get_args(annotation)))
 
 
-def knows_all(sent: Any, read: Any) -> bool:
-    """Whether no schema's object in `sent`, at any depth, has a key that its schema does not. Most have none."""
+def knows_all(sent: Any, read: Any, known: str = "") -> bool:
+    """Whether no schema's object in `sent`, at any depth, has a key that its schema does not. Most have none.
+
+    The field `known` is not looked into.
+    """
     if type(read) is list:
         is_plain = not read or type(read[0]) in PLAIN  # such as the 32 000 tokens of a prompt
         return is_plain or all(map(knows_all, sent, read))
@@ -55,20 +57,20 @@ def knows_all(sent: Any, read: Any) -> bool:
         return True
     if len(sent) != len(read.__pydantic_fields_set__):
         return False
-    for key, name in nested:
-        inner = sent.get(key)
-        if inner and type(inner) not in PLAIN and not knows_all(inner, getattr(read, name)):
+    for key, inner in sent.items():
+        is_nested = type(inner) in CONTAINERS and key in nested and key != known
+        if is_nested and inner and not knows_all(inner, getattr(read, nested[key])):
             return False
     return True
 
 
-def unknown_keys(data: dict[str, Any], body: ApiModel) -> list[str]:
+def unknown_keys(data: dict[str, Any], body: ApiModel, *, known: str = "") -> list[str]:
     """Dotted paths of the keys in `data` that the schemas of `body`, which was read from it, do not have.
 
     Those of the top level come first; deeper ones are left out when they are null or empty. What a schema leaves
-    free, such as a JSON schema, has no unknown keys.
+    free, such as a JSON schema, has no unknown keys. The field `known` has none either.
     """
-    if knows_all(data, body):
+    if knows_all(data, body, known):
         return []
     found: list[str] = []
     waiting: list[tuple[str, dict[str, Any], ApiModel]] = [("", data, body)]

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
 from pydantic import ValidationError
 from pydantic_core import from_json
-from starlette.types import Receive, Scope
 
 from specserve.generated.base import ApiModel
-from specserve.generated.errors import ApiError, InvalidRequest, RequestTooLarge, WrongMediaType
+from specserve.generated.errors import ApiError, InvalidRequest, RequestTooLarge
 from specserve.handlers.errors import bounded
+from specserve.handlers.repeated_parts import REPEATED, RepeatedParts
 from specserve.handlers.unknown_fields import unknown_keys
 from specserve.handlers.violations import described, details, invalid
 
@@ -21,60 +20,7 @@ M = TypeVar("M", bound=ApiModel)
 INTEGER = re.compile(r"-?[0-9]{1,18}")
 
 
-class ClientGone(Exception):
-    """The client left before its request was complete; there is nobody to answer."""
-
-
-class OpenBodies:
-    """The bodies that are on their way in. None may take for ever, and none keeps a server that drains from ending."""
-
-    def __init__(self, *, max_bytes: int, timeout_s: float) -> None:
-        self._max_bytes, self._timeout_s = max_bytes, timeout_s
-        self._deadlines: set[asyncio.Timeout] = set()
-
-    async def read(self, scope: Scope, receive: Receive) -> bytes:
-        """Raises what `read_body` does, and TimeoutError at the deadline or when the bodies are given up."""
-        async with asyncio.timeout(self._timeout_s) as deadline:
-            self._deadlines.add(deadline)
-            try:
-                return await read_body(scope, receive, max_bytes=self._max_bytes)
-            finally:
-                self._deadlines.discard(deadline)
-
-    def give_up(self) -> None:
-        """Wait for no more pieces of those that are not complete."""
-        now = asyncio.get_running_loop().time()
-        for deadline in self._deadlines:
-            deadline.reschedule(now)
-
-
-async def read_body(scope: Scope, receive: Receive, *, max_bytes: int) -> bytes:
-    """The whole body of a JSON request. Raises WrongMediaType, RequestTooLarge or ClientGone."""
-    headers: dict[bytes, bytes] = dict(scope["headers"])
-    kind = headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip().lower()
-    if kind != "application/json":
-        sent = f"not {kind[:80]}" if kind else "and there is no Content-Type header"
-        raise WrongMediaType(f"the body must be sent as Content-Type: application/json, {sent}")
-    announced = headers.get(b"content-length", b"").decode("latin-1")
-    if announced.isdigit() and int(announced[:20]) > max_bytes:
-        raise too_large(f"{announced[:20]} bytes", max_bytes)
-    pieces = bytearray()
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGone
-        pieces += message.get("body", b"")
-        if len(pieces) > max_bytes:
-            raise too_large("more", max_bytes)
-        if not message.get("more_body", False):
-            return bytes(pieces)
-
-
-def too_large(size: str, max_bytes: int) -> RequestTooLarge:
-    # The rest of the body will not be read, so the connection cannot carry another request.
-    return RequestTooLarge(
-        f"the body has {size}, the limit is {max_bytes} bytes; send less at once", headers={"Connection": "close"}
-    )
+repeated = RepeatedParts()
 
 
 def parse_body(raw: bytes, schema: type[M]) -> tuple[M, list[str]]:
@@ -84,13 +30,21 @@ def parse_body(raw: bytes, schema: type[M]) -> tuple[M, list[str]]:
     `violations.invalid` finds.
     """
     try:
-        data: Any = from_json(raw, allow_inf_nan=False)
+        data: Any = from_json(raw, allow_inf_nan=False, cache_strings="keys")
     except ValueError as error:
         raise malformed(raw, str(error)) from None
     if not isinstance(data, dict):
         raise InvalidRequest(f"the body must be a JSON object, not {described(data)}")
+    part = repeated.find(data, schema)
+    if part is not None and part.value is not None:
+        try:
+            body = validated(data | {REPEATED: part.value}, schema)
+        except ValidationError:
+            pass  # explained below, in the words for what was sent
+        else:
+            return body, unknown_keys(data, body, known=REPEATED)
     try:
-        body = schema.model_validate(data)
+        body = validated(data, schema)
     except ValidationError as error:
         if not any(e["type"] == "int_type" and isinstance(e["input"], float) for e in details(error)):
             raise invalid(error, data) from None
@@ -99,7 +53,17 @@ def parse_body(raw: bytes, schema: type[M]) -> tuple[M, list[str]]:
             body = schema.model_validate(data)
         except ValidationError as second:
             raise invalid(second, data) from None
-    return body, unknown_keys(data, body)
+        part = None  # what was read is not what was sent
+    ignored = unknown_keys(data, body)
+    if part is not None and not ignored:
+        repeated.keep(part, body)
+    return body, ignored
+
+
+def validated(data: dict[str, Any], schema: type[M]) -> M:
+    """As `model_validate` without its options."""
+    body: M = schema.__pydantic_validator__.validate_python(data)
+    return body
 
 
 def parse_query(raw: bytes, schema: type[M]) -> tuple[M, list[str]]:

@@ -66,13 +66,17 @@ class AnswerFormats:
 class ReasoningFirst:
     """An `AnswerParser` of reasoning, and of calls in what is left."""
 
-    def __init__(self, reasoning: AnswerParser, calls: AnswerParser) -> None:
+    def __init__(self, reasoning: ThinkParser, calls: AnswerParser) -> None:
         self._reasoning, self._calls = reasoning, calls
 
-    def feed(self, text: str) -> list[Piece]:
+    def feed(self, text: str) -> Sequence[Piece]:
+        if self._reasoning.is_over:
+            return self._calls.feed(text)
         return self._on(self._reasoning.feed(text))
 
-    def finish(self, *, is_cut: bool) -> list[Piece]:
+    def finish(self, *, is_cut: bool) -> Sequence[Piece]:
+        if self._reasoning.is_over:
+            return self._calls.finish(is_cut=is_cut)
         return [*self._on(self._reasoning.finish(is_cut=is_cut)), *self._calls.finish(is_cut=is_cut)]
 
     def _on(self, pieces: Sequence[Piece]) -> list[Piece]:

@@ -10,7 +10,7 @@ from specserve.handlers.chat.events import ChatEvent
 from specserve.handlers.chat.json_calls import read_calls
 from specserve.handlers.chat.pipeline import siblings, stream_chat
 from specserve.handlers.chat.preparation import PreparedChat
-from specserve.handlers.chat.read_answers import read_answers
+from specserve.handlers.chat.read_answers import AnswersReader, read_answers
 from specserve.handlers.chat.tool_ids import CALL_PREFIX, new_call_id
 
 
@@ -27,15 +27,15 @@ def answer_events(
     `id_prefix` is what the ids of calls begin with, unless the template wants short ones. What the engine refuses is
     raised here, before anything was sent. Closing the events aborts what is unfinished.
     """
-    engine = chat.served.engine
-    if beams is not None:
-        events = stream_beams(engine, [chat.request], beams)
-    else:
-        events = stream_chat(engine, siblings(chat.request, n))
+    engine, read = chat.served.engine, None
     new_id = partial(new_call_id, short=chat.short_ids, prefix=id_prefix)
     if chat.parser is not None:
         max_calls = None if chat.use.parallel else 1
-        events = read_answers(events, chat.parser, new_id, max_calls=max_calls, shows_reasoning=shows_reasoning)
-    if chat.use.is_forced:
-        return read_calls(events, lambda index: chat.use.reader(index, new_id))
-    return events
+        read = AnswersReader(chat.parser, new_id, max_calls=max_calls, shows_reasoning=shows_reasoning)
+    if beams is not None:
+        events = stream_beams(engine, [chat.request], beams)
+        if read is not None:
+            events = read_answers(events, read)
+    else:
+        events = stream_chat(engine, siblings(chat.request, n), read)
+    return read_calls(events, lambda index: chat.use.reader(index, new_id)) if chat.use.is_forced else events

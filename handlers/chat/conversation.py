@@ -17,6 +17,16 @@ Tool = dict[str, Any]
 """A function tool in the JSON form templates render: `{"type": "function", "function": {…}}`."""
 
 
+class KnownObject(dict[str, Any]):
+    """An object that never changes and may be rendered often: whoever writes it as JSON keeps the text here."""
+
+    __slots__ = ("_json",)
+
+    def __init__(self, entries: Mapping[str, Any]) -> None:
+        super().__init__(entries)
+        self._json: str | None = None  # with an underscore, so that templates cannot see it
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversation:
     """`continue_final_message` leaves the last message open, so that the model goes on in it."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from specserve.engine.api import FinishReason, TokenLogprobs
@@ -42,7 +41,7 @@ class ChoiceResult:
 async def fold(events: AsyncGenerator[ChatEvent, None], num_choices: int) -> list[ChoiceResult]:
     """Choices in the order of their indices. Leaving early, as when cancelled, closes the events."""
     choices = [ChoiceResult(index) for index in range(num_choices)]
-    async with aclosing(events):
+    try:
         async for event in events:
             choice = choices[event.index]
             if isinstance(event, ContentDelta):
@@ -65,4 +64,6 @@ async def fold(events: AsyncGenerator[ChatEvent, None], num_choices: int) -> lis
             else:
                 choice.reason, choice.stop_reason = event.reason, event.stop_reason
                 choice.calls_complete = event.calls_complete
+    finally:
+        await events.aclose()
     return choices

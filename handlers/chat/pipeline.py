@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -12,19 +12,28 @@ from specserve.engine.errors import EngineDeadError, EngineError
 from specserve.handlers.chat.events import ChatEvent, ChatFinished, ContentDelta
 
 Stream = AsyncGenerator[GenerationOutput, None]
+Read = Callable[[ChatEvent], Iterable[ChatEvent]]
 
 
 def siblings(request: GenerationRequest, n: int) -> list[GenerationRequest]:
-    """`n` requests for the same prompt; the engine computes it once and gives each index its own random numbers."""
+    """`n` requests for the same prompt; the engine computes it once and gives each index its own random numbers.
+
+    A single one is no sibling.
+    """
+    if n == 1:
+        return [request]
     return [
         replace(request, request_id=f"{request.request_id}-{index}", parent_id=request.request_id, index=index)
         for index in range(n)
     ]
 
 
-def stream_chat(engine: Engine, requests: Sequence[GenerationRequest]) -> AsyncGenerator[ChatEvent, None]:
+def stream_chat(
+    engine: Engine, requests: Sequence[GenerationRequest], read: Read | None = None
+) -> AsyncGenerator[ChatEvent, None]:
     """Events of all choices as they come; the index of a choice is its place in `requests`.
 
+    `read` makes others of them: done here, it costs no generator of its own for every token.
     What the engine refuses is raised here, before anything was sent. Closing the events aborts what is unfinished.
     """
     streams: list[Stream] = []
@@ -35,23 +44,30 @@ def stream_chat(engine: Engine, requests: Sequence[GenerationRequest]) -> AsyncG
         for stream in streams:
             asyncio.ensure_future(stream.aclose())  # noqa: RUF006 - it only sends an abort
         raise
-    return _events_of_one(streams[0]) if len(streams) == 1 else _events_of_all(streams)
+    return _events_of_one(streams[0], read) if len(streams) == 1 else _events_of_all(streams, read)
 
 
-async def _events_of_one(stream: Stream) -> AsyncGenerator[ChatEvent, None]:
+async def _events_of_one(stream: Stream, read: Read | None) -> AsyncGenerator[ChatEvent, None]:
     """Nothing to merge: no task, no queue."""
-    async with aclosing(stream):
+    try:
         async for output in stream:
             for event in _events_of(0, output):
-                yield event
+                if read is None:
+                    yield event
+                    continue
+                for each in read(event):
+                    yield each
+    finally:
+        await stream.aclose()
 
 
-async def _events_of_all(streams: list[Stream]) -> AsyncGenerator[ChatEvent, None]:
+async def _events_of_all(streams: list[Stream], read: Read | None) -> AsyncGenerator[ChatEvent, None]:
     outputs = _merge(streams)
     async with aclosing(outputs):
         async for index, output in outputs:
             for event in _events_of(index, output):
-                yield event
+                for each in (event,) if read is None else read(event):
+                    yield each
 
 
 def _events_of(index: int, output: GenerationOutput) -> Iterable[ChatEvent]:

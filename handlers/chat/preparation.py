@@ -200,8 +200,8 @@ class ChatPreparation:
         whole = engine.tokenizer.encode(text, add_special_tokens=asked.add_special_tokens)
         if not whole:
             raise InvalidPrompt(f"these {asked.param} give an empty prompt", param=asked.param)
-        token_ids = whole if truncation is None else truncation.cut(whole)
-        return text if len(token_ids) == len(whole) else engine.tokenizer.decode(token_ids), list(token_ids)
+        token_ids = list(whole) if truncation is None else truncation.cut(whole)
+        return text if len(token_ids) == len(whole) else engine.tokenizer.decode(token_ids), token_ids
 
 
 def has_special_marks(formats: AnswerFormats, tokenizer: Tokenizer) -> bool:

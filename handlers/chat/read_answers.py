@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
-from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from specserve.engine.api import FinishReason
@@ -109,32 +108,41 @@ class ChoiceReader:
         return self.max_calls is not None and self.num_calls > self.max_calls
 
 
-async def read_answers(
-    events: AsyncGenerator[ChatEvent, None],
-    parser: Callable[[], AnswerParser],
-    new_id: Callable[[], str],
-    *,
-    max_calls: int | None = None,
-    shows_reasoning: bool = True,
-) -> AsyncGenerator[ChatEvent, None]:
-    """The events of answers with their text taken apart; `parser` makes the parser of a choice.
+class AnswersReader:
+    """Takes the text of all choices of an answer apart; `parser` makes the parser of a choice.
 
     Token ids and log probabilities stay with the content events; those of reasoning are left out when it is not shown.
     Calls have ids of their own or get a `new_id`.
     """
-    readers: dict[int, ChoiceReader] = {}
-    async with aclosing(events):
+
+    def __init__(
+        self,
+        parser: Callable[[], AnswerParser],
+        new_id: Callable[[], str],
+        *,
+        max_calls: int | None = None,
+        shows_reasoning: bool = True,
+    ) -> None:
+        self._parser, self._new_id = parser, new_id
+        self._max_calls, self._shows_reasoning = max_calls, shows_reasoning
+        self._readers: dict[int, ChoiceReader] = {}
+
+    def __call__(self, event: ChatEvent) -> Iterable[ChatEvent]:
+        """What has become of an event. They come in their order."""
+        reader = self._readers.get(event.index)
+        if reader is None:
+            reader = ChoiceReader(event.index, self._parser(), self._new_id, self._max_calls, self._shows_reasoning)
+            self._readers[event.index] = reader
+        if isinstance(event, ContentDelta):
+            return reader.events(event, reader.parser.feed(event.text))
+        return reader.end(event) if isinstance(event, ChatFinished) else (event,)
+
+
+async def read_answers(events: AsyncGenerator[ChatEvent, None], read: AnswersReader) -> AsyncGenerator[ChatEvent, None]:
+    """The events of answers with their text taken apart."""
+    try:
         async for event in events:
-            reader = readers.get(event.index)
-            if reader is None:
-                reader = ChoiceReader(event.index, parser(), new_id, max_calls, shows_reasoning)
-                readers[event.index] = reader
-            found: Iterable[ChatEvent]
-            if isinstance(event, ContentDelta):
-                found = reader.events(event, reader.parser.feed(event.text))
-            elif isinstance(event, ChatFinished):
-                found = reader.end(event)
-            else:
-                found = (event,)
-            for each in found:
+            for each in read(event):
                 yield each
+    finally:
+        await events.aclose()

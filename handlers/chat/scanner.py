@@ -49,6 +49,8 @@ class Tags:
 
     def certain_end(self, text: str, at: int) -> int:
         """Where the longest end of the text begins that may become a tag."""
+        if not self._first:
+            return len(text)
         for start in range(max(at, len(text) - self._longest + 1), len(text)):
             if text[start] in self._first and any(tag.startswith(text[start:]) for tag in self.tags):
                 return start

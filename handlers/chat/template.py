@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from jinja2 import TemplateError
+from jinja2.runtime import Context
 
 from specserve.generated.errors import InvalidPrompt
 from specserve.handlers.chat.conversation import Conversation, Message
@@ -58,6 +59,7 @@ class ChatTemplate:
     def __init__(self, source: str, special_tokens: dict[str, str], content_format: ContentFormat = "auto") -> None:
         """Raises jinja2.TemplateError when the source is not a template."""
         self._template = template_environment().from_string(source)
+        self._globals = dict(self._template.globals)
         self._source = source
         self._special_tokens = special_tokens
         self._knows_developer = "developer" in source
@@ -127,7 +129,8 @@ class ChatTemplate:
 
     def render(self, conversation: Conversation) -> str:
         """Raises InvalidPrompt with the template's own words when it refuses the conversation."""
-        messages = [self._adapted(message) for message in conversation.messages]
+        short_ids = self.call_style.short_ids
+        messages = [self._adapted(message, short_ids) for message in conversation.messages]
         try:
             return self._render_as_asked(conversation, messages)
         except InvalidPrompt:
@@ -142,8 +145,10 @@ class ChatTemplate:
         return self._render(conversation, messages, add_generation_prompt=conversation.add_generation_prompt)
 
     def _render(self, conversation: Conversation, messages: list[Message], *, add_generation_prompt: bool) -> str:
-        variables = self._special_tokens | conversation.template_kwargs
-        variables |= {
+        variables: dict[str, Any] = {
+            **self._globals,
+            **self._special_tokens,
+            **conversation.template_kwargs,
             "messages": messages,
             "tools": conversation.tools or None,
             "documents": conversation.documents or None,
@@ -151,7 +156,11 @@ class ChatTemplate:
         }
         try:
             # `generate` is one more generator around the same, for tracebacks that nobody sees here.
-            return bounded_text(self._template.root_render_func(self._template.new_context(variables)))
+            # As `new_context` does it, which takes its time to look for the globals.
+            template = self._template
+            assert template.environment is not None
+            context = Context(template.environment, variables, template.name, template.blocks)
+            return bounded_text(self._template.root_render_func(context))
         except TEMPLATE_FAILURES as error:
             raise InvalidPrompt(
                 bounded(f"the chat template refuses these messages: {reason(error)}"), param="messages"
@@ -176,9 +185,9 @@ class ChatTemplate:
         strips = not text.startswith(" ", at + len(mark))
         return text[:at].rstrip() if strips else text[:at]
 
-    def _adapted(self, message: Message) -> Message:
+    def _adapted(self, message: Message, short_ids: bool) -> Message:
         """The message in the forms this template reads."""
-        if self.call_style.short_ids:
+        if short_ids:
             message = with_short_ids(message)
         if message["role"] == "developer" and not self._knows_developer:
             message = message | {"role": "system"}

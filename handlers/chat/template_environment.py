@@ -15,6 +15,8 @@ from jinja2.parser import Parser
 from jinja2.runtime import Context, Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from specserve.handlers.chat.conversation import KnownObject
+
 DICT_ATTRIBUTES = frozenset(dir(dict))
 LOOP_ATTRIBUTES = frozenset("first last index index0 revindex revindex0 length depth depth0".split())
 """Of Jinja's `loop`: numbers and truth values, which any template may see."""
@@ -43,9 +45,9 @@ class EntriesFirst(CodeGenerator):
         if name in DICT_ATTRIBUTES:
             super().visit_Getattr(node, frame)
             return
-        self.write(f"((v[{name!r}] if {name!r} in v else environment.absent[{name!r}]) if type(v := ")
+        self.write(f"((v[{name!r}] if {name!r} in v else environment.absent[{name!r}]) if isinstance(v := ")
         self.visit(node.node, frame)
-        self.write(") is dict else ")
+        self.write(", dict) else ")
         if name in LOOP_ATTRIBUTES:
             self.write(f"v.{name} if type(v) is LoopContext else ")
         self.write(f"environment.getattr(v, {name!r}))")
@@ -70,7 +72,7 @@ class Environment(ImmutableSandboxedEnvironment):
         self.absent = AbsentEntries()  # names stand in templates, so this too stays small
 
     def getattr(self, obj: Any, attribute: str) -> Any:
-        if type(obj) is dict and attribute not in DICT_ATTRIBUTES:
+        if isinstance(obj, dict) and attribute not in DICT_ATTRIBUTES:
             return obj[attribute] if attribute in obj else self.undefined(obj=obj, name=attribute)
         return super().getattr(obj, attribute)
 
@@ -118,7 +120,15 @@ def to_json(value: Any, ensure_ascii: bool = False, indent: int | None = None, *
     """Unlike Jinja's own filter this does not escape for HTML, which no model was trained on."""
     if ensure_ascii or indent is not None or more:
         return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, **more)
-    return encode_basestring(value) if type(value) is str else "".join(plain_json(value, 0))
+    if type(value) is KnownObject:
+        if value._json is None:
+            value._json = write_json(value)
+        return value._json
+    return encode_basestring(value) if type(value) is str else write_json(value)
+
+
+def write_json(value: Any) -> str:
+    return "".join(plain_json(value, 0))
 
 
 def strftime_now(form: str) -> str:

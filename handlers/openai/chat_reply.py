@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from pydantic_core import to_json
 
@@ -32,6 +33,10 @@ from specserve.handlers.openai.reply import (
 from specserve.handlers.sse import TextEvents
 
 ChunkEvent = schemas.ChatCompletionChunk | Serialised[schemas.ChatCompletionChunk]
+
+
+constant = lru_cache(maxsize=64)(to_json)
+"""The JSON of what many answers have in common."""
 
 
 def is_plain(result: ChoiceResult) -> bool:
@@ -83,7 +88,7 @@ class ChatReply:
 
     def _plain(self, results: Sequence[ChoiceResult], count: UsageCount) -> Serialised[schemas.ChatCompletion]:
         """Nothing but text, as most answers are: the same JSON as the generated types write, at a tenth of the cost."""
-        role, echo = to_json(self.prepared.role), self.prepared.echo
+        role, echo = constant(self.prepared.role), self.prepared.echo
         choices = [
             b'{"stop_reason":%b,"index":%d,"message":{"role":%b,"content":%b,"refusal":null,"annotations":[]},'
             b'"logprobs":null,"finish_reason":"%b"}'
@@ -103,10 +108,10 @@ class ChatReply:
             % (
                 to_json(identity.id),
                 identity.created,
-                to_json(identity.model),
+                constant(identity.model),
                 b",".join(choices),
                 count.json(),
-                to_json(identity.fingerprint),
+                constant(identity.fingerprint),
             )
         )
 

@@ -6,6 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from pydantic_core import from_json
+
 from specserve.generated import schemas
 from specserve.generated.base import ApiModel
 from specserve.generated.errors import InvalidParameterCombination, UnsupportedValue
@@ -14,6 +16,8 @@ from specserve.handlers.chat.prompts import Prompts
 
 WithTemplate = schemas.ChatCompletionRequest | schemas.ResponseRequest | schemas.InputTokensRequest
 
+NUM_PLAIN = 2
+"""Fields of a message that has nothing but its role and content, as most do."""
 COPIED = frozenset(["name", "tool_call_id", "reasoning", "reasoning_content"])
 """Fields of messages that templates know by the same name; not every kind of message has them."""
 
@@ -71,7 +75,10 @@ def to_messages(messages: Sequence[schemas.ChatMessage]) -> list[Message]:
     found: list[Message] = []
     function_call_id = ""
     for at, message in enumerate(messages):
-        where = f"messages.{at}"
+        fields = vars(message)  # quicker than attributes of a schema
+        if len(message.__pydantic_fields_set__) == NUM_PLAIN and isinstance(fields["content"], str):
+            found.append({"role": fields["role"], "content": fields["content"]})
+            continue
         if message.role == "function":
             found.append(
                 {
@@ -82,7 +89,7 @@ def to_messages(messages: Sequence[schemas.ChatMessage]) -> list[Message]:
                 }
             )
             continue
-        made = to_message(message, where)
+        made = to_message(message, f"messages.{at}")
         if message.role == "assistant" and message.function_call and not message.tool_calls:
             function_call_id = f"call_{at}"
             call = message.function_call
@@ -92,12 +99,13 @@ def to_messages(messages: Sequence[schemas.ChatMessage]) -> list[Message]:
 
 
 def to_message(message: schemas.ChatMessage, where: str) -> Message:
-    found: Message = {"role": message.role, "content": message.content}
+    fields = vars(message)
+    found: Message = {"role": fields["role"], "content": fields["content"]}
     if isinstance(message.content, list):
         found["content"] = read_parts(message.content, where, found)
-    for name in COPIED & message.model_fields_set:
-        if getattr(message, name) is not None:
-            found[name] = getattr(message, name)
+    for name in COPIED & message.__pydantic_fields_set__:
+        if fields[name] is not None:
+            found[name] = fields[name]
     if message.role == "tool" and isinstance(found["content"], list):
         found["content"] = "\n".join(part["text"] for part in found["content"])
     if message.role == "assistant":
@@ -152,14 +160,22 @@ def to_tool_calls(calls: Sequence[schemas.EarlierToolCall], where: str) -> list[
     return found
 
 
+def read_json(text: str) -> object:
+    """None for what is no JSON. The quicker reader refuses some of what Python's takes, such as lone surrogates."""
+    try:
+        return from_json(text)
+    except ValueError:
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError):
+            return None
+
+
 def earlier_call(call_id: str, name: str, arguments: str | dict[str, Any] | None) -> dict[str, Any]:
     """Arguments become objects, as templates expect; a text that is no JSON object stays as the model wrote it."""
     if arguments is None or arguments == "":
         arguments = {}
     if isinstance(arguments, str):
-        try:
-            parsed = json.loads(arguments)
-        except (ValueError, RecursionError):
-            parsed = None
+        parsed = read_json(arguments)
         arguments = parsed if isinstance(parsed, dict) else arguments
     return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}

@@ -8,7 +8,7 @@ from typing import Any
 
 from specserve.generated import schemas
 from specserve.generated.errors import InvalidParameterCombination, UnsupportedValue
-from specserve.handlers.chat.conversation import Tool
+from specserve.handlers.chat.conversation import KnownObject, Tool
 from specserve.handlers.chat.tool_constraints import CallableTool, Mode, ToolUse, check_known, check_names
 
 
@@ -28,13 +28,7 @@ def read_tools(body: schemas.ChatCompletionRequest, *, hide_unused: bool = False
     """
     if body.functions is not None or body.function_call is not None:
         return read_functions(body)
-    tools = [to_tool(tool, f"tools.{at}") for at, tool in enumerate(body.tools or [])]
-    callables = [
-        callable_of(tool.function, f"tools.{at}.function")
-        for at, tool in enumerate(body.tools or [])
-        if isinstance(tool, schemas.FunctionTool)
-    ]
-    check_names(callables)
+    tools, callables = read_definitions(body.tools or [])
     choice = body.tool_choice
     if not tools:
         if choice not in (None, "none"):
@@ -55,16 +49,44 @@ def read_tools(body: schemas.ChatCompletionRequest, *, hide_unused: bool = False
     return RequestTools(shown=tools, use=ToolUse(mode=mode, tools=callables, parallel=body.parallel_tool_calls))
 
 
+Definitions = tuple[list[Tool], list[CallableTool]]
+MAX_KNOWN = 64
+known_definitions: dict[tuple[int, ...], tuple[Sequence[schemas.Tool], Definitions]] = {}
+"""What was read lately, by the identity of the tools, which lives as long as their entry: bodies share equal tools."""
+
+
+def read_definitions(tools: Sequence[schemas.Tool]) -> Definitions:
+    """Tools as templates and as constraints want them; new lists of what is shared by requests with the same tools."""
+    key = tuple(map(id, tools))
+    known = known_definitions.get(key)
+    if known is None:
+        shown = [to_tool(tool, f"tools.{at}") for at, tool in enumerate(tools)]
+        callables = [
+            callable_of(tool.function, f"tools.{at}.function")
+            for at, tool in enumerate(tools)
+            if isinstance(tool, schemas.FunctionTool)
+        ]
+        check_names(callables)
+        known = known_definitions[key] = tools, (shown, callables)
+        if len(known_definitions) > MAX_KNOWN:
+            del known_definitions[next(iter(known_definitions))]
+    shown, callables = known[1]
+    return list(shown), list(callables)
+
+
 def to_tool(tool: schemas.Tool, where: str) -> Tool:
     if not isinstance(tool, schemas.FunctionTool):
         raise UnsupportedValue(f"{where} is a {tool.type} tool; only function tools are offered", param=f"{where}.type")
-    return {"type": tool.type, "function": sent_fields(tool.function)}
+    return KnownObject({"type": tool.type, "function": KnownObject(sent_fields(tool.function))})
 
 
 def sent_fields(function: schemas.FunctionDefinition | schemas.LegacyFunction) -> dict[str, Any]:
     """As `model_dump(exclude_unset=True)`, but the parameters, which are plain JSON, are not copied."""
     sent = function.model_fields_set
-    return {name: value for name, value in vars(function).items() if name in sent}
+    found = {name: value for name, value in vars(function).items() if name in sent}
+    if function.parameters is not None:
+        found["parameters"] = KnownObject(function.parameters)
+    return found
 
 
 def callable_of(function: schemas.FunctionDefinition | schemas.LegacyFunction, where: str) -> CallableTool:

@@ -54,6 +54,8 @@ class ThinkParser(Scanner):
         super().__init__()
         self._form = form
         self._opening = opening
+        self.is_over = False
+        """Whatever comes now is content."""
 
     def parse(self) -> Steps[None]:
         form = self._form
@@ -64,6 +66,7 @@ class ThinkParser(Scanner):
             yield from self._reasoning()
         if form.answer and not form.keeps_marks:
             yield from self._answer(*form.answer)
+        self.is_over = True
         yield from self.until(tags_of(), self._content)
 
     def _reasoning(self) -> Steps[None]:

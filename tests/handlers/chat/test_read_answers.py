@@ -12,7 +12,7 @@ from specserve.engine.api import FinishReason, TokenLogprob, TokenLogprobs
 from specserve.handlers.chat.answer_formats import FormatChoice
 from specserve.handlers.chat.events import ChatEvent, ChatFinished, ContentDelta, ReasoningDelta
 from specserve.handlers.chat.fold import ChoiceResult, fold
-from specserve.handlers.chat.read_answers import read_answers
+from specserve.handlers.chat.read_answers import AnswersReader, read_answers
 
 TEMPLATE = "<think></think><tool_call></tool_call>"
 TOOLS = [{"type": "function", "function": {"name": "f"}}]
@@ -44,7 +44,9 @@ async def read(
     parser = FormatChoice().for_template(TEMPLATE).parser(TOOLS, "assistant\n<think>\n")
     assert parser is not None
     numbers = count()
-    events = read_answers(engine_events(texts, reason), parser, lambda: f"id{next(numbers)}", max_calls=max_calls)
+    events = read_answers(
+        engine_events(texts, reason), AnswersReader(parser, lambda: f"id{next(numbers)}", max_calls=max_calls)
+    )
     return await fold(events, len(texts))
 
 
@@ -80,7 +82,10 @@ async def test_each_choice_ends_once_and_nothing_comes_after() -> None:
     parser = FormatChoice().for_template(TEMPLATE).parser(TOOLS, "")
     assert parser is not None
     events = [
-        event async for event in read_answers(engine_events([["<tool_"]], FinishReason.LENGTH), parser, lambda: "id")
+        event
+        async for event in read_answers(
+            engine_events([["<tool_"]], FinishReason.LENGTH), AnswersReader(parser, lambda: "id")
+        )
     ]
     assert [event.text for event in events if isinstance(event, ContentDelta)] == ["", "<tool_"]
     assert isinstance(events[-1], ChatFinished)
@@ -96,7 +101,7 @@ async def test_thoughts_are_events_of_their_own() -> None:
     parser = FormatChoice().for_template(TEMPLATE).parser([], "<think>")
     assert parser is not None
     source = engine_events([["a", "b", "</think>", "c"]], FinishReason.STOP)
-    events = [event async for event in read_answers(source, parser, lambda: "id")]
+    events = [event async for event in read_answers(source, AnswersReader(parser, lambda: "id"))]
     assert [event.text for event in events if isinstance(event, ReasoningDelta)] == ["a", "b"]
     counts = [event.num_reasoning_tokens for event in events if isinstance(event, ContentDelta)]
     assert counts == [1, 1, 1, 0]
