@@ -137,13 +137,14 @@ class ResponseWriter:
 
     def _reasoning(self, text: str) -> Iterator[Event]:
         self._waiting = []
+        if not text:
+            return
         thought = self._open
         if not isinstance(thought, OpenReasoning):
             yield from self._closed("completed")
             thought = OpenReasoning(self._numbers, len(self._output), self.seals)
             yield from self._opened(thought)
-        if text:
-            yield thought.more(text)
+        yield thought.more(text)
 
     def _call(self, event: ToolCallStart) -> Iterator[Event]:
         self._waiting = []

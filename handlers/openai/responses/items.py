@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from secrets import token_hex
-from typing import Any
+from typing import Any, NoReturn
 
 from specserve.generated import schemas
 from specserve.generated.base import ApiModel
@@ -62,11 +62,17 @@ class ReadItems:
             headers[SKIPPED_ITEMS_HEADER] = names_header(self.skipped)
 
 
-def read_items(
-    sent: str | Sequence[ApiModel] | None, earlier: Sequence[dict[str, Any]], *, may_be_empty: bool = False
+async def read_items(
+    sent: str | Sequence[ApiModel] | None,
+    earlier: Sequence[dict[str, Any]],
+    find: Callable[[str], Awaitable[dict[str, Any] | None]],
+    *,
+    may_be_empty: bool = False,
 ) -> ReadItems:
     """`earlier` are the items of the conversation that goes on, as they were listed; the request need not add any
-    when it is continued so. Raises what the items deserve, each with its place.
+    when it is continued so. `find` looks for an item of another conversation by its id.
+
+    Raises what the items deserve, each with its place.
     """
     if sent is None and not may_be_empty:
         raise MissingRequiredParameter("input is missing; send a text or items", param="input")
@@ -82,7 +88,7 @@ def read_items(
     for place, entry in zip(places, entries, strict=True):
         item = read_again(entry, KINDS, place, default=untyped_kind(entry))
         if isinstance(item, schemas.ItemReference):
-            raw = referred(item, known, place)
+            raw = known.get(item.id) or await find(item.id) or not_found(item, place)
             item = of_listed(raw)
         else:
             raw = listed(item)
@@ -102,16 +108,11 @@ def is_other(placed: Placed) -> bool:
     return isinstance(placed.item, schemas.OtherItem)
 
 
-def referred(reference: schemas.ItemReference, known: dict[str, dict[str, Any]], place: str) -> dict[str, Any]:
+def not_found(reference: schemas.ItemReference, place: str) -> NoReturn:
     """Raises ItemNotFound."""
-    found = known.get(reference.id)
-    if found is None:
-        raise ItemNotFound(
-            f"{place}.id is {reference.id[:80]!r}, but the conversation so far has no such item; send the item itself, "
-            "or the previous_response_id it belongs to",
-            param=f"{place}.id",
-        )
-    return found
+    raise ItemNotFound(
+        f"{place}.id is {reference.id[:80]!r}, but no such item is stored; send the item itself", param=f"{place}.id"
+    )
 
 
 def of_listed(raw: dict[str, Any]) -> ApiModel:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -109,7 +110,8 @@ class ResponsePreparation:
         served = self._directory.generator(body.model)
         before = earlier_messages(body)
         chain = await self._chain(body.previous_response_id, context)
-        items = read_items(body.input, items_of(chain), may_be_empty=bool(chain or before))
+        find = partial(self._store.item, context.owner)
+        items = await read_items(body.input, items_of(chain), find, may_be_empty=bool(chain or before))
         at_most_one = isinstance(body, schemas.ResponseRequest) and body.max_tool_calls == 1
         tools = read_tools(body, hide_unused=options.hides_unused_tools, at_most_one=at_most_one)
         items.report(context.response_headers)

@@ -67,13 +67,18 @@ def echoed_reasoning(sent: schemas.ReasoningOptions | None) -> schemas.Reasoning
 
 def echoed_text(sent: schemas.TextOptions | None) -> schemas.TextOptions:
     options = sent or schemas.TextOptions()
-    shape = options.format or schemas.ResponseFormatText(type="text")
+    shape: schemas.TextFormat = options.format or schemas.ResponseFormatText(type="text")
+    if isinstance(shape, schemas.TextFormatJsonSchema):
+        shape = shape.model_copy(update={"description": shape.description, "strict": bool(shape.strict)})
     return options.model_copy(update={"format": shape, "verbosity": options.verbosity or "medium"})
 
 
 def echoed_tool(tool: schemas.ResponseTool) -> schemas.ResponseTool:
     """Validators of clients want these fields, also where the request left them out."""
-    if not isinstance(tool, schemas.ResponseFunctionTool):
-        return tool
-    names = ("description", "parameters", "strict")
-    return tool.model_copy(update={name: getattr(tool, name) for name in names})
+    if isinstance(tool, schemas.ResponseFunctionTool):
+        fields = {"description": tool.description, "parameters": tool.parameters, "strict": tool.strict}
+        return tool.model_copy(update=fields)
+    if isinstance(tool, schemas.ResponseCustomTool):
+        form = tool.format or schemas.CustomInputText(type="text")
+        return tool.model_copy(update={"description": tool.description, "format": form})
+    return tool
