@@ -8,10 +8,12 @@ document insists on and the client may leave out, or one it does not insist on a
 import collections.abc
 import inspect
 import json
+import os
 import types
 import typing
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import typing_extensions as te
@@ -87,6 +89,8 @@ def of_python(hint: Any) -> Shape:
         return Shape(items=[lambda: of_python(arguments[0])])
     if te.is_typeddict(hint) or (isinstance(hint, type) and issubclass(hint, BaseModel)):
         return Shape(objects=[Fields(str(hint), fields_of(hint))])
+    if hint in (datetime, os.PathLike) or origin in (typing.IO, os.PathLike):  # written as text
+        return Shape(plain={"string"})
     raise AssertionError(f"a form of annotation this test does not know: {hint!r}")
 
 
