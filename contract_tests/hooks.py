@@ -18,6 +18,9 @@ from specserve.handlers.envelopes import type_in
 ERROR_FRAMES = ('{"error":', '{"type":"error"')
 SERVED_MODEL = os.environ.get("CONTRACT_MODEL", "specserve-demo")
 
+ASKING = {"messages", "prompt", "input", "query", "queries", "texts"}
+"""A schema with one of these fields is that of a request."""
+
 
 def error_code(response: Response) -> str | None:
     try:
@@ -94,7 +97,7 @@ def before_load_schema(context: schemathesis.HookContext, raw_schema: dict[str, 
     """Give `model` a default, or nearly every generated request ends as an unknown model; and share examples."""
     for schema in raw_schema["components"]["schemas"].values():
         properties = schema.get("properties", {})
-        if "model" in properties and {"messages", "prompt", "input"} & properties.keys():
+        if "model" in properties and ASKING & properties.keys():
             properties["model"]["default"] = SERVED_MODEL
     share_examples(raw_schema)
 

@@ -1,9 +1,12 @@
-"""The contract gate: fuzz a real server twice (as drawn; every request streaming), then prove the gate can fail.
+"""The contract gate: fuzz real servers twice (as drawn; every request streaming), then prove the gate can fail.
 
-    python -m contract_tests.run                     starts `serve` with the demo model
+    python -m contract_tests.run                     starts `serve` with the demo model, and with tiny random models for
+                                                     what that one cannot do: embed, classify, score and rerank
+    python -m contract_tests.run --only pooling      only the latter
     python -m contract_tests.run --base-url URL      fuzzes a server that runs already (its key in CONTRACT_KEY)
 
-Ends with 1 if a pass fails, if a request field never took part in a success, or if a planted bug stays unseen.
+Ends with 1 if a pass fails, if a request field never took part in a success, or if a planted bug stays unseen. Each
+server is asked for what its model can do; that every operation is some server's is checked in the end.
 """
 
 from __future__ import annotations
@@ -17,13 +20,18 @@ import string
 import subprocess
 import sys
 import tempfile
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from benchmarks.server import free_port, wait_ready
+from contract_tests import tiny_models
 from contract_tests.planted import BUGS, Bug
+from specserve.generated.errors import UnsupportedTask
 from specserve.generated.operations import OPERATIONS
 from specserve.handlers.fields import POLICIES
 
@@ -44,6 +52,11 @@ FLAGS = [
 ]
 LIBC = ctypes.CDLL(None)  # loaded here: a child that has just been forked should load nothing
 PR_SET_PDEATHSIG = 1
+POOLING_PATHS = {op.path for op in OPERATIONS.values() if op.tag in ("embeddings", "pooling", "classify", "score")}
+POOLING_PATHS |= {op.path for op in OPERATIONS.values() if op.tag in ("rerank", "cohere")}
+Covered = dict[str, set[str]]
+"""Fields that took part in a success, by path."""
+Json = Any
 PASSES = {"as drawn": "", "streaming": '"body.stream" = true'}
 
 
@@ -108,34 +121,100 @@ def offered_fields() -> dict[str, set[str]]:
     return {path: set(body.model_fields) - POLICIES[body].refused for path, body in bodies.items() if body is not None}
 
 
-def run_pass(url: str, name: str) -> tuple[subprocess.CompletedProcess[str], dict[str, set[str]]]:
+def first_example(document: Json, path: str) -> Json:
+    content = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]
+    return next(iter(content["examples"].values()))["value"]
+
+
+def asked(url: str, path: str, body: Json = None) -> Json:
+    """What a server answers, errors included."""
+    headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
+    request = urllib.request.Request(url + path, None if body is None else json.dumps(body).encode(), headers)
+    try:
+        with urllib.request.urlopen(request, timeout=60) as reply:
+            raw = reply.read()
+    except urllib.error.HTTPError as error:
+        raw = error.read()
+    try:
+        return json.loads(raw)
+    except ValueError:
+        return None
+
+
+def paths_of(url: str) -> set[str]:
+    """What the model behind a server can do: its operations except those that say it is not for them."""
+    document = asked(url, "/openapi.json")
+    found = {operation.path for operation in OPERATIONS.values()}
+    for operation in OPERATIONS.values():
+        if UnsupportedTask.code in operation.refusals:
+            answer = asked(url, operation.path, first_example(document, operation.path))
+            error = answer.get("error") if isinstance(answer, dict) else None
+            if isinstance(error, dict) and error.get("code") == UnsupportedTask.code:
+                found.discard(operation.path)
+    return found
+
+
+def run_pass(url: str, name: str, paths: set[str]) -> tuple[subprocess.CompletedProcess[str] | None, Covered]:
     """One pass, and the fields that took part in its successes. Only operations that stream are asked to stream."""
-    paths = [operation.path for operation in OPERATIONS.values() if operation.events] if PASSES[name] else []
+    if PASSES[name]:
+        paths = paths & {operation.path for operation in OPERATIONS.values() if operation.events}
+    if not paths:
+        return None, {}
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "pass.har"
-        result = fuzz(url, PASSES[name], report, *(option for path in paths for option in ("--include-path", path)))
+        options = [option for path in sorted(paths) for option in ("--include-path", path)]
+        result = fuzz(url, PASSES[name], report, *options)
         return result, fields_in_successes(report) if report.exists() else {}
 
 
-def gate(url: str) -> bool:
-    """Both passes, side by side, and the field coverage over them."""
+def gate(url: str, paths: set[str]) -> tuple[bool, Covered]:
+    """Both passes, side by side, and the fields they covered."""
     good = True
-    covered: dict[str, set[str]] = {}
+    covered: Covered = {}
     with ThreadPoolExecutor(len(PASSES)) as pool:
-        for name, (result, successes) in zip(PASSES, pool.map(lambda name: run_pass(url, name), PASSES), strict=True):
+        results = pool.map(lambda name: run_pass(url, name, paths), PASSES)
+        for name, (result, successes) in zip(PASSES, results, strict=True):
+            if result is None:
+                continue
             failed = result.returncode != 0
             told = f"failed\n{result.stdout[-6000:]}{result.stderr[-2000:]}" if failed else "holds"
             print(f"pass {name!r}: {told}", flush=True)
             good &= not failed
             for path, fields in successes.items():
                 covered.setdefault(path, set()).update(fields)
+    return good, covered
+
+
+def is_covered(covered: Covered, paths: set[str]) -> bool:
+    """Whether every field that these paths offer took part in a success."""
+    good = True
     for path, fields in offered_fields().items():
+        if path not in paths:
+            continue
         missing = sorted(fields - covered.get(path, set()))
         print(f"{path}: {len(fields) - len(missing)} of {len(fields)} offered request fields took part in a success")
         if missing:
             print(f"  never in a success, give it an example in openapi/: {', '.join(missing)}")
             good = False
     return good
+
+
+def tiny_models_hold(covered: Covered) -> tuple[bool, set[str]]:
+    """The gate for each of the tiny models, one after the other; and the paths they are for."""
+    good = True
+    tried: set[str] = set()
+    with tempfile.TemporaryDirectory() as folder:
+        for name, path in tiny_models.write_models(Path(folder)).items():
+            command = ("-m", "specserve.handlers.serve", str(path), *FLAGS, *tiny_models.FLAGS[name])
+            with started(*command, "--trust-request-chat-template") as url:
+                pooling = {path for path in paths_of(url) if path in POOLING_PATHS}
+                print(f"--- {name}: {', '.join(sorted(pooling))} ---", flush=True)
+                holds, fields = gate(url, pooling)
+            good &= holds
+            tried |= pooling
+            for where, names in fields.items():
+                covered.setdefault(where, set()).update(names)
+    return good, tried
 
 
 def is_found(bug: Bug) -> bool:
@@ -161,13 +240,28 @@ def planted_bugs_are_found() -> bool:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--base-url", help="a running server; planted bugs are then left out")
+    parser.add_argument("--only", choices=("writing", "pooling"), help="one kind of models, without planted bugs")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that servers are ended on the way
     if arguments.base_url:
-        return 0 if gate(arguments.base_url) else 1
-    with started("-m", "specserve.handlers.serve", *FLAGS) as url:
-        good = gate(url)
-    good &= planted_bugs_are_found()
+        paths = paths_of(arguments.base_url)
+        good, covered = gate(arguments.base_url, paths)
+        return 0 if good & is_covered(covered, paths) else 1
+    good, covered, tried = True, Covered(), set[str]()
+    if arguments.only != "pooling":
+        with started("-m", "specserve.handlers.serve", *FLAGS) as url:
+            tried = paths_of(url)
+            good, covered = gate(url, tried)
+    if arguments.only != "writing":
+        holds, pooling = tiny_models_hold(covered)
+        good, tried = good & holds, tried | pooling
+    good &= is_covered(covered, tried)
+    if arguments.only is None:
+        untried = {operation.path for operation in OPERATIONS.values()} - tried
+        if untried:
+            print(f"no server was asked for {', '.join(sorted(untried))}")
+        good &= not untried
+        good &= planted_bugs_are_found()
     print("contract holds" if good else "contract is broken")
     return 0 if good else 1
 
