@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from specserve.engine.errors import InvalidParameterError
 from specserve.engine.grammar_spec import GrammarSpec
+from specserve.engine.thought_limit import ThoughtLimit
 
 GREEDY_TEMPERATURE = 1e-5
 """Below this the sampler takes the most likely token (the value such servers commonly use)."""
@@ -27,6 +28,7 @@ class SamplingParams:
     bad_words_token_ids  sequences that the answer must not contain: the last token of one is forbidden when the
                          answer ends with those before it, a single one always, unless nothing else is left
     grammar              the constraint of the whole answer, as `handlers.grammars` has passed it
+    thought              how long the answer may think before it is made to go on
 
     Raises InvalidParameterError naming the field.
     """
@@ -54,6 +56,7 @@ class SamplingParams:
     skip_special_tokens: bool = True
     spaces_between_special_tokens: bool = True
     grammar: GrammarSpec | None = None
+    thought: ThoughtLimit | None = None
 
     def __post_init__(self) -> None:
         def require(ok: bool, param: str, rule: str) -> None:
@@ -74,6 +77,8 @@ class SamplingParams:
         require(self.logprobs is None or self.logprobs >= 0, "logprobs", "0 or positive")
         require(self.prompt_logprobs is None or self.prompt_logprobs >= 0, "prompt_logprobs", "0 or positive")
         require(all(self.bad_words_token_ids), "bad_words_token_ids", "without empty sequences")
+        thought = self.thought
+        require(thought is None or (thought.max_tokens >= 0 and bool(thought.closing)), "thought", "0 tokens or more")
         require(not self.logprob_token_ids or self.logprobs is not None, "logprob_token_ids", "empty without logprobs")
 
     @property

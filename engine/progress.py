@@ -24,6 +24,8 @@ def gain_nothing(request: Request) -> RequestProgress:
 def gain_token(request: Request, sampled: SampledToken, eos_token_ids: Collection[int]) -> RequestProgress:
     """Append the token; the progress has a finish reason if it is the last one."""
     request.token_ids.append(sampled.token_id)
+    if request.thought is not None and not request.thought.is_over:
+        request.thought.take(request.token_ids, request.num_generated_tokens)
     reason = _finish_reason(request, sampled.token_id, eos_token_ids)
     gained = RequestProgress(
         request.request_id,

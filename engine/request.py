@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from specserve.engine.api import FinishReason, GenerationRequest, PoolingRequest
 from specserve.engine.params import PoolingParams, SamplingParams
+from specserve.engine.thought_limit import Thought
 
 if TYPE_CHECKING:
     import llguidance
@@ -64,6 +65,8 @@ class Request:
     """Whether the mask of the next step had better be filled ahead; it makes no difference to the answer."""
     num_tests_without_mask: int = 0
     """Tokens that the matcher was asked about since it last filled a mask."""
+    thought: Thought | None = None
+    """How far an answer with a limit on its thought has come; it has taken in all generated tokens."""
     max_num_tokens: int = 0
     """Prompt and answer together never get longer than this; set by the scheduler."""
     finish_reason: FinishReason | None = None
@@ -92,6 +95,7 @@ class Request:
             priority=wanted.priority,
             arrival=arrival,
             prompt_embeds=wanted.prompt_embeds,
+            thought=None if wanted.params.thought is None else Thought(wanted.params.thought),
         )
 
     @classmethod

@@ -39,7 +39,7 @@ SAMPLING = frozenset(
     skip_special_tokens spaces_between_special_tokens allowed_token_ids cache_salt request_id priority
     add_special_tokens return_token_ids return_tokens_as_token_ids response_format
     prompt_logprobs logprob_token_ids bad_words
-    use_beam_search length_penalty early_stopping truncate_prompt_tokens truncation_side
+    thinking_token_budget use_beam_search length_penalty early_stopping truncate_prompt_tokens truncation_side
     structured_outputs guided_json guided_regex guided_choice guided_grammar guided_whitespace_pattern""".split()
 )
 WITHOUT_EFFECT = {
@@ -51,7 +51,7 @@ WITHOUT_EFFECT = {
 REFUSED = frozenset(
     """watermarking
     logits_processors return_token_offsets kv_transfer_params ec_transfer_params vllm_xargs repetition_detection
-    thinking_token_budget stream_interval routed_experts_prompt_start return_mm_kwargs""".split()
+    stream_interval routed_experts_prompt_start return_mm_kwargs""".split()
 )
 
 CHAT = FieldPolicy(

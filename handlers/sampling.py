@@ -11,6 +11,7 @@ from specserve.engine.api import ModelInfo, Tokenizer
 from specserve.engine.errors import PromptTooLongError, TokenOutOfVocabularyError
 from specserve.engine.grammar_spec import GrammarSpec
 from specserve.engine.params import SamplingParams
+from specserve.engine.thought_limit import ThoughtLimit
 from specserve.generated.base import ApiModel
 from specserve.generated.errors import InvalidParameterCombination, UnsupportedValue
 from specserve.handlers.answer_length import AskedLength, answer_limit
@@ -170,6 +171,7 @@ def sampling_params(
     policy: MaxTokensPolicy = "clamp",
     grammar: GrammarSpec | None = None,
     keeps_marks: bool = False,
+    thought: ThoughtLimit | None = None,
 ) -> SamplingParams:
     """A request that is silent about its length gets the server's default, and without one all the `room` there is.
 
@@ -222,4 +224,5 @@ def sampling_params(
         skip_special_tokens=asked.skip_special_tokens and not keeps_marks,
         spaces_between_special_tokens=asked.spaces_between_special_tokens,
         grammar=grammar,
+        thought=thought,
     )

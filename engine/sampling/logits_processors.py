@@ -1,4 +1,4 @@
-"""Edits of single rows of logits before a token is chosen: bias, allowed ids, minimum length, penalties.
+"""Edits of single rows of logits before a token is chosen: bias, allowed ids, lengths of answer and thought, penalties.
 
 Each works on the ids it touches, never on a dense table of the vocabulary, and only on rows that ask for it.
 `PROCESSORS` is the order of application; a new one is a function and a line there.
@@ -91,6 +91,15 @@ def apply_answer_penalties(logits: Tensor, request: Request, eos_token_ids: Sequ
         logits[torch.from_numpy(unique).to(logits.device)] -= reduction.to(logits)
 
 
+def close_thought(logits: Tensor, request: Request, eos_token_ids: Sequence[int]) -> None:
+    """Only the next token of the mark that ends the thought, once that has been as long as it may be."""
+    if request.thought is not None and not request.thought.is_over:
+        forced = request.thought.forced(request.num_generated_tokens)
+        if forced is not None and 0 <= forced < len(logits):
+            logits.fill_(NEVER)
+            logits[forced] = 0.0
+
+
 PROCESSORS: tuple[LogitsProcessor, ...] = (
     add_logit_bias,
     keep_allowed_ids,
@@ -98,6 +107,7 @@ PROCESSORS: tuple[LogitsProcessor, ...] = (
     forbid_bad_words,
     apply_repetition_penalty,
     apply_answer_penalties,
+    close_thought,
 )
 
 

@@ -70,4 +70,5 @@ def needs_edit(request: Request) -> bool:
         or bool(params.bad_words_token_ids)
         or params.has_penalties
         or request.num_generated_tokens < params.min_tokens
+        or (request.thought is not None and not request.thought.is_over)
     )

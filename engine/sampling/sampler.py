@@ -4,7 +4,7 @@ Order of operations:
  1. Rows with NaN or without any finite logit fail alone.
  2. Logprobs are taken from the raw distribution, for rows that report them.
  3. logit_bias, allowed_token_ids, min_tokens, bad words (`logits_processors`, in this order).
- 4. repetition_penalty, then presence_penalty and frequency_penalty (same table).
+ 4. repetition_penalty, then presence_penalty and frequency_penalty; the end of thought, where it is due (same table).
  5. What the row's grammar allows stays (`constrained_rows`). Where it and the bans before leave nothing, the bans are
     undone.
  6. Rows with temperature 0 take the largest logit and are done.

@@ -23,6 +23,7 @@ from specserve.handlers.chat.conversation import Conversation, text_of
 from specserve.handlers.chat.prompts import Prompts
 from specserve.handlers.chat.reasoning_formats.think import Opening
 from specserve.handlers.chat.template import CallStyle
+from specserve.handlers.chat.thought_limits import thought_limit
 from specserve.handlers.chat.tool_constraints import ToolUse, checked_calls
 from specserve.handlers.context import RequestContext
 from specserve.handlers.grammars import GrammarChecker
@@ -55,6 +56,7 @@ class ChatRequest:
     constraint      of the answer's text; an answer that must be a call has none
     num_logprobs    alternatives per token, None for no log probabilities at all
     truncation      None: a prompt that is too long is refused
+    max_thought     tokens of reasoning at most; None or -1 for any number. `thought_param` asked for it
     """
 
     served: ServedModel
@@ -68,6 +70,8 @@ class ChatRequest:
     num_logprobs: int | None = None
     add_special_tokens: bool = False
     truncation: Truncation | None = None
+    max_thought: int | None = None
+    thought_param: str = "thinking_token_budget"
     cache_salt: str = ""
     priority: int = 0
 
@@ -125,6 +129,11 @@ class ChatPreparation:
         if grammar is None or grammar is not constraint:  # a constraint that is the whole answer has no marks in it
             parser = formats.parser(offered, text, continued)
         keeps_marks = parser is not None and (bool(offered) or has_special_marks(formats, engine.tokenizer))
+        thought = None
+        if asked.max_thought is not None and asked.max_thought >= 0:
+            opening = formats.opening(text, continued)
+            tokenizer, param = engine.tokenizer, asked.thought_param
+            thought = thought_limit(asked.max_thought, formats, opening, tokenizer, param=param)
         params = sampling_params(
             asked.sampling,
             asked.served.defaults,
@@ -137,6 +146,7 @@ class ChatPreparation:
             policy=self.limits.max_tokens_policy,
             grammar=grammar,
             keeps_marks=keeps_marks,
+            thought=thought,
         )
         request = GenerationRequest(
             request_id=token_hex(16),  # unique, whatever the client calls it

@@ -9,7 +9,7 @@ from secrets import token_hex
 from specserve.engine.api import GenerationRequest
 from specserve.engine.grammar_spec import GrammarSpec
 from specserve.generated import schemas
-from specserve.generated.errors import InvalidParameterCombination
+from specserve.generated.errors import InvalidParameterCombination, UnsupportedParameter
 from specserve.generated.operations import CompletionsApi
 from specserve.handlers import fields
 from specserve.handlers.answer_length import AskedLength
@@ -186,7 +186,13 @@ def check_candidates(body: schemas.CompletionRequest) -> int:
 
 
 def check_values(body: schemas.CompletionRequest) -> None:
-    """Raises InvalidParameterCombination."""
+    """Raises InvalidParameterCombination or UnsupportedParameter."""
+    if body.thinking_token_budget not in (None, -1):
+        raise UnsupportedParameter(
+            "thinking_token_budget counts the reasoning of chat messages; the text of a completion is not taken apart, "
+            "so use /v1/chat/completions, or leave it out",
+            param="thinking_token_budget",
+        )
     if body.max_tokens == 0 and not body.echo and body.prompt_logprobs is None:
         raise InvalidParameterCombination(
             "max_tokens is 0, which makes sense with echo or prompt_logprobs only; ask for at least 1",

@@ -73,6 +73,7 @@ class CompletionPreparation:
             num_logprobs=num_logprobs(body, limits, model),
             add_special_tokens=body.add_special_tokens,
             truncation=Truncation.of(body.truncate_prompt_tokens, body.truncation_side, model),
+            max_thought=body.thinking_token_budget,
             cache_salt=body.cache_salt or "",
             priority=body.priority,
         )

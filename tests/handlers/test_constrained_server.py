@@ -179,6 +179,29 @@ def test_what_is_thought_on_demand_comes_before_a_constrained_answer(
         assert choice["message"]["content"] in ("five", "six")
 
 
+@pytest.mark.parametrize("budget", [0, 3])
+@pytest.mark.parametrize("wanted", [{}, {"guided_choice": ["five", "six"]}, {"n": 3, "temperature": 1, "seed": 1}])
+def test_a_thought_is_no_longer_than_its_budget(server: RunningServer, budget: int, wanted: dict[str, Any]) -> None:
+    body: dict[str, Any] = {
+        "messages": [{"role": "user", "content": "What is 2 plus 3?"}],
+        "chat_template_kwargs": {"enable_thinking": True},
+        "thinking_token_budget": budget,
+        "max_tokens": 60,
+        "temperature": 0,
+    }
+    status, reply = server.answer("POST", "/v1/chat/completions", body | wanted)
+    assert status == 200, reply
+    for choice in reply["choices"]:
+        assert choice["message"]["content"]
+        assert "</think>" not in choice["message"]["content"]
+        assert bool(choice["message"].get("reasoning")) is (budget > 0)
+    num_choices = len(reply["choices"])
+    num_tokens = reply["usage"]["completion_tokens_details"]["reasoning_tokens"]
+    assert num_tokens <= (budget + 1) * num_choices, "with the mark behind each thought"
+    status, free = server.answer("POST", "/v1/chat/completions", body | wanted | {"thinking_token_budget": -1})
+    assert status == 200, free
+
+
 def test_hostile_constraints_disturb_nobody(server: RunningServer) -> None:
     def body(fields: dict[str, Any]) -> dict[str, Any]:
         return {"prompt": "Hello", "max_tokens": 5, **fields}
