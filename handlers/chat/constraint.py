@@ -17,6 +17,8 @@ from specserve.handlers.grammars import GrammarChecker
 WIDENED_HEADER = "x-widened-schema-keywords"
 UNKEPT_HEADER = "x-unenforced-fields"
 MAX_HEADER_CHARS = 1000
+SPACED, CLOSED = "how JSON is spaced, but no JSON", "what objects of a JSON schema may have, but no schema"
+OF_SCHEMAS: frozenset[GrammarKind] = frozenset(("json_schema", "structural_tag"))
 OF_JSON: frozenset[GrammarKind] = frozenset(("json_schema", "json_object", "structural_tag"))
 
 
@@ -62,13 +64,18 @@ class ConstraintOptions:
         return Constraint(spec, param)
 
     def check_applies(self, found: Sequence[Constraint]) -> None:
-        """Raises InvalidParameterCombination for white space that is asked for of an answer that is no JSON."""
-        if self.whitespace_pattern is not None and not any(one.spec.kind in OF_JSON for one in found):
-            raise InvalidParameterCombination(
-                f"{self.whitespace_param} says how JSON is spaced, but no JSON is asked for; send a JSON schema or "
-                "json_object with it, or leave it out",
-                param=self.whitespace_param,
-            )
+        """Raises InvalidParameterCombination for what is asked of JSON where the answer is none, or has no schema."""
+        kinds = {one.spec.kind for one in found}
+        asked = (
+            (self.whitespace_pattern is not None, OF_JSON, self.whitespace_param, SPACED),
+            (not self.any_whitespace, OF_JSON, "structured_outputs.disable_any_whitespace", SPACED),
+            (not self.additional_properties, OF_SCHEMAS, "structured_outputs.disable_additional_properties", CLOSED),
+        )
+        for is_asked, applies_to, param, what in asked:
+            if is_asked and not kinds & applies_to:
+                raise InvalidParameterCombination(
+                    f"{param} says {what} is asked for; send a JSON schema with it, or leave it out", param=param
+                )
 
 
 def tell_widened(pointers: Sequence[str], context: RequestContext) -> None:

@@ -22,6 +22,7 @@ from specserve.generated.operations import OPERATIONS, Operation
 from specserve.handlers.chat.prompts import Prompts, TemplateOptions
 from specserve.handlers.envelopes import FORMS, envelope_of, type_in
 from specserve.handlers.fields import POLICIES
+from specserve.handlers.grammars import GrammarBudget
 from specserve.handlers.limits import Limits
 
 DOCUMENT = json.loads(document())
@@ -141,6 +142,12 @@ REFUSALS = [
         "server_overloaded",
         (*GENERATE, *POOL),
         engine={"refusal": OverloadedError("1024 requests wait", retry_after_s=2)},
+    ),
+    Refusal(
+        "server_overloaded",
+        ASK,
+        {"structured_outputs": {"regex": "a"}},
+        server={"grammar_budget": GrammarBudget(max_parallel=0, max_waiting=0)},
     ),
     Refusal("rate_limit_exceeded", (*GENERATE, *POOL), server={"limits": Limits(max_open_per_client=0)}),
     Refusal("internal_error", GENERATE, engine={"answer": break_down}),

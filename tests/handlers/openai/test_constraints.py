@@ -129,6 +129,14 @@ async def test_both_forms_of_a_structural_tag_are_taken(server: Server) -> None:
             {"structured_outputs": {"choice": ["a"], "whitespace_pattern": " "}},
             "structured_outputs.whitespace_pattern",
         ),
+        (
+            {"structured_outputs": {"regex": "a", "disable_any_whitespace": True}},
+            "structured_outputs.disable_any_whitespace",
+        ),
+        (
+            {"structured_outputs": {"json_object": True, "disable_additional_properties": True}},
+            "structured_outputs.disable_additional_properties",
+        ),
     ],
 )
 async def test_what_does_not_go_together_is_refused(fields: dict[str, Any], param: str, server: Server) -> None:
@@ -216,9 +224,3 @@ async def test_options_reach_the_grammar(server: Server) -> None:
     assert '"whitespace_flexible": false' in rules[1]
     assert '"whitespace_flexible": false' in rules[4]
     assert '"additionalProperties": false' in rules[3]
-
-
-async def test_options_without_effect_are_no_option_of_texts(server: Server) -> None:
-    one = await server.grammar(structured_outputs={"regex": "a"})
-    other = await server.grammar(structured_outputs={"regex": "a", "disable_any_whitespace": True})
-    assert one == other
