@@ -30,7 +30,7 @@ from specserve.handlers.extras.pooling import Pooling
 from specserve.handlers.extras.render import Render
 from specserve.handlers.extras.score import Score
 from specserve.handlers.extras.tokenization import Tokenization
-from specserve.handlers.grammars import GrammarChecker
+from specserve.handlers.grammars import GrammarBudget, GrammarChecker
 from specserve.handlers.jina.rerank import Rerank
 from specserve.handlers.lifecycle import Lifecycle
 from specserve.handlers.limits import Limits
@@ -121,13 +121,14 @@ def assemble(
     reply_defaults: ReplyDefaults | None = None,
     store: ResponseStore | None = None,
     max_background: int = 64,
+    grammar_budget: GrammarBudget | None = None,
     unlogged_paths: frozenset[str] = frozenset(),
     has_docs: bool = True,
 ) -> FastAPI:
     """`has_docs` publishes the document and pages that show it. Raises ContractError when a handler does not fit."""
     limits = limits or Limits()
     prompts = prompts or Prompts()
-    grammars = GrammarChecker(engine)
+    grammars = GrammarChecker(engine, grammar_budget)
     preparation = ChatPreparation(prompts, limits, grammars, chat_options)
     chat = CompletionPreparation(directory, preparation)
     store = store or MemoryStore()

@@ -70,6 +70,8 @@ class MessagePreparation:
             constraint=None if tools.use.is_forced else constraint,
             sampling=sampling,
             length=AskedLength(body.max_tokens),
+            max_thought=body.thinking.budget_tokens if isinstance(body.thinking, schemas.ThinkingEnabled) else None,
+            thought_param=None,
             cache_salt=body.cache_salt or "",
         )
 

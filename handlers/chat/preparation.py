@@ -56,7 +56,8 @@ class ChatRequest:
     constraint      of the answer's text; an answer that must be a call has none
     num_logprobs    alternatives per token, None for no log probabilities at all
     truncation      None: a prompt that is too long is refused
-    max_thought     tokens of reasoning at most; None or -1 for any number. `thought_param` asked for it
+    max_thought     tokens of reasoning at most; None or -1 for any number. `thought_param` asked for it, and is refused
+                    where no reasoning is known; None: the number is a wish
     """
 
     served: ServedModel
@@ -71,7 +72,7 @@ class ChatRequest:
     add_special_tokens: bool = False
     truncation: Truncation | None = None
     max_thought: int | None = None
-    thought_param: str = "thinking_token_budget"
+    thought_param: str | None = "thinking_token_budget"
     cache_salt: str = ""
     priority: int = 0
 

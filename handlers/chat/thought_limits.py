@@ -20,10 +20,10 @@ def thought_limit(
     opening: Opening | None,
     tokenizer: Tokenizer,
     *,
-    param: str = "thinking_token_budget",
+    param: str | None = "thinking_token_budget",
 ) -> ThoughtLimit | None:
     """None where an answer to this prompt begins without a thought. Raises UnsupportedParameter naming `param` where
-    this server does not know how its model thinks.
+    this server does not know how its model thinks; without a `param` there is then no limit.
     """
     if formats.is_harmony:
         return ThoughtLimit(
@@ -33,6 +33,8 @@ def thought_limit(
             closing=plain_spelling(tokenizer, ANALYSIS_END),
         )
     think = formats.reasoning.think if formats.reasoning is not None else None
+    if think is None and param is None:
+        return None
     if think is None:
         raise UnsupportedParameter(
             f"{param} counts what the model thinks, but its chat template shows no reasoning; start the server with "
