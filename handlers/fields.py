@@ -88,7 +88,7 @@ RESPONSE = FieldPolicy(
         stop_token_ids include_stop_str_in_output ignore_eos min_tokens skip_special_tokens
         spaces_between_special_tokens allowed_token_ids bad_words logprob_token_ids return_tokens_as_token_ids
         truncate_prompt_tokens truncation_side structured_outputs add_special_tokens chat_template
-        chat_template_kwargs documents include_reasoning cache_salt request_id priority
+        chat_template_kwargs documents include_reasoning thinking_token_budget cache_salt request_id priority
         enable_response_messages previous_input_messages""".split()
     ),
     without_effect={name: WITHOUT_EFFECT[name] for name in ("user", "session_id", "mm_payload")}

@@ -73,6 +73,7 @@ class ResponsePreparation:
             length=AskedLength(body.max_output_tokens, "max_output_tokens"),
             num_logprobs=num_logprobs(body, self._chat.limits, model),
             truncation=read_truncation(body, model),
+            max_thought=body.thinking_token_budget,
             cache_salt=body.cache_salt or "",
             priority=body.priority,
         )
