@@ -218,13 +218,14 @@ REFUSALS = [
     ),
     Refusal("context_length_exceeded", RESPOND, {"input": "x " * 600}, param="input"),
     Refusal("context_length_exceeded", COUNT, {"input": "x" * 100_000}, param="input"),
-    Refusal("invalid_prompt", READ_ITEMS, {"input": []}, param="input"),
     Refusal("invalid_prompt", READ_ITEMS, {"input": [{"type": "web_search_call", "id": "ws_1"}]}, param="input"),
     Refusal("invalid_prompt", READ_ITEMS, server={"prompts": templated("{{ 1 // 0 }}")}, param="input"),
     Refusal("unsupported_parameter", READ_ITEMS, {"chat_template": "{{ 1 }}"}, param="chat_template"),
     Refusal("unsupported_value", READ_ITEMS, {"input": [SHOWN]}, param="input.0.content.0.type"),
     Refusal("unsupported_value", READ_ITEMS, {"input": [READ]}, param="input.0.content.0.type"),
-    Refusal("unsupported_value", READ_ITEMS, {"tools": [LARK]}, param="tools.0.format.syntax"),
+    Refusal(
+        "unsupported_value", READ_ITEMS, {"tools": [LARK], "tool_choice": "required"}, param="tools.0.format.syntax"
+    ),
     Refusal("unsupported_value", READ_ITEMS, {"tool_choice": {"type": "mcp"}}, param="tool_choice.type"),
     Refusal("unsupported_value", READ_ITEMS, {"tools": [HOSTED], "tool_choice": "required"}, param="tool_choice"),
     Refusal("unsupported_value", READ_ITEMS, {"tools": [FUNCTION], "tool_choice": NO_TOOLS}, param="tool_choice.tools"),

@@ -23,12 +23,16 @@ def to_messages(
 ) -> list[Message]:
     """Instructions, what came `before` as messages, and the items.
 
+    An empty input is a user who says nothing: agents ask so to see whether the server is there.
+
     Raises UnsupportedValue naming the place of a part that the model cannot use, InvalidPrompt when nothing is left.
     """
     messages = Messages()
     for placed in items:
         messages.add_item(placed)
     found = [*before, *messages.done()]
+    if not (found or items):
+        found = [{"role": "user", "content": ""}]
     if not found:
         raise InvalidPrompt("input has no item that the model can read; send a message", param="input")
     return found if instructions is None else [{"role": "system", "content": instructions}, *found]

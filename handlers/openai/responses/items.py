@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from specserve.generated import schemas
 from specserve.generated.base import ApiModel
-from specserve.generated.errors import InvalidPrompt, ItemNotFound, MissingRequiredParameter
+from specserve.generated.errors import ItemNotFound, MissingRequiredParameter
 from specserve.handlers.openai.responses.reading import names_header, read_again, validated
 
 SKIPPED_ITEMS_HEADER = "x-skipped-items"
@@ -76,8 +76,6 @@ async def read_items(
     """
     if sent is None and not may_be_empty:
         raise MissingRequiredParameter("input is missing; send a text or items", param="input")
-    if sent == [] and not may_be_empty:
-        raise InvalidPrompt("input has no items, so there is nothing to answer; send at least one", param="input")
     entries: Sequence[ApiModel] = (
         [schemas.MessageParam(role="user", content=sent)] if isinstance(sent, str) else sent or []
     )

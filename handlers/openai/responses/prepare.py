@@ -87,6 +87,7 @@ class ResponsePreparation:
             if body.truncation == "auto":
                 asked = await fitting(self._chat, asked, context)
             chat = await self._chat.prepare(asked, context)
+            tools.report(context.response_headers)
         except InvalidPrompt as error:
             raise of_input(error) from error
         return PreparedResponse(chat=chat, conversation=asked.conversation, items=items, tools=tools, chain=chain)
@@ -94,7 +95,8 @@ class ResponsePreparation:
     async def count(self, body: schemas.InputTokensRequest, context: RequestContext) -> int:
         """Tokens of the prompt. Raises what the contract lists as refusals."""
         fields.INPUT_TOKENS.check(body)
-        asked, _, _, _ = await self._read(body, context)
+        asked, _, tools, _ = await self._read(body, context)
+        tools.report(context.response_headers)
         try:
             if body.truncation == "auto":
                 asked = await fitting(self._chat, asked, context)
@@ -116,7 +118,6 @@ class ResponsePreparation:
         at_most_one = isinstance(body, schemas.ResponseRequest) and body.max_tool_calls == 1
         tools = read_tools(body, hide_unused=options.hides_unused_tools, at_most_one=at_most_one)
         items.report(context.response_headers)
-        tools.report(context.response_headers)
         chat_template = own_template(body, self._chat.prompts)
         conversation = Conversation(
             messages=to_messages(items.items, body.instructions, before),

@@ -7,13 +7,14 @@ from secrets import token_hex
 
 from specserve.generated import schemas
 from specserve.handlers.chat.preparation import PreparedChat
+from specserve.handlers.context import SAFE_ID
 
 PREFIX = "resp_"
 
 
 def response_id(asked: str | None) -> str:
-    """The request's own name for it, or a new one; ids that come with headers are repeated by proxies."""
-    if asked is None:
+    """The body's own name for it, if it is safe, or a new one; ids that come with headers are repeated by proxies."""
+    if asked is None or not SAFE_ID.fullmatch(asked):
         return PREFIX + token_hex(24)
     return asked if asked.startswith(PREFIX) else PREFIX + asked
 

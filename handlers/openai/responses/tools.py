@@ -9,6 +9,7 @@ from typing import Any
 from specserve.generated import schemas
 from specserve.generated.base import ApiModel
 from specserve.generated.errors import InvalidParameterCombination, UnsupportedValue
+from specserve.handlers.chat.constraint import UNKEPT_HEADER
 from specserve.handlers.chat.conversation import Tool
 from specserve.handlers.chat.tool_constraints import CallableTool, Mode, ToolUse, check_known, check_names
 from specserve.handlers.openai.responses.conversation import INPUT, full_name
@@ -37,26 +38,31 @@ class KnownTool:
 class ResponseTools:
     """`shown` are the tools the template gets, `known` all that can be called, by the model's names for them.
 
-    `skipped` are the kinds of tools that do not run here.
+    `skipped` are the kinds of tools that do not run here, `unkept` the fields that ask for more than can be held to.
     """
 
     shown: list[Tool] = field(default_factory=list)
     use: ToolUse = field(default_factory=ToolUse)
     known: Mapping[str, KnownTool] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
+    unkept: list[str] = field(default_factory=list)
 
     def report(self, headers: dict[str, str]) -> None:
         if self.skipped:
             headers[SKIPPED_TOOLS_HEADER] = names_header(self.skipped)
+        if self.unkept:
+            told = headers[UNKEPT_HEADER].split(",") if UNKEPT_HEADER in headers else []
+            headers[UNKEPT_HEADER] = names_header([*told, *self.unkept])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadTool:
-    """One tool in its three forms."""
+    """One tool in its three forms. `is_unkept`: nothing holds its text to the format that was asked for."""
 
     shown: Tool
     callable: CallableTool
     known: KnownTool
+    is_unkept: bool
 
 
 def read_tools(body: Body, *, hide_unused: bool = False, at_most_one: bool = False) -> ResponseTools:
@@ -83,6 +89,8 @@ def read_tools(body: Body, *, hide_unused: bool = False, at_most_one: bool = Fal
         mode, chosen = choice, read
     else:
         mode, chosen = specific_choice(choice, read)
+    if mode in ("required", "named"):
+        check_kept(chosen)
     shown = read if mode == "named" else [] if mode == "none" and hide_unused else chosen
     parallel = body.parallel_tool_calls is not False and not at_most_one
     return ResponseTools(
@@ -90,6 +98,7 @@ def read_tools(body: Body, *, hide_unused: bool = False, at_most_one: bool = Fal
         use=ToolUse(mode=mode, tools=[tool.callable for tool in chosen], parallel=parallel),
         known={tool.callable.name: tool.known for tool in read},
         skipped=skipped,
+        unkept=[f"{tool.callable.where}.format" for tool in read if tool.is_unkept],
     )
 
 
@@ -138,28 +147,47 @@ def read_one(tool: Own, place: str, namespace: str | None) -> ReadTool:
         if strict:
             function["strict"] = True
     else:
-        parameters = {"type": "object", "properties": {INPUT: text_schema(tool, place)}, "required": [INPUT]}
-        strict = isinstance(tool.format, schemas.CustomInputGrammar)
+        parameters = {"type": "object", "properties": {INPUT: text_schema(tool)}, "required": [INPUT]}
+        strict = isinstance(tool.format, schemas.CustomInputGrammar) and not is_unkept(tool)
     if parameters is not None:
         function["parameters"] = parameters
     return ReadTool(
         shown={"type": "function", "function": function},
         callable=CallableTool(name=name, parameters=parameters, strict=strict, where=place),
         known=KnownTool(tool.type, tool.name, namespace),
+        is_unkept=is_unkept(tool),
     )
 
 
-def text_schema(tool: schemas.ResponseCustomTool, place: str) -> dict[str, Any]:
-    """The text a custom tool takes, as the schema of its one argument. Raises UnsupportedValue for Lark grammars."""
-    if not isinstance(tool.format, schemas.CustomInputGrammar):
+def text_schema(tool: schemas.ResponseCustomTool) -> dict[str, Any]:
+    """The text a custom tool takes, as the schema of its one argument. Of a Lark grammar the model is only told."""
+    form = tool.format
+    if not isinstance(form, schemas.CustomInputGrammar):
         return {"type": "string"}
-    if tool.format.syntax != "regex":
-        raise UnsupportedValue(
-            f"{place}.format is a grammar in {tool.format.syntax}, which is not offered for the text of a tool; "
-            "use a regex, or any text",
-            param=f"{place}.format.syntax",
-        )
-    return {"type": "string", "pattern": f"^(?:{tool.format.definition})$"}
+    if form.syntax == "regex":
+        return {"type": "string", "pattern": f"^(?:{form.definition})$"}
+    return {"type": "string", "description": f"Text of this grammar: {form.definition}"}
+
+
+def is_unkept(tool: ApiModel) -> bool:
+    """Whether the format of a tool is more than JSON around its text can be held to."""
+    return (
+        isinstance(tool, schemas.ResponseCustomTool)
+        and isinstance(tool.format, schemas.CustomInputGrammar)
+        and tool.format.syntax != "regex"
+    )
+
+
+def check_kept(tools: Sequence[ReadTool]) -> None:
+    """Raises UnsupportedValue for a call that must be made, and cannot be held to the format of its tool."""
+    for tool in tools:
+        if tool.is_unkept:
+            place = tool.callable.where
+            raise UnsupportedValue(
+                f"{place}.format is a grammar in Lark, to which a call that tool_choice insists on cannot be held; use "
+                "a regex, or leave the choice to the model",
+                param=f"{place}.format.syntax",
+            )
 
 
 def specific_choice(choice: schemas.ToolChoiceObject, tools: Sequence[ReadTool]) -> tuple[Mode, list[ReadTool]]:

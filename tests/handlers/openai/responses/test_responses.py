@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -356,3 +357,76 @@ async def test_the_oldest_messages_go_where_the_request_lets_them(client: openai
     one_more = [*turns[num_dropped - 1 :]]
     counted = await client.responses.input_tokens.count(input=one_more, instructions="Be brief.")
     assert counted.input_tokens + 8 > ENGINE.max_model_len, "no more were dropped than had to be"
+
+
+async def test_what_a_coding_agent_sends_first_is_answered(client: openai.AsyncOpenAI) -> None:
+    """Tools of every kind, items without ids, nothing stored, fields of its own; and a probe that says nothing."""
+    patch: Any = {"type": "grammar", "syntax": "lark", "definition": "start: begin hunk+ end"}
+    asked: Any = {
+        "model": "fake",
+        "instructions": "You are a coding agent.",
+        "input": [
+            {"type": "message", "role": "developer", "content": [{"type": "input_text", "text": "Sandboxed."}]},
+            {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "List the files."}]},
+            {"type": "reasoning", "summary": [], "content": None, "encrypted_content": "gAAAAABforeign"},
+            {"type": "function_call", "name": "shell", "arguments": '{"command": ["ls"]}', "call_id": "call_1"},
+            {"type": "function_call_output", "call_id": "call_1", "output": "a.py"},
+            {"type": "custom_tool_call", "name": "apply_patch", "input": "*** Begin", "call_id": "call_2"},
+            {"type": "custom_tool_call_output", "call_id": "call_2", "output": "Done"},
+        ],
+        "tools": [
+            {"type": "function", "name": "shell", "strict": False, "parameters": {"type": "object"}},
+            {"type": "custom", "name": "apply_patch", "description": "Edits files.", "format": patch},
+            {"type": "web_search", "external_web_access": False},
+            {"type": "local_shell"},
+            {"type": "namespace", "name": "mcp", "tools": [{"type": "function", "name": "find"}]},
+        ],
+        "tool_choice": "auto",
+        "parallel_tool_calls": False,
+        "reasoning": {"effort": "medium", "summary": "auto"},
+        "store": False,
+        "stream": True,
+        "include": ["reasoning.encrypted_content"],
+        "prompt_cache_key": "session",
+        "text": {"verbosity": "low"},
+        "client_metadata": {"id": "x"},
+    }
+    transport = httpx2.ASGITransport(app=app_over(ENGINE))
+    hooks: Any = {"response": [lint_stream]}
+    async with httpx2.AsyncClient(transport=transport, base_url="http://s", event_hooks=hooks) as http:
+        reply = await http.post("/v1/responses", json=asked)
+        probe = await http.post("/v1/responses", json={"model": "fake", "input": [], "instructions": ""})
+    assert (reply.status_code, probe.status_code) == (200, 200), reply.text + probe.text
+    assert reply.headers["x-ignored-params"] == "client_metadata"
+    assert reply.headers["x-skipped-tools"] == "web_search,local_shell"
+    assert reply.headers["x-unenforced-fields"] == "tools.1.format"
+    assert reply.text.rstrip().rpartition("\n")[0].endswith("event: response.completed")
+    shown = TOKENIZER.decode(ENGINE.requests[-2].prompt_token_ids)
+    assert "mcp__find" in shown
+    assert "a.py" in shown
+    assert "*** Begin" in shown
+    assert "foreign" not in shown
+
+
+@pytest.mark.parametrize(
+    ("asked", "begins"), [("job-1", "resp_job-1"), ("resp_7", "resp_7"), ("a/b c\n", "resp_"), (None, "resp_")]
+)
+async def test_a_request_names_its_response_if_the_name_is_safe(
+    client: openai.AsyncOpenAI, asked: str | None, begins: str
+) -> None:
+    made = await client.responses.create(input="hello", extra_body={"request_id": asked})
+    assert made.id == begins or (begins == "resp_" and len(made.id) == 53)
+
+
+async def test_a_deadline_ends_a_stream_as_failed() -> None:
+    slow = FakeEngine(pause_s=0.02)
+    transport = httpx2.ASGITransport(app=app_over(slow))
+    hooks: Any = {"response": [lint_stream]}
+    async with httpx2.AsyncClient(transport=transport, base_url="http://s", event_hooks=hooks) as http:
+        reply = await http.post(
+            "/v1/responses", json={"input": "x", "stream": True}, headers={"x-request-timeout-ms": "70"}
+        )
+    if reply.status_code != 504:  # a busy machine may not have begun by then
+        last = json.loads(reply.text.rstrip().rpartition("data: ")[2])
+        assert (last["type"], last["response"]["error"]["code"]) == ("response.failed", "server_error")
+        assert "was not complete after 0.07 s" in last["response"]["error"]["message"]

@@ -13,7 +13,7 @@ from specserve.engine.api import FinishReason, TokenLogprobs
 from specserve.generated import schemas
 from specserve.handlers.chat.answer_pieces import AnswerParser
 from specserve.handlers.chat.events import ChatEvent, ChatFinished, ContentDelta
-from specserve.handlers.chat.read_answers import read_answers
+from specserve.handlers.chat.read_answers import AnswersReader, read_answers
 from specserve.handlers.chat.tool_ids import new_call_id
 from specserve.handlers.openai.reply import UsageCount
 from specserve.handlers.openai.responses.events import ResponseWriter
@@ -77,7 +77,7 @@ async def written(
     made = writer(max_calls=max_calls, **options)
     events = pieces(texts, reason)
     if parser is not None:
-        events = read_answers(events, parser, partial(new_call_id, short=False))
+        events = read_answers(events, AnswersReader(parser, partial(new_call_id, short=False)))
     found = list(made.begun())
     async for one in events:
         found += list(made.feed(one))
