@@ -92,6 +92,14 @@ def ignore_temperature_range(body: Any) -> int | None:
     return None
 
 
+def lose_an_event(status: int, body: bytes) -> tuple[int, bytes]:
+    return status, re.sub(rb"event: response\.content_part\.added\n.*\n\n", b"", body)
+
+
+def mix_up_items(status: int, body: bytes) -> tuple[int, bytes]:
+    return status, re.sub(rb'("type":"response\.output_text\.delta".*?"item_id":")\w+', rb"\1msg_other", body)
+
+
 BUGS = {
     bug.name: bug
     for bug in (
@@ -107,6 +115,8 @@ BUGS = {
             break_off_without_end_mark,
             passes=("streaming",),
         ),
+        Bug("a lost event", "/v1/responses", "numbers: ", lose_an_event, passes=("streaming",)),
+        Bug("a delta of another item", "/v1/responses", "another item", mix_up_items, passes=("streaming",)),
         Bug("undocumented refusal", "/v1/chat/completions", "catalogue", change=undocumented_code),
         Bug("wrong enum in a response", "/v1/completions", "done", change=wrong_enum),
         Bug("crash on nested token prompts", "/v1/completions", "500", request=crash_on_nested_tokens),
