@@ -80,6 +80,7 @@ contract: setup-dev
 
 bench: setup-dev
 	$(BIN)/python -m benchmarks.protocol --out
+	$(BIN)/python -m benchmarks.gpu_step --out
 	$(BIN)/python -m benchmarks.run $(ARGS)
 
 clean:

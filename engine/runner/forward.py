@@ -116,6 +116,14 @@ class ModuleForward:
         logits: Tensor = output.logits[0]
         return logits if self._keeps_rows else logits[rows]
 
+    def decode(self, token_ids: Tensor, positions: Tensor) -> Tensor:
+        """A graph can hold it where nothing in the model waits for the device; `DecodeGraphs` finds out."""
+        with attention_context(self._context):
+            logits: Tensor = self._model(
+                input_ids=token_ids[None], position_ids=positions[None], use_cache=False
+            ).logits[0]
+        return logits
+
 
 class DecoderForward:
     """Llama-shaped models on CPUs with AVX512_BF16."""

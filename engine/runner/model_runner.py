@@ -5,6 +5,7 @@ Knows neither queues nor text. Synchronous and single-threaded.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 from specserve.engine.api import ModelInfo
 from specserve.engine.attention.backend import AttentionBackend
 from specserve.engine.attention.select import select_backend
+from specserve.engine.attention.xformers_check import first_line
 from specserve.engine.batch import ScheduledBatch, ScheduledRequest, StepOutput
 from specserve.engine.config import EngineConfig
 from specserve.engine.models.context_length import choose_max_model_len, fix_rotary_scaling
@@ -38,6 +40,8 @@ from specserve.engine.sampling.grammar_masks import MaskFiller, StepMasks
 from specserve.engine.sampling.logprobs import prompt_logprobs
 from specserve.engine.sampling.metadata import SamplingMetadata
 from specserve.engine.sampling.sampler import NOT_FINITE, Sampler
+
+logger = logging.getLogger(__name__)
 
 READING = 0.4
 """Part of the loading progress that reading takes; packing takes most of the rest (measured on a 1 GB checkpoint)."""
@@ -168,8 +172,16 @@ class ModelRunner:
         self.execute(ScheduledBatch([ScheduledRequest(request, 0, length, True)], length))
         self.execute(ScheduledBatch([ScheduledRequest(request, length - 1, 1, True)], 1))
         if self._graphs is not None:
-            with torch.inference_mode():
-                self._graphs.capture(lambda done: None)
+            self._capture(self._graphs)
+
+    @torch.inference_mode()
+    def _capture(self, graphs: DecodeGraphs) -> None:
+        """Every step of this model is waited for if one of its modules looks at the device."""
+        try:
+            graphs.capture(lambda done: None)
+        except Exception as error:  # what a module does that cannot be captured is its own affair
+            logger.warning("decode steps are not captured in CUDA graphs: %s", first_line(error))
+            self._graphs = self.launcher = None
 
     @torch.inference_mode()
     def execute(self, batch: ScheduledBatch) -> StepOutput:

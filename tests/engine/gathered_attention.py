@@ -40,6 +40,10 @@ class GatheredBackend(ReferenceBackend):
         self.slots = self._buffers.setdefault(len(mapping), torch.zeros(len(mapping), dtype=torch.int64))
         self.slots.copy_(torch.where(mapping < 0, self._skipped, mapping))
 
+    def write_kv(self, layer: int, key: Tensor, value: Tensor, cache: LayerCache) -> None:
+        cache.keys.index_copy_(0, self.slots, key)
+        cache.values.index_copy_(0, self.slots, value)
+
     def note_written(self, layer: int, key: Tensor, value: Tensor) -> None: ...
 
     def attend(self, layer: int, query: Tensor, cache: LayerCache, sinks: Tensor | None = None) -> Tensor:

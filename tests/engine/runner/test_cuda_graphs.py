@@ -15,7 +15,9 @@ from specserve.engine.kernels import rms_norm, rotary_write, silu_mul
 from specserve.engine.models import gpu_decoder
 from specserve.engine.registry import LazyRegistry
 from specserve.engine.runner.cuda_graphs import DecodeGraphs
+from specserve.engine.runner.launching import DecodeLauncher
 from specserve.engine.runner.model_runner import ModelRunner
+from specserve.engine.sampling.sampler import Sampler
 
 CPU = torch.device("cpu")
 
@@ -38,9 +40,9 @@ def graphs_of(runner: ModelRunner, recorder: RecordedOps) -> DecodeGraphs:
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize("name", ["llama", "mistral", "qwen3"])
+@pytest.mark.parametrize("name", ["llama", "mistral", "qwen3", "gpt2", "phi3", "olmo2", "gemma3_text"])
 def test_replayed_steps_are_those_of_transformers(name: str, tmp_path: Path) -> None:
-    """Five sequences decode in batches of changing size and order, two of them leaving and coming back."""
+    """Of the lean decoder, and of models that run through transformers' modules. Five sequences decode in batches of changing size and order, two of them leaving and coming back."""
     folder = write_checkpoint(name, tmp_path, torch.float32)
     runner, recorder = load_runner(folder, "triton"), RecordedOps()
     graphs, exact = graphs_of(runner, recorder), oracle(folder)
@@ -78,6 +80,21 @@ def test_a_token_that_only_the_device_knows_is_read_there(tmp_path: Path) -> Non
     unknown = batch_of((request_of("r", ids[:10], table), 10, 1))
     found = graphs.logits(unknown.requests, torch.tensor([ids[10]]))
     assert torch.equal(found, wanted)
+
+
+def test_a_model_that_cannot_be_captured_is_served_without_graphs(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    runner = load_runner(write_checkpoint("gpt2", tmp_path, torch.float32), "triton")
+    honest = runner._forward.decode
+    runner._forward.decode = lambda ids, positions: honest(ids, positions) * float(ids.sum())
+    runner._graphs = graphs_of(runner, RecordedOps())
+    runner.launcher = DecodeLauncher(runner._graphs, Sampler(), ())
+    runner.warm_up()
+    assert "decode steps are not captured in CUDA graphs: RuntimeError" in caplog.text
+    assert runner.launcher is None
+    request = request_of("r", [5, 6, 7], [1])
+    assert runner.execute(batch_of((request, 0, 3))).sampled["r"].token_id >= 0
 
 
 def test_a_step_that_looks_at_the_device_is_found_out() -> None:
