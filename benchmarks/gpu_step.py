@@ -34,6 +34,7 @@ RESULTS = Path(__file__).parent / "results"
 BATCH, CONTEXT, BLOCK, WIDTH = 64, 2000, 64, 128
 LAYERS = [LayerSpec(28, 4, 128, 128, torch.bfloat16, 128**-0.5)] * 28
 STEPS = 500
+PARTS = ("schedule", "inputs", "plan", "before", "sampling", "update")
 
 
 def prefilled() -> Scheduler:

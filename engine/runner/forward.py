@@ -93,6 +93,7 @@ class ModuleForward:
         self.notes = [f"linear layers run unpacked, more slowly: {refusal}"] if is_slow else []
         self.notes += loaded.quantization.notes(loaded.num_parameters)
         self._model: nn.Module = loaded.model
+        self._embed: nn.Module = loaded.model.get_input_embeddings()
         self._backend = backend
         self._slot_of = {index: slot for slot, index in enumerate(layer_indices)}
         self._is_headless = loaded.model.get_output_embeddings() is None
@@ -117,10 +118,14 @@ class ModuleForward:
         return logits if self._keeps_rows else logits[rows]
 
     def decode(self, token_ids: Tensor, positions: Tensor) -> Tensor:
-        """A graph can hold it where nothing in the model waits for the device; `DecodeGraphs` finds out."""
+        """A graph can hold it where nothing in the model waits for the device; capturing it finds out.
+
+        Of token ids some models look at the first, to warn of padding: embeddings are not looked at.
+        """
+        embeddings = self._embed(token_ids[None])
         with attention_context(self._context):
             logits: Tensor = self._model(
-                input_ids=token_ids[None], position_ids=positions[None], use_cache=False
+                inputs_embeds=embeddings, position_ids=positions[None], use_cache=False
             ).logits[0]
         return logits
 

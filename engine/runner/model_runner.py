@@ -169,10 +169,10 @@ class ModelRunner:
         length = min(self._backend.block_size, self.max_num_batched_tokens, self._max_model_len)
         params = SamplingParams(max_tokens=1, temperature=0.8, top_k=8, top_p=0.9, logprobs=1)
         request = Request("warm-up", params, [0] * length, length, block_table=[0])
-        self.execute(ScheduledBatch([ScheduledRequest(request, 0, length, True)], length))
-        self.execute(ScheduledBatch([ScheduledRequest(request, length - 1, 1, True)], 1))
         if self._graphs is not None:
             self._capture(self._graphs)
+        self.execute(ScheduledBatch([ScheduledRequest(request, 0, length, True)], length))
+        self.execute(ScheduledBatch([ScheduledRequest(request, length - 1, 1, True)], 1))
 
     @torch.inference_mode()
     def _capture(self, graphs: DecodeGraphs) -> None:

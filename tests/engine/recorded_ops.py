@@ -17,6 +17,14 @@ from torch.utils._pytree import tree_leaves
 Step = Callable[[], Tensor]
 
 
+WAITING = (
+    torch.ops.aten._local_scalar_dense.default,
+    torch.ops.aten.item.default,
+    torch.ops.aten.nonzero.default,
+)
+"""Operators whose result the host has to see."""
+
+
 class _Recording(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
@@ -24,7 +32,7 @@ class _Recording(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
-        if func in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default):
+        if func in WAITING:
             raise RuntimeError(f"{func} waits for the device, which a graph cannot hold")
         self.calls.append((func, args, kwargs or {}, [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]))
         return out

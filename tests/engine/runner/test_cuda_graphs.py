@@ -42,7 +42,10 @@ def graphs_of(runner: ModelRunner, recorder: RecordedOps) -> DecodeGraphs:
 @torch.inference_mode()
 @pytest.mark.parametrize("name", ["llama", "mistral", "qwen3", "gpt2", "phi3", "olmo2", "gemma3_text"])
 def test_replayed_steps_are_those_of_transformers(name: str, tmp_path: Path) -> None:
-    """Of the lean decoder, and of models that run through transformers' modules. Five sequences decode in batches of changing size and order, two of them leaving and coming back."""
+    """Of the lean decoder, and of models that run through transformers' modules.
+
+    Five sequences decode in batches of changing size and order, two of them leaving and coming back.
+    """
     folder = write_checkpoint(name, tmp_path, torch.float32)
     runner, recorder = load_runner(folder, "triton"), RecordedOps()
     graphs, exact = graphs_of(runner, recorder), oracle(folder)
