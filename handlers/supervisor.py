@@ -35,6 +35,7 @@ KEEP_ALIVE_S = 75
 """Longer than the idle time of common proxies and client pools, so that they close first and no request is lost."""
 LAST_WORDS_S = 2
 """For the ends of streams to reach their clients."""
+SWEEP_S = 60
 RED_HEALTH_S = 1.0
 """A dead engine is reported for so long before the port closes."""
 API_NICENESS = 10
@@ -101,6 +102,7 @@ class Supervisor:
         app = self._create_app(self._lifecycle, self._settings, self._prompts, self._formats, self._store)
         self._http = HttpServer(self._http_config(app))
         serving = asyncio.create_task(self._http.serve([self._listener]))
+        sweeping = asyncio.create_task(self._sweep())
         try:
             await asyncio.wait((self._exit_code, serving), return_when=asyncio.FIRST_COMPLETED)
             if not self._exit_code.done():
@@ -110,6 +112,7 @@ class Supervisor:
         finally:
             await self._client.stop()
             engine.cancel()
+            sweeping.cancel()
             self._http.should_exit = True
             await asyncio.wait((serving, engine))
             if unheard := self._lifecycle.unheard:
@@ -117,6 +120,12 @@ class Supervisor:
             await self._store.close()
             self._console.end_bar()
         return code
+
+    async def _sweep(self) -> None:
+        """Responses that are too old go, whether anybody asks for one or not."""
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            await self._store.expire()
 
     def _http_config(self, app: ASGIApp) -> uvicorn.Config:
         return uvicorn.Config(

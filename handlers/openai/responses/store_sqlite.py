@@ -171,6 +171,12 @@ class ResponseFile:
             self._expire()
             return self._drop(owner, response_id)
 
+    def expire(self) -> None:
+        """What has gone is also written over in the log that SQLite keeps beside the file."""
+        with self._transaction():
+            self._expire()
+        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
     def close(self) -> None:
         self._db.close()
 
@@ -282,6 +288,12 @@ class SqliteStore:
 
     async def delete(self, owner: str, response_id: str) -> bool:
         return await self._on_thread(lambda: self._file.delete(owner, response_id))
+
+    async def expire(self) -> None:
+        try:
+            await self._on_thread(self._file.expire)
+        except sqlite3.Error as error:
+            logger.error("responses that are too old could not be removed: %s", error)
 
     async def close(self) -> None:
         await self._on_thread(self._file.close)
