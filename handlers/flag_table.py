@@ -200,6 +200,9 @@ FLAGS = (
         "NAME",
     ),
     flag(
+        "reasoning_parser_plugin", MODEL, "a Python file that brings more values for --reasoning-parser", name, "FILE"
+    ),
+    flag(
         "reasoning_field",
         MODEL,
         "what clients get reasoning as: reasoning, reasoning_content or both",

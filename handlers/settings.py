@@ -68,6 +68,7 @@ class ServerSettings:
     tool_call_parser: str = "auto"
     tool_parser_plugin: str | None = None
     reasoning_parser: str = "auto"
+    reasoning_parser_plugin: str | None = None
     reasoning_field: Literal["both", "reasoning", "reasoning_content"] = "both"
     generation_config: str = "auto"
     """auto, vllm (ignore the model's file) or a folder."""

@@ -9,6 +9,7 @@ from functools import lru_cache, partial
 from specserve.handlers.chat.answer_pieces import AnswerParser, Content, Piece
 from specserve.handlers.chat.conversation import Tool
 from specserve.handlers.chat.format_detection import detected_reasoning_format, detected_tool_format
+from specserve.handlers.chat.reasoning_formats.plugins import load_reasoning_plugin
 from specserve.handlers.chat.reasoning_formats.registry import REASONING_FORMATS, ReasoningFormat
 from specserve.handlers.chat.reasoning_formats.think import Opening, ThinkParser
 from specserve.handlers.chat.tool_formats.harmony import HarmonyParser
@@ -39,7 +40,7 @@ class AnswerFormats:
     def is_harmony(self) -> bool:
         """One parser reads reasoning, calls and content."""
         return (self.tools is not None and self.tools.name == HARMONY) or (
-            self.reasoning is not None and self.reasoning.think is None
+            self.reasoning is not None and self.reasoning.think is None and self.reasoning.parser is None
         )
 
     def opening(self, prompt: str, continued: str = "") -> Opening | None:
@@ -56,11 +57,16 @@ class AnswerFormats:
             takes_calls = self.tools is not None and self.tools.name == HARMONY and bool(tools)
             return partial(HarmonyParser, takes_calls=takes_calls)
         calls = partial(self.tools.parser, tools) if self.tools is not None and tools else None
-        if self.reasoning is None or self.reasoning.think is None:
-            return calls
+        thoughts: Callable[[], AnswerParser] | None = self._thoughts(prompt, continued)
+        if thoughts is None or calls is None:
+            return calls if thoughts is None else thoughts
+        return lambda: ReasoningFirst(thoughts(), calls())
+
+    def _thoughts(self, prompt: str, continued: str) -> Callable[[], AnswerParser] | None:
+        if self.reasoning is None or self.reasoning.parser is not None:
+            return None if self.reasoning is None else self.reasoning.parser
         think = self.reasoning.think
-        thoughts = partial(ThinkParser, think, think.opening_of(prompt, continued))
-        return thoughts if calls is None else lambda: ReasoningFirst(thoughts(), calls())
+        return None if think is None else partial(ThinkParser, think, think.opening_of(prompt, continued))
 
 
 class ReasoningFirst:
@@ -90,7 +96,7 @@ class ReasoningFirst:
 
 
 class FormatChoice:
-    """What the flags say. `plugins` are tool formats beside the built-in ones. Raises UsageError for unknown names."""
+    """What the flags say. `plugins` are formats beside the built-in ones. Raises UsageError for unknown names."""
 
     def __init__(
         self,
@@ -98,19 +104,23 @@ class FormatChoice:
         tool_parser: str = AUTO,
         reasoning_parser: str = AUTO,
         plugins: Mapping[str, ToolFormat] | None = None,
+        reasoning_plugins: Mapping[str, ReasoningFormat] | None = None,
     ) -> None:
         self._tool_formats = {**TOOL_FORMATS, **(plugins or {})}
         self._tool_parser = known(tool_parser, self._tool_formats, "--tool-call-parser")
-        self._reasoning_parser = known(reasoning_parser, REASONING_FORMATS, "--reasoning-parser")
+        self._reasoning_formats = {**REASONING_FORMATS, **(reasoning_plugins or {})}
+        self._reasoning_parser = known(reasoning_parser, self._reasoning_formats, "--reasoning-parser")
         self.for_template = lru_cache(maxsize=8)(self._for_template)
 
     @classmethod
     def of(cls, settings: ServerSettings) -> FormatChoice:
-        """Loads the plugin, if there is one. Raises UsageError."""
+        """Loads the plugins, if there are any. Raises UsageError."""
+        thoughts = settings.reasoning_parser_plugin
         return cls(
             tool_parser=settings.tool_call_parser if settings.enable_auto_tool_choice else NONE,
             reasoning_parser=settings.reasoning_parser,
             plugins=load_plugin(settings.tool_parser_plugin) if settings.tool_parser_plugin is not None else {},
+            reasoning_plugins=load_reasoning_plugin(thoughts) if thoughts is not None else {},
         )
 
     def _for_template(self, template: str) -> AnswerFormats:
@@ -118,7 +128,7 @@ class FormatChoice:
         tools = detected_tool_format(template) if self._tool_parser == AUTO else self._tool_parser
         reasoning = detected_reasoning_format(template) if self._reasoning_parser == AUTO else self._reasoning_parser
         return AnswerFormats(
-            tools=self._tool_formats.get(tools or NONE), reasoning=REASONING_FORMATS.get(reasoning or NONE)
+            tools=self._tool_formats.get(tools or NONE), reasoning=self._reasoning_formats.get(reasoning or NONE)
         )
 
     def remark(self, template: str) -> str | None:

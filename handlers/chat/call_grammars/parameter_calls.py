@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from specserve.handlers.chat.call_grammars.parameters import Parameter
 from specserve.handlers.chat.call_grammars.pieces import (
@@ -54,6 +55,8 @@ def tagged(form: ParameterTagFormat, tool: WrittenTool) -> Format:
     """One call, behind the mark it begins with."""
     before = form.call_start if form.call_prefix else ""
     name = text(f"{before}{tool.name}{form.name_end}")
+    if form.attributes_end:
+        name = sequence(name, pattern('( index="[0-9]{1,3}")?'), text(form.attributes_end))
     if tool.parameters is None:
         one = either(*(tagged_freely(form, end) for end in form.key_ends))
         found = optional(repeat(one, LINE))
@@ -75,7 +78,24 @@ def value_ends(form: ParameterTagFormat) -> list[str]:
 
 
 def tag_of(form: ParameterTagFormat, parameter: Parameter) -> Format:
-    key_end = next(end for end, types in form.key_ends.items() if types is None or (types == TEXT) == parameter.is_text)
+    found = {end: types for end, types in form.key_ends.items() if may_have(parameter, types)}
+    plain = next((end for end, types in found.items() if not types or types == TEXT), None)
+    if plain is not None:
+        return tag_with(form, parameter, plain, parameter.schema)
+    narrowed = [(end, {**parameter.schema, "type": kind}) for end, types in found.items() for kind in types or ()]
+    return either(*(tag_with(form, parameter, end, schema) for end, schema in narrowed))
+
+
+def may_have(parameter: Parameter, types: frozenset[str] | None) -> bool:
+    """Whether a value of this parameter may be marked to have these types; none at all stand for any JSON."""
+    if types is None:
+        return True
+    if parameter.is_text or types == TEXT:
+        return types == TEXT and parameter.is_text
+    return not types or not parameter.types or bool(types & parameter.types)
+
+
+def tag_with(form: ParameterTagFormat, parameter: Parameter, key_end: str, schema: Mapping[str, Any]) -> Format:
     opening: list[Format] = [text(f"{form.parameter_start}{parameter.name}{key_end}")]
     if form.value_start:
         opening += [LINE, text(form.value_start)]
@@ -84,7 +104,7 @@ def tag_of(form: ParameterTagFormat, parameter: Parameter) -> Format:
         opening.append(text(line))
     end = line + form.parameter_end
     if not parameter.is_text:
-        value = [json_value(parameter.schema), text(end)]
+        value = [json_value(schema), text(end)]
     elif parameter.choices:
         value = [either(*map(text, parameter.choices)), text(end)]
     else:

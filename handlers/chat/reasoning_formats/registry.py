@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from specserve.handlers.chat.answer_pieces import AnswerParser
 from specserve.handlers.chat.reasoning_formats.think import ThinkFormat
 
 
 @dataclass(frozen=True, slots=True)
 class ReasoningFormat:
-    """`think` is None where the tool format reads the reasoning too. `families` and `example` are for people."""
+    """`think` is None where the tool format reads the reasoning too, or where only `parser`, a plugin's, knows how.
+
+    `families` and `example` are for people.
+    """
 
     name: str
     families: str
     example: str
     think: ThinkFormat | None
+    parser: Callable[[], AnswerParser] | None = None
 
 
 THINK = ThinkFormat()

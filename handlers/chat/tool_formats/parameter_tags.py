@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from specserve.handlers.chat.conversation import Tool
-from specserve.handlers.chat.scanner import Sink, Steps, Tags, WithoutLastNewline
+from specserve.handlers.chat.scanner import Sink, Steps, Tags, WithoutLastNewline, ignore
 from specserve.handlers.chat.tool_formats.call_scanner import CallScanner
 from specserve.handlers.chat.tool_formats.json_text import json_characters
 from specserve.handlers.chat.tool_formats.parameter_types import ParameterTypes, json_of_text
@@ -30,6 +30,7 @@ class ParameterTagFormat:
     sections         a mark that begins calls → the mark behind them
     call_prefix      may come before `call_start`, `call_suffix` after `call_end`
     call_start       then comes the name, then `name_end`; empty: the name comes at once
+    attributes_end   what is between `name_end` and this mark is skipped
     call_end         empty: the mark behind the section ends the one call in it
     key_ends         what may follow a parameter's name → the types its value then has, None: by the schema
     value_start      comes between the end of the key and the value
@@ -40,6 +41,7 @@ class ParameterTagFormat:
     call_prefix: str = ""
     call_start: str
     name_end: str
+    attributes_end: str = ""
     call_end: str
     call_suffix: str = ""
     parameter_start: str
@@ -66,6 +68,7 @@ class ParameterTagParser(CallScanner):
             ends |= {form.parameter_start, form.call_end}
         self._value_ends = Tags(ends)
         self._key_ends = Tags(form.key_ends)
+        self._attributes_end = Tags((form.attributes_end,))
 
     def parse_answer(self) -> Steps[None]:
         form = self._form
@@ -119,6 +122,8 @@ class ParameterTagParser(CallScanner):
         yield from self.skip_space()
         name = yield from self.read_name()
         if not name or (form.name_end and not (yield from self.accept(form.name_end))):
+            return False
+        if form.attributes_end and not (yield from self.until(self._attributes_end, ignore)):
             return False
         yield from self.skip_space()
         mark = yield from self.accept(form.parameter_start, end)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from specserve.handlers.chat.tool_formats.parameter_tags import ANY, TEXT, ParameterTagFormat
+from specserve.handlers.chat.tool_formats.parameter_types import ORDER
 from specserve.handlers.chat.tool_formats.tool_format import ToolFormat, tag_format
 
 QWEN_CODER = ParameterTagFormat(
@@ -53,6 +54,16 @@ def dsml(section: str) -> ParameterTagFormat:
     )
 
 
+KIMI_K3 = ParameterTagFormat(
+    sections={"<|open|>tools<|sep|>": "<|close|>tools<|sep|>"},
+    call_start='<|open|>call tool="',
+    name_end='"',
+    attributes_end="<|sep|>",
+    call_end="<|close|>call<|sep|>",
+    parameter_start='<|open|>argument key="',
+    key_ends={f'" type="{kind}"<|sep|>': frozenset({kind}) for kind in ORDER},
+    parameter_end="<|close|>argument<|sep|>",
+)
 TAG_FAMILIES: tuple[ToolFormat, ...] = (
     tag_format(
         "qwen3_coder",
@@ -113,6 +124,13 @@ TAG_FAMILIES: tuple[ToolFormat, ...] = (
         "MiniMax-M2",
         '<minimax:tool_call><invoke name="f"><parameter name="a">1</parameter></invoke></minimax:tool_call>',
         invoke("minimax:tool_call"),
+    ),
+    tag_format(
+        "kimi_k3",
+        "Kimi K3",
+        '<|open|>tools<|sep|><|open|>call tool="f" index="1"<|sep|><|open|>argument key="a" type="integer"<|sep|>1'
+        "<|close|>argument<|sep|><|close|>call<|sep|><|close|>tools<|sep|>",
+        KIMI_K3,
     ),
     tag_format(
         "dots",

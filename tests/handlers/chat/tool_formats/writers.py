@@ -133,6 +133,19 @@ def dsml(section: str) -> Callable[[Calls], str]:
     return write
 
 
+def kimi_k3(calls: Calls) -> str:
+    kinds = {str: "string", bool: "boolean", int: "integer", float: "number", dict: "object", list: "array"}
+    texts = []
+    for at, (f, a) in enumerate(calls, start=1):
+        arguments = "".join(
+            f'<|open|>argument key="{key}" type="{kinds.get(type(value), "null")}"<|sep|>{plain(value)}'
+            "<|close|>argument<|sep|>"
+            for key, value in a.items()
+        )
+        texts.append(f'<|open|>call tool="{f}" index="{at}"<|sep|>{arguments}<|close|>call<|sep|>')
+    return f"<|open|>tools<|sep|>{''.join(texts)}<|close|>tools<|sep|>"
+
+
 def minicpm(calls: Calls) -> str:
     return "\n".join(
         f'<function name="{f}">'
@@ -217,6 +230,7 @@ WRITERS: dict[str, Callable[[Calls], str]] = {
     "deepseek_v4": dsml("tool_calls"),
     "minimax_m2": invoke("minimax:tool_call"),
     "dots": invoke("dots_function_call"),
+    "kimi_k3": kimi_k3,
     "minicpm5": minicpm,
     "step3": step3,
     "pythonic": python_list(),
@@ -255,6 +269,7 @@ def can_say(writer: str, calls: Calls) -> bool:
         "glm45": ["</arg_value>"],
         "glm47": ["</arg_value>"],
         "openai": ["<|"],
+        "kimi_k3": ["<|close|>argument<|sep|>"],
         "functiongemma": ["<escape>"],
         "gemma4": ['<|"|>'],
     }.get(writer, ["</param", "</｜DSML｜param", "</steptml:param"])
