@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 
-from specserve.handlers.chat.answer_pieces import AnswerParser, Content, Piece
+from specserve.handlers.chat.answer_pieces import AnswerParser, Content, Piece, ReasoningReader
 from specserve.handlers.chat.conversation import Tool
 from specserve.handlers.chat.format_detection import detected_reasoning_format, detected_tool_format
 from specserve.handlers.chat.reasoning_formats.plugins import load_reasoning_plugin
@@ -57,12 +57,12 @@ class AnswerFormats:
             takes_calls = self.tools is not None and self.tools.name == HARMONY and bool(tools)
             return partial(HarmonyParser, takes_calls=takes_calls)
         calls = partial(self.tools.parser, tools) if self.tools is not None and tools else None
-        thoughts: Callable[[], AnswerParser] | None = self._thoughts(prompt, continued)
+        thoughts = self._thoughts(prompt, continued)
         if thoughts is None or calls is None:
             return calls if thoughts is None else thoughts
         return lambda: ReasoningFirst(thoughts(), calls())
 
-    def _thoughts(self, prompt: str, continued: str) -> Callable[[], AnswerParser] | None:
+    def _thoughts(self, prompt: str, continued: str) -> Callable[[], ReasoningReader] | None:
         if self.reasoning is None or self.reasoning.parser is not None:
             return None if self.reasoning is None else self.reasoning.parser
         think = self.reasoning.think
@@ -72,7 +72,7 @@ class AnswerFormats:
 class ReasoningFirst:
     """An `AnswerParser` of reasoning, and of calls in what is left."""
 
-    def __init__(self, reasoning: ThinkParser, calls: AnswerParser) -> None:
+    def __init__(self, reasoning: ReasoningReader, calls: AnswerParser) -> None:
         self._reasoning, self._calls = reasoning, calls
 
     def feed(self, text: str) -> Sequence[Piece]:

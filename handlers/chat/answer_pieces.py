@@ -61,6 +61,14 @@ class AnswerParser(Protocol):
         """The rest. `is_cut`: the answer reached its limit, so that what is open stays open."""
 
 
+class ReasoningReader(AnswerParser, Protocol):
+    """Takes the reasoning out of an answer."""
+
+    @property
+    def is_over(self) -> bool:
+        """What comes now is content, whatever it is: nobody need ask."""
+
+
 class AnswerParserFactory(Protocol):
     """A tool format: a parser for one answer of a request that offers these tools."""
 

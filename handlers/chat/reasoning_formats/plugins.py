@@ -70,7 +70,9 @@ def note_names(parser: type, name: str | Sequence[str] | None) -> None:
 
 
 class WholeAnswerReader:
-    """An `AnswerParser` over a plugin class that wants the whole answer."""
+    """A `ReasoningReader` over a plugin class that wants the whole answer."""
+
+    is_over = False
 
     def __init__(self, plugin: type, method: str) -> None:
         self._plugin, self._method = plugin(None), method

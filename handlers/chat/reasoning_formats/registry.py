@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from specserve.handlers.chat.answer_pieces import AnswerParser
+from specserve.handlers.chat.answer_pieces import ReasoningReader
 from specserve.handlers.chat.reasoning_formats.think import ThinkFormat
 
 
@@ -20,7 +20,7 @@ class ReasoningFormat:
     families: str
     example: str
     think: ThinkFormat | None
-    parser: Callable[[], AnswerParser] | None = None
+    parser: Callable[[], ReasoningReader] | None = None
 
 
 THINK = ThinkFormat()

@@ -31,6 +31,7 @@ END = 256
 NAMED_SPECIALS = ["<tool_call>", "</tool_call>", "[TOOL_CALLS]", "[ARGS]", "<think>", "</think>", "<|message|>"]
 BYTES = [bytes([value]) for value in range(256)]
 CLOSING_MARKS = [
+    "<|close|>argument<|sep|>",
     "</parameter>",
     "</param>",
     "</arg_value>",

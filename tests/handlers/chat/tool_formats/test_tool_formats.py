@@ -16,7 +16,7 @@ from writers import MAY_BE_FOLLOWED, MAY_BE_PRECEDED, SAME, WRITERS, Calls, can_
 from specserve.handlers.chat.answer_pieces import CallArguments, FoldedAnswer, fold_pieces
 from specserve.handlers.chat.tool_formats.registry import TOOL_FORMATS
 
-LONGEST_MARK = 25
+LONGEST_MARK = 26
 PARALLEL: Calls = [("f", {"city": "Rome", "days": 3}), ("g", {"city": "Oslo"})]
 NESTED: Calls = [
     ("get_weather", {"nested": {"a": [1, {"b": None}], "c": {}}, "list": [[], [True, -1.5]], "wet": False})
