@@ -8,6 +8,7 @@ from typing import Any
 
 from specserve.engine.config import CONVERSIONS, QUANTIZATIONS, RUNNERS, SCHEDULING_POLICIES
 from specserve.engine.generation_config import HONOURED_FIELDS
+from specserve.handlers.chat.templates import named_template, template_names
 from specserve.handlers.flags import (
     Flag,
     integer,
@@ -35,14 +36,19 @@ def model_len(text: str) -> int | None:
 
 
 def template(text: str) -> str:
-    """A Jinja template in one line, or the content of the file it names."""
+    """A Jinja template in one line, the content of the file it names, or one of ours by its name."""
     if "{{" in text or "{%" in text or "{#" in text:
         return text
+    if not Path(text).exists() and (ours := named_template(text)) is not None:
+        return ours
     try:
         return Path(text).expanduser().read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise ValueError(f"it is neither a template nor a file that can be read ({reason})") from error
+        names = ", ".join(template_names())
+        raise ValueError(
+            f"it is neither a template, nor a file that can be read ({reason}), nor one of {names}"
+        ) from error
 
 
 def generation_override(text: str) -> dict[str, Any]:
@@ -154,7 +160,11 @@ FLAGS = (
     flag("seed", MODEL, "for requests that name no seed", integer(0, 2**63 - 1), "N"),
     flag("trust_remote_code", MODEL, "run Python code that comes with the model", switch),
     flag(
-        "chat_template", MODEL, "a Jinja file or a template in one line, instead of the model's own", template, "FILE"
+        "chat_template",
+        MODEL,
+        "a Jinja file, a template in one line, or the name of one of ours",
+        template,
+        "FILE",
     ),
     flag(
         "chat_template_content_format",
