@@ -8,7 +8,6 @@ from typing import Any
 
 from specserve.engine.config import CONVERSIONS, QUANTIZATIONS, RUNNERS, SCHEDULING_POLICIES
 from specserve.engine.generation_config import HONOURED_FIELDS
-from specserve.handlers.chat.templates import named_template, template_names
 from specserve.handlers.flags import (
     Flag,
     integer,
@@ -21,6 +20,7 @@ from specserve.handlers.flags import (
     switch,
 )
 from specserve.handlers.generation_defaults import check_override, generation_source
+from specserve.handlers.named_templates import named_template, template_names
 from specserve.handlers.pooler_config import FIELDS as POOLER_FIELDS
 from specserve.handlers.pooler_config import pooler_config
 from specserve.handlers.settings import RESERVED_TEMPLATE_VARIABLES, TASKS, ServerSettings

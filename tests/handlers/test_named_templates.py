@@ -12,9 +12,9 @@ from specserve.handlers.chat.conversation import Conversation
 from specserve.handlers.chat.format_detection import detected_tool_format
 from specserve.handlers.chat.template import ChatTemplate
 from specserve.handlers.chat.template_linter import lint
-from specserve.handlers.chat.templates import named_template, template_names
 from specserve.handlers.chat.tool_formats.registry import TOOL_FORMATS
 from specserve.handlers.flag_table import template as template_of_flag
+from specserve.handlers.named_templates import named_template, template_names
 
 FORMATS = {
     "hermes": "hermes",
