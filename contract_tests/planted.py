@@ -30,7 +30,10 @@ Change = Callable[[int, bytes], tuple[int, bytes]]
 
 @dataclass(frozen=True)
 class Bug:
-    """`change` rewrites status and one body part of an answer; `request` may spoil the request's body before."""
+    """`change` rewrites status and one body part of an answer; `request` may spoil the request's body before.
+
+    `model` is the one of `tiny_models` that answers on the path, if the demo model does not.
+    """
 
     name: str
     path: str
@@ -38,6 +41,7 @@ class Bug:
     change: Change = lambda status, body: (status, body)
     request: Callable[[Any], int | None] = lambda body: None
     passes: tuple[str, ...] = ("as drawn", "streaming")
+    model: str = ""
 
 
 def drop_created(status: int, body: bytes) -> tuple[int, bytes]:
@@ -54,6 +58,10 @@ def undocumented_code(status: int, body: bytes) -> tuple[int, bytes]:
 
 def wrong_enum(status: int, body: bytes) -> tuple[int, bytes]:
     return status, re.sub(rb'"finish_reason":\s*"\w+"', b'"finish_reason":"done"', body)
+
+
+def drop_usage(status: int, body: bytes) -> tuple[int, bytes]:
+    return status, re.sub(rb',"usage":\{"(?:[^{}]|\{[^{}]*\})*\}', b"", body)
 
 
 FINISHING = re.compile(rb'"finish_reason":\s*"\w+"')
@@ -120,6 +128,14 @@ BUGS = {
         Bug("undocumented refusal", "/v1/chat/completions", "catalogue", change=undocumented_code),
         Bug("wrong enum in a response", "/v1/completions", "done", change=wrong_enum),
         Bug("crash on nested token prompts", "/v1/completions", "500", request=crash_on_nested_tokens),
+        Bug(
+            "vectors without usage",
+            "/v1/embeddings",
+            "usage",
+            change=drop_usage,
+            passes=("as drawn",),
+            model="embedder",
+        ),
         Bug("range not enforced", "/v1/completions", "temperature", request=ignore_temperature_range),
     )
 }

@@ -24,7 +24,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -220,7 +220,11 @@ def tiny_models_hold(covered: Covered) -> tuple[bool, set[str]]:
 def is_found(bug: Bug) -> bool:
     """Whether the bug turns each pass it concerns red, and for the right reason."""
     good = True
-    with started("-m", "contract_tests.planted", bug.name, *FLAGS) as url, tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        command = ["-m", "contract_tests.planted", bug.name, *FLAGS]
+        if bug.model:
+            command += [str(tiny_models.write_models(Path(folder))[bug.model]), *tiny_models.FLAGS[bug.model]]
+        url = stack.enter_context(started(*command))
         for name in bug.passes:
             report = Path(folder) / "bug.har"
             result = fuzz(url, PASSES[name], report, "--max-failures", "1", "--include-path", bug.path)

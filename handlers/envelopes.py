@@ -43,6 +43,8 @@ def type_in(envelope: str, error: ApiError) -> str:
 FORMS: Mapping[str, Form] = {OPENAI: openai_form, MESSAGES: messages_form, COHERE: cohere_form}
 PATHS: Mapping[str, str] = {operation.path: operation.errors for operation in OPERATIONS.values()}
 """The envelope of each path."""
+TAILS: Mapping[str, str] = {path.rsplit("/", 1)[1]: envelope for path, envelope in PATHS.items() if envelope}
+"""Envelopes by the last word of a path: base URLs are prone to slips, such as a doubled /v1."""
 ROOTS = tuple((f"{path}/", envelope) for path, envelope in PATHS.items() if envelope)
 
 
@@ -50,7 +52,8 @@ def envelope_of(path: str) -> str:
     """That of the operation; a path below an operation's that leads nowhere was meant for the same clients."""
     found = PATHS.get(path)
     if found is None:
-        found = next((envelope for root, envelope in ROOTS if path.startswith(root)), OPENAI)
+        by_tail = TAILS.get(path.rstrip("/").rsplit("/", 1)[-1], OPENAI)
+        found = next((envelope for root, envelope in ROOTS if path.startswith(root)), by_tail)
     return found
 
 

@@ -66,7 +66,8 @@ class Scorer:
                 f"{name} is for models whose pairs are written by a template, which this one's are not; leave it out",
                 param=name,
             )
-        first, second = await text_work(self.context, self._shortened, first, second)
+        if first.max_tokens or second.max_tokens:
+            first, second = await text_work(self.context, self._shortened, first, second)
         if is_cross_encoder(model):
             return await self._of_pairs(first, second)
         if PoolingTask.EMBED in model.tasks and not model.is_late_interaction:

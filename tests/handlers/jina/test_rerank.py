@@ -154,3 +154,13 @@ async def test_models_that_rank_nothing_say_what_they_do(path: str) -> None:
 @pytest.mark.parametrize("path", [*PATHS, "/pooling", "/classify", "/score", "/v1/embeddings", "/v2/embed"])
 async def test_all_that_makes_the_model_work_needs_the_key(path: str) -> None:
     assert (await ask(cross_encoder(), path, BODY, api_keys=("key",))).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("path", "meant"),
+    [("/v1/v1/rerank", "/v1/rerank"), ("/v1/v2/rerank", "/v2/rerank"), ("/v2/rerank/", "/v2/rerank")],
+)
+async def test_a_slip_of_the_base_url_is_told_where_clients_look(path: str, meant: str) -> None:
+    reply = await ask(cross_encoder(), path, BODY)
+    assert reply.status_code == 404
+    assert f"did you mean {meant}" in reply.json()["detail"]
