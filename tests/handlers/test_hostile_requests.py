@@ -10,17 +10,24 @@ from typing import Any
 import jsonschema
 import pytest
 from fake_engine import FakeEngine, app_over, client_of
+from fake_pooling import FakePooling
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from specserve.generated import document, schemas
 from specserve.generated.errors import ERRORS
 from specserve.generated.operations import OPERATIONS, Operation
+from specserve.handlers.envelopes import FORMS, MESSAGES, OPENAI
 from specserve.handlers.limits import Limits
 
-ENVELOPE = jsonschema.Draft202012Validator(
-    {"$ref": "#/components/schemas/ErrorResponse", "components": json.loads(document())["components"]}
-)
+COMPONENTS = json.loads(document())["components"]
+ENVELOPES = {
+    envelope: jsonschema.Draft202012Validator(
+        {"$ref": f"#/components/schemas/{envelope}ErrorResponse", "components": COMPONENTS}
+    )
+    for envelope in FORMS
+}
+EVERY_TASK = {"tasks": ("embed", "classify", "token_embed", "token_classify"), "labels": ("yes",)}
 INSIDES = re.compile(r"Traceback|site-packages|\.py\b|<class|object at|NoneType|pydantic|/models/fake|0x[0-9a-f]{6}")
 LONG = st.sampled_from(["\U0001f468\u200d" * 20_000, "\x00" * 9000, '"\\' * 5000, "a" * 100_000, "\u2028" * 5000])
 TEXT = st.text(max_size=30) | LONG
@@ -30,28 +37,41 @@ VALUES = st.recursive(
     max_leaves=20,
 )
 ROLES = st.sampled_from(["user", "assistant", "system", "tool", "developer", "function", "boss"])
-MESSAGES = st.lists(
+TURNS = st.lists(
     st.fixed_dictionaries({"role": ROLES, "content": TEXT | VALUES}, optional={"tool_calls": VALUES, "name": TEXT}),
     max_size=4,
 )
+INPUT = TEXT | st.lists(TEXT, max_size=4) | st.lists(st.integers(-1, 300), max_size=9) | VALUES
 SOUND: dict[Any, Any] = {
-    schemas.ChatCompletionRequest: {"messages": MESSAGES, "max_completion_tokens": st.integers(-1, 9) | VALUES},
+    schemas.ChatCompletionRequest: {"messages": TURNS, "max_completion_tokens": st.integers(-1, 9) | VALUES},
     schemas.CompletionRequest: {"prompt": TEXT | st.lists(st.integers(-1, 5000), max_size=9) | VALUES},
     schemas.TokenizeRequest: {"prompt": TEXT | VALUES},
     schemas.DetokenizeRequest: {"tokens": st.lists(st.integers(-1, 5000), max_size=9) | VALUES},
+    schemas.ResponseRequest: {"input": TEXT | TURNS | VALUES, "max_output_tokens": st.integers(-1, 9) | VALUES},
+    schemas.InputTokensRequest: {"input": TEXT | TURNS | VALUES},
+    schemas.MessagesRequest: {"messages": TURNS, "max_tokens": st.integers(-1, 9) | VALUES},
+    schemas.CountTokensRequest: {"messages": TURNS},
+    schemas.EmbeddingRequest: {"input": INPUT},
+    schemas.PoolingRequest: {"input": INPUT},
+    schemas.ClassifyRequest: {"input": INPUT},
+    schemas.ScoreRequest: {"text_1": TEXT | VALUES, "text_2": TEXT | VALUES},
+    schemas.RerankRequest: {"query": TEXT | VALUES, "documents": st.lists(TEXT | VALUES, max_size=4) | VALUES},
+    schemas.CohereEmbedRequest: {"texts": st.lists(TEXT, max_size=4) | VALUES},
 }
+POOLING = {"embeddings", "pooling", "classify", "score", "rerank", "cohere"}
 TAKING = [operation for operation in OPERATIONS.values() if operation.body is not None]
 
 
-def check(status: int, content: bytes, sent: str) -> None:
+def check(status: int, content: bytes, sent: str, envelope: str = OPENAI) -> None:
     if status < 400:
         return
     assert len(content) < 8192
     told = json.loads(content)
-    ENVELOPE.validate(told)
+    ENVELOPES[envelope].validate(told)
     error = told["error"]
     known = ERRORS[error["code"]]
-    assert (status, error["type"]) == (known.status, known.type)
+    assert status == known.status
+    assert envelope == MESSAGES or error["type"] == known.type
     assert known.names_field == "sometimes" or (error["param"] is None) == (known.names_field == "never")
     assert all(found[0] in sent for found in INSIDES.finditer(error["message"])), error["message"]
 
@@ -59,7 +79,8 @@ def check(status: int, content: bytes, sent: str) -> None:
 @pytest.mark.parametrize("operation", TAKING, ids=lambda operation: operation.id)
 def test_hostile_bodies(operation: Operation) -> None:
     assert operation.body is not None
-    app = app_over(FakeEngine(), limits=Limits(max_choices=4))
+    engine: Any = FakePooling(EVERY_TASK) if operation.tag in POOLING else FakeEngine()
+    app = app_over(engine, limits=Limits(max_choices=4))
     names = sorted(operation.body.model_fields)
     bodies = st.builds(
         lambda sound, more, stream: sound | more | ({"stream": True} if stream and operation.events else {}),
@@ -79,7 +100,7 @@ def test_hostile_bodies(operation: Operation) -> None:
     def send(body: dict[str, Any]) -> None:
         text = json.dumps(body)
         status, content = asyncio.run(ask(text.encode()))
-        check(status, content, json.dumps(body, ensure_ascii=False))
+        check(status, content, json.dumps(body, ensure_ascii=False), operation.errors)
 
     send()
 
