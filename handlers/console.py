@@ -12,7 +12,7 @@ import shlex
 import sys
 import time
 from collections.abc import Iterator
-from typing import TextIO
+from typing import Any, TextIO
 
 from rich.console import Console as RichConsole
 from rich.panel import Panel
@@ -86,7 +86,7 @@ class Console:
         rows = banner_rows(model, name=name, url=url, took_s=took_s)
         if answers is not None:
             rows.insert(-1, ("answers", answers))
-        example = curl_example(name, url, needs_key=needs_key)
+        example = curl_example(name, url, needs_key=needs_key, task=model.tasks[0])
         if self._rich is None:
             for label, value in rows:
                 self.line(f"{label:<9} {value}")
@@ -127,23 +127,40 @@ def banner_rows(model: ModelInfo, *, name: str, url: str, took_s: float) -> list
     size = (
         f"{model.num_parameters / 1e9:.2f} B" if model.num_parameters >= 1e8 else f"{model.num_parameters / 1e6:.1f} M"
     )
-    sequences = model.kv_capacity_tokens / model.max_model_len
+    rows = [("model", f"{name} ({model.architecture}, {size} parameters)")]
+    if not model.is_generative:
+        rows.append(("tasks", f"{', '.join(model.tasks)}; texts of up to {model.max_model_len} tokens"))
+    if model.kv_capacity_tokens == 0:  # an encoder, which keeps nothing
+        rows.append(("device", f"{model.device}, {model.dtype}"))
+    else:
+        sequences = model.kv_capacity_tokens / model.max_model_len
+        rows += [
+            ("device", f"{model.device}, {model.dtype}, attention by {model.attention_backend}"),
+            (
+                "KV cache",
+                f"{model.kv_capacity_tokens} tokens in blocks of {model.block_size}: "
+                f"{sequences:.1f} sequences of {model.max_model_len} tokens",
+            ),
+        ]
     return [
-        ("model", f"{name} ({model.architecture}, {size} parameters)"),
-        ("device", f"{model.device}, {model.dtype}, attention by {model.attention_backend}"),
-        (
-            "KV cache",
-            f"{model.kv_capacity_tokens} tokens in blocks of {model.block_size}: "
-            f"{sequences:.1f} sequences of {model.max_model_len} tokens",
-        ),
+        *rows,
         ("URL", f"{url}/v1, documentation at /docs; ready after {took_s:.1f} s"),
     ]
 
 
-def curl_example(name: str, url: str, *, needs_key: bool) -> str:
+EXAMPLES: dict[str, tuple[str, dict[str, Any]]] = {
+    "generate": ("/v1/chat/completions", {"messages": [{"role": "user", "content": "Hello!"}]}),
+    "embed": ("/v1/embeddings", {"input": "Hello!"}),
+    "classify": ("/classify", {"input": "Hello!"}),
+}
+"""What to try first, by task."""
+
+
+def curl_example(name: str, url: str, *, needs_key: bool, task: str = "generate") -> str:
     key = " -H 'Authorization: Bearer YOUR_KEY'" if needs_key else ""
-    body = json.dumps({"model": name, "messages": [{"role": "user", "content": "Hello!"}]}, ensure_ascii=False)
-    return f"curl {url}/v1/chat/completions{key} -H 'Content-Type: application/json' -d {shlex.quote(body)}"
+    path, fields = EXAMPLES.get(task, ("/pooling", {"input": "Hello!"}))
+    body = json.dumps({"model": name, **fields}, ensure_ascii=False)
+    return f"curl {url}{path}{key} -H 'Content-Type: application/json' -d {shlex.quote(body)}"
 
 
 def one_line(text: str) -> str:

@@ -189,8 +189,10 @@ class Supervisor:
             needs_key=bool(settings.api_key),
             is_public=settings.is_public,
             took_s=time.monotonic() - self._began,
-            template=remark,
-            answers=self._formats.remark(self._prompts.source(self._client.tokenizer, with_tools=True) or ""),
+            template=remark if model.is_generative else None,
+            answers=self._formats.remark(self._prompts.source(self._client.tokenizer, with_tools=True) or "")
+            if model.is_generative
+            else None,
         )
 
     def _fail(self, cause: str, remedy: str, exit_code: int) -> None:

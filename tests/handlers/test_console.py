@@ -6,6 +6,7 @@ import json
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -47,6 +48,18 @@ def test_the_example_is_a_command_with_a_valid_body_whatever_the_name() -> None:
     assert words[:2] == ["curl", "http://h:1/v1/chat/completions"]
     assert json.loads(words[-1])["model"] == 'it\'s a "model"'
     assert any(word.startswith("Authorization: Bearer") for word in words)
+
+
+@pytest.mark.parametrize(
+    ("task", "path"), [("embed", "/v1/embeddings"), ("classify", "/classify"), ("token_embed", "/pooling")]
+)
+def test_models_that_generate_nothing_say_what_they_do(task: str, path: str) -> None:
+    encoder = replace(MODEL, tasks=(task,), num_blocks=1, max_model_len=512)
+    rows = dict(banner_rows(encoder, name="mine", url="http://h:1", took_s=1.0))
+    assert rows["tasks"] == f"{task}; texts of up to 512 tokens"
+    assert "KV cache" not in rows
+    words = shlex.split(curl_example("mine", "http://h:1", needs_key=False, task=task))
+    assert words[1] == f"http://h:1{path}"
 
 
 def test_without_a_terminal_the_banner_is_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
