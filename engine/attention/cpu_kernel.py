@@ -53,7 +53,8 @@ class Kernel:
         self.library = load_library()
         self.isa = choose_isa(self.library, isa)
         self._attend = self.library.function(f"specserve_attend_{self.isa}")
-        self._write = self.library.function("specserve_write_kv")
+        has_avx512 = self.isa != "avx2"
+        self._write = self.library.function("specserve_write_pages" if has_avx512 else "specserve_write_kv")
         for dtype in DTYPES:
             self._test(dtype)
 
@@ -68,17 +69,17 @@ class Kernel:
         """Compare tiny mixed batches with the reference; a miscompiled kernel must not answer users."""
         spec = LayerSpec(4, 2, 24, 24, dtype, 0.2, window=17, softcap=5.0, has_sinks=True)
         self._compare(spec)
-        self._compare(replace(spec, is_causal=False))
+        self._compare(replace(spec, is_causal=False, head_size=32, value_head_size=32))
 
     def _compare(self, spec: LayerSpec) -> None:
-        dtype = spec.dtype
+        dtype, size = spec.dtype, spec.head_size
         layer, generator = KernelLayer(self, spec, PAGE), torch.Generator().manual_seed(0)
         query_lens, seq_lens = [1, 3], [35, 20]
 
         def draw(*shape: int) -> Tensor:
             return torch.randn(*shape, generator=generator).to(dtype)
 
-        keys, values, query, sinks = draw(55, 2, 24), draw(55, 2, 24), draw(4, 4, 24), draw(4).float()
+        keys, values, query, sinks = draw(55, 2, size), draw(55, 2, size), draw(4, 4, size), draw(4).float()
         cache = layer.allocate(5)
         tables = torch.tensor([[4, 0, 2], [1, 3, 0]], dtype=torch.int32)
         slots = torch.cat([_slots(tables[row], length) for row, length in enumerate(seq_lens)])

@@ -101,7 +101,7 @@ void attend_tile(const Shape &shape, const typename S::Word *query, const Tile &
     }
     const float seen = max_of(top), peak = seen > rows.max[r] ? seen : rows.max[r];
     const Vec base = fill(peak == -kInf ? 0.f : peak);  // -inf: nothing visible to this row so far
-    const float factor = rows.max[r] == peak ? 1.f : exp_of(rows.max[r] - peak);
+    const float factor = rows.max[r] == peak ? 1.f : rows.max[r] == -kInf ? 0.f : exp_of(rows.max[r] - peak);
     Vec sum = fill(0.f);
     for (int g = 0; g < pages; g++) {
       const Vec p = exp_of(sub(load(scores[r] + g * kPage), base));

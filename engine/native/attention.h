@@ -33,4 +33,7 @@ struct WriteArgs {
   int64_t key_token_stride, key_head_stride, value_token_stride, value_head_stride;
   int32_t num_tokens, num_kv_heads, head_size, value_head_size, is_bf16, num_threads;
 };
+int specserve_write_kv(const WriteArgs *);
+void specserve_write_token(const WriteArgs *, int64_t token);
+int specserve_write_pages(const WriteArgs *);  // the same with AVX-512
 }

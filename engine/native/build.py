@@ -43,6 +43,7 @@ UNITS: tuple[tuple[str, str | None], ...] = (
     ("quantized_linear", "avx512_bf16"),
     ("decoder", "avx512_bf16"),
     ("encoder", "avx512_bf16"),
+    ("page_runs", "avx512"),
 )
 """Source and instruction set of each object file of the one library; None is what every x86-64 runs."""
 

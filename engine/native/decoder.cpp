@@ -69,7 +69,7 @@ int run_layer(const DecoderArgs &d, const DecoderLayer &layer) {
   const uint16_t *keys = d.projected + (int64_t)d.num_heads * head, *values = keys + (int64_t)d.num_kv_heads * head;
   const WriteArgs write = {keys, values, layer.keys, layer.values, d.slots, stride, head, stride, head,
                            tokens, d.num_kv_heads, head, head, 1, d.num_threads};
-  specserve_write_kv(&write);
+  specserve_write_pages(&write);
   const AttendArgs attend = {d.projected, layer.keys, layer.values, d.attended, nullptr,
                              d.block_tables, d.seq_lens, d.query_start, stride, head,
                              d.num_seqs, d.num_heads, d.num_kv_heads, head, head, d.block_size, d.table_stride,

@@ -33,5 +33,4 @@ struct DecoderArgs {
 };
 int specserve_decode_avx512_bf16(const DecoderArgs *);
 int specserve_attend_avx512_bf16(const AttendArgs *);
-int specserve_write_kv(const WriteArgs *);
 }

@@ -25,6 +25,10 @@ void write_share(void *data) {
 }
 }  // namespace
 
+extern "C" void specserve_write_token(const WriteArgs *a, int64_t token) {
+  a->is_bf16 ? write_token<uint16_t, 2>(*a, token) : write_token<uint32_t, 1>(*a, token);
+}
+
 extern "C" int specserve_write_kv(const WriteArgs *a) {
   if (a->num_tokens < 64 || a->num_threads == 1)
     write_share((void *)a);
