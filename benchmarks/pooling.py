@@ -2,9 +2,10 @@
 
     taskset -c 0,1 env OMP_NUM_THREADS=2 THP_MEM_ALLOC_ENABLE=1 python -m benchmarks.pooling [--rounds 20] [--out]
 
-A random encoder of the size of MiniLM (6 layers of 384, 22.7 M parameters) in bfloat16, texts of 128 tokens. What is
-compared takes turns within one run, because shared machines change from one second to the next. Huge pages as in the engine process. The bound is what
-oneDNN's products of the encoder's shapes alone would allow; `--out` appends to benchmarks/results.
+A random encoder of the size of MiniLM (6 layers of 384, 22.7 M parameters) in bfloat16, texts of 128 tokens, huge pages
+as in the engine process. What is compared takes turns within one run, because shared machines change from one second to
+the next. The bound is what oneDNN's products of the encoder's shapes alone would allow; `--out` appends to
+benchmarks/results.
 """
 
 from __future__ import annotations
