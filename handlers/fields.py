@@ -39,7 +39,8 @@ SAMPLING = frozenset(
     skip_special_tokens spaces_between_special_tokens allowed_token_ids cache_salt request_id priority
     add_special_tokens return_token_ids return_tokens_as_token_ids response_format
     prompt_logprobs logprob_token_ids bad_words
-    thinking_token_budget use_beam_search length_penalty early_stopping truncate_prompt_tokens truncation_side
+    thinking_token_budget stream_interval use_beam_search length_penalty early_stopping truncate_prompt_tokens
+    truncation_side
     structured_outputs guided_json guided_regex guided_choice guided_grammar guided_whitespace_pattern""".split()
 )
 WITHOUT_EFFECT = {
@@ -51,7 +52,7 @@ WITHOUT_EFFECT = {
 REFUSED = frozenset(
     """watermarking
     logits_processors return_token_offsets kv_transfer_params ec_transfer_params vllm_xargs repetition_detection
-    stream_interval routed_experts_prompt_start return_mm_kwargs""".split()
+    routed_experts_prompt_start return_mm_kwargs""".split()
 )
 
 CHAT = FieldPolicy(
@@ -103,8 +104,8 @@ RESPONSE = FieldPolicy(
     refused=REFUSED - {"logits_processors"}
     | frozenset(
         """access_programs context_management conversation image moderation prompt use_beam_search prompt_logprobs
-        return_token_ids echo add_generation_prompt continue_final_message return_prompt_text mm_processor_kwargs
-        media_io_kwargs""".split()
+        return_token_ids stream_interval echo add_generation_prompt continue_final_message return_prompt_text
+        mm_processor_kwargs media_io_kwargs""".split()
     ),
 )
 INPUT_TOKENS = FieldPolicy(

@@ -8,6 +8,7 @@ from functools import partial
 from specserve.handlers.chat.beam_search import BeamSettings, stream_beams
 from specserve.handlers.chat.events import ChatEvent
 from specserve.handlers.chat.json_calls import read_calls
+from specserve.handlers.chat.larger_pieces import larger_pieces
 from specserve.handlers.chat.pipeline import siblings, stream_chat
 from specserve.handlers.chat.preparation import PreparedChat
 from specserve.handlers.chat.read_answers import AnswersReader, read_answers
@@ -21,8 +22,9 @@ def answer_events(
     beams: BeamSettings | None = None,
     shows_reasoning: bool = True,
     id_prefix: str = CALL_PREFIX,
+    stream_interval: int | None = None,
 ) -> AsyncGenerator[ChatEvent, None]:
-    """`n` sampled answers, or those of a search with beams.
+    """`n` sampled answers, or those of a search with beams; `stream_interval` tokens at a time if that is asked for.
 
     `id_prefix` is what the ids of calls begin with, unless the template wants short ones. What the engine refuses is
     raised here, before anything was sent. Closing the events aborts what is unfinished.
@@ -32,8 +34,11 @@ def answer_events(
     if chat.parser is not None:
         max_calls = None if chat.use.parallel else 1
         read = AnswersReader(chat.parser, new_id, max_calls=max_calls, shows_reasoning=shows_reasoning)
-    if beams is not None:
-        events = stream_beams(engine, [chat.request], beams)
+    if beams is not None or (stream_interval or 1) > 1:
+        if beams is not None:
+            events = stream_beams(engine, [chat.request], beams)
+        else:
+            events = larger_pieces(stream_chat(engine, siblings(chat.request, n)), stream_interval or 1)
         if read is not None:
             events = read_answers(events, read)
     else:

@@ -27,7 +27,13 @@ class ChatCompletions(ChatApi[RequestContext]):
         prepared = await self._preparation.prepare(body, context)
         chat = prepared.chat
         context.note(chat.request)
-        events = answer_events(chat, n=body.n or 1, beams=prepared.beams, shows_reasoning=body.include_reasoning)
+        events = answer_events(
+            chat,
+            n=body.n or 1,
+            beams=prepared.beams,
+            shows_reasoning=body.include_reasoning,
+            stream_interval=body.stream_interval if body.stream else None,
+        )
         names = TokenNames(chat.served.engine.tokenizer, bool(body.return_tokens_as_token_ids))
         reply = ChatReply(names, body, prepared)
         return reply.chunks(events) if body.stream else await reply.whole(events)

@@ -15,6 +15,7 @@ from specserve.handlers import fields
 from specserve.handlers.answer_length import AskedLength
 from specserve.handlers.chat.beam_search import BeamSettings, stream_beams
 from specserve.handlers.chat.events import ChatEvent
+from specserve.handlers.chat.larger_pieces import larger_pieces
 from specserve.handlers.chat.pipeline import siblings, stream_chat
 from specserve.handlers.context import RequestContext
 from specserve.handlers.grammars import GrammarChecker
@@ -60,7 +61,10 @@ class Completions(CompletionsApi[RequestContext]):
         else:
             numbered = [sibling for request in requests for sibling in siblings(request, asked.num_candidates)]
             events = stream_chat(engine, [replace(one, index=at) for at, one in enumerate(numbered)])
-        return reply.chunks(events) if body.stream else await reply.whole(events)
+        if not body.stream:
+            return await reply.whole(events)
+        interval = body.stream_interval or 1
+        return reply.chunks(larger_pieces(events, interval) if interval > 1 else events)
 
     async def prepare(self, body: schemas.CompletionRequest, context: RequestContext) -> PreparedCompletion:
         """Raises what the contract lists as refusals."""
