@@ -64,7 +64,7 @@ check: setup-dev
 	$(BIN)/python docs/generate.py --check
 
 test: $(VENV)/.eval $(VENV)/.clients
-	$(BIN)/python -m pytest -m "not gpu" --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -m "not gpu" --numprocesses auto --maxprocesses 3 --dist loadfile $(ARGS)
 
 test-gpu: setup-dev
 	$(BIN)/python -m pytest -m gpu tests/gpu $(ARGS)
