@@ -42,6 +42,7 @@ $(VENV)/.eval: $(VENV)/.dev
 # Clients of several protocols, which only the tests need.
 $(VENV)/.clients: $(VENV)/.dev
 	$(PIP) --group clients
+	$(PIP) --no-deps --group clients-alone
 	@touch $@
 
 serve: setup

@@ -26,13 +26,16 @@ class TokenOutOfVocabularyError(InvalidParameterError):
 
 
 class PromptTooLongError(RequestError):
-    """The prompt leaves no room for even one new token, or is itself too long when none is wanted."""
+    """The prompt leaves no room for even one new token, or is itself too long when none is wanted.
+
+    Clients that shorten conversations know the case by the words of OpenAI: this model's maximum context length is.
+    """
 
     def __init__(self, num_tokens: int, limit: int, *, param: str | None = None, is_answered: bool = True) -> None:
         allowed = f"{limit - 1} with one token left for the answer" if is_answered else f"{limit}"
         super().__init__(
-            f"prompt has {num_tokens} tokens, the limit is {allowed} (max_model_len is {limit}); "
-            "shorten it or raise --max-model-len",
+            f"prompt has {num_tokens} tokens, the limit is {allowed}: this model's maximum context length is {limit} "
+            "tokens (max_model_len); shorten it or raise --max-model-len",
             param=param,
         )
         self.num_tokens = num_tokens

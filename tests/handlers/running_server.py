@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -59,10 +60,12 @@ class RunningServer:
     def __init__(self, *flags: str) -> None:
         self.port = free_port()
         command = [sys.executable, "-m", "specserve.handlers.serve", "--port", str(self.port), *flags]
+        # A pipe that nobody reads would fill up and stop the server.
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self.process = subprocess.Popen(
             command,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=self._errors,
             text=True,
             env=os.environ | {"OMP_NUM_THREADS": "1"},
         )
@@ -103,7 +106,7 @@ class RunningServer:
     def wait_ready(self) -> None:
         limit = time.monotonic() + PATIENCE_S
         while self.first_answer()[0] != 200:
-            assert self.process.poll() is None, self.process.communicate()
+            assert self.process.poll() is None, self.wait_end()
             assert time.monotonic() < limit, "the server did not get ready"
             time.sleep(0.02)
 
@@ -122,8 +125,9 @@ class RunningServer:
 
     def wait_end(self) -> tuple[int, str, str]:
         """Exit code, standard output, standard error."""
-        output, errors = self.process.communicate(timeout=PATIENCE_S)
-        return self.process.returncode, output, errors
+        output, _ = self.process.communicate(timeout=PATIENCE_S)
+        self._errors.seek(0)
+        return self.process.returncode, output, self._errors.read()
 
     def close(self) -> None:
         for connection in self._open:
@@ -131,6 +135,7 @@ class RunningServer:
         if self.process.poll() is None:
             self.process.kill()
         self.process.communicate()
+        self._errors.close()
 
 
 def command_line(process_id: int) -> str:
