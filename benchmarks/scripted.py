@@ -21,7 +21,7 @@ from specserve.engine.stats import EngineStats
 from specserve.handlers.app import assemble
 from specserve.handlers.chat.prompts import Prompts
 from specserve.handlers.lifecycle import Lifecycle
-from specserve.handlers.model_directory import ModelDirectory
+from specserve.handlers.model_directory import ModelDirectory, Source
 
 
 def no_model(tokenizer: Tokenizer, max_model_len: int) -> ModelInfo:
@@ -73,7 +73,7 @@ def app_over(engine: Engine) -> ASGIApp:
     lifecycle.become_ready(engine)
     prompts = Prompts()
     prompts.remark(engine.tokenizer)  # compiles the template, as the server does before it is ready
-    directory = ModelDirectory(["bench"], lambda: engine)
+    directory = ModelDirectory(Source(["bench"], lambda: engine))
     return assemble(directory=directory, engine=lambda: engine, readiness=lifecycle, prompts=prompts)
 
 

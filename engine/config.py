@@ -120,7 +120,9 @@ class EngineConfig:
     watchdog_s: float = 120.0
     """A step that takes longer than this while work is queued counts as hung."""
     num_threads: int | None = None
-    """Threads of the CPU backend; None: the cores this process may use."""
+    """Threads of the CPU backend; None: the cores this process may use, divided by `num_engines`."""
+    num_engines: int = 1
+    """Engines of one server: they share the machine's cores and what is free of its memory."""
     enable_prompt_embeds: bool = False
     """Whether requests may bring embeddings instead of tokens."""
     log_level: str = "warning"

@@ -2824,6 +2824,7 @@ class ModelExtras(ApiModel):
     root: str | None = None
     parent: str | None = None
     max_model_len: int | None = None
+    tasks: list[str] | None = None
     permission: list[ModelPermission] | None = None
 
 

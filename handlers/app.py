@@ -35,7 +35,7 @@ from specserve.handlers.jina.rerank import Rerank
 from specserve.handlers.lifecycle import Lifecycle
 from specserve.handlers.limits import Limits
 from specserve.handlers.middleware import RequestLog
-from specserve.handlers.model_directory import ModelDirectory
+from specserve.handlers.model_directory import ModelDirectory, Source
 from specserve.handlers.openai.chat_completions import ChatCompletions
 from specserve.handlers.openai.completions import Completions
 from specserve.handlers.openai.embeddings import Embeddings
@@ -76,9 +76,9 @@ def create_app(
     store: ResponseStore | None = None,
 ) -> FastAPI:
     """The application of one `serve`. `formats` and `store` are what the settings ask for, if it is there already."""
-    directory = ModelDirectory(settings.model_names, lambda: lifecycle.engine, defaults=settings.generation_defaults)
+    sources = [source_of(model, lifecycle, is_alone=not settings.models) for model in settings.served]
     return assemble(
-        directory=directory,
+        directory=ModelDirectory(*sources),
         engine=lambda: lifecycle.engine,
         readiness=lifecycle,
         api_keys=settings.api_key,
@@ -105,6 +105,19 @@ def create_app(
         ),
         store=store,
         max_background=settings.max_background_responses,
+    )
+
+
+def source_of(model: ServerSettings, lifecycle: Lifecycle, *, is_alone: bool) -> Source:
+    """The life of a single model is that of the server."""
+    if is_alone:
+        return Source(model.model_names, lambda: lifecycle.engine, model.generation_defaults)
+    name = model.model_names[0]
+    return Source(
+        model.model_names,
+        lambda: lifecycle.engine_of(name),
+        model.generation_defaults,
+        lambda: lifecycle.failure_of(name),
     )
 
 
@@ -149,7 +162,7 @@ def assemble(
         "render": Render(chat, completions, prompts),
         "rerank": Rerank(ranking),
         "score": Score(directory, prompts),
-        "server": Server(engine),
+        "server": Server(directory),
         "tokenization": Tokenization(directory, prompts, shows_info=shows_tokenizer_info),
     }
     way = StraightWay(mount(app, OPERATIONS, handlers, readiness=readiness, limits=limits))

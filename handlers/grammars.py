@@ -158,6 +158,15 @@ class GrammarChecker:
         self._starting = asyncio.Lock()
         self._worker: Worker | None = None
         self._vocabulary: Vocabulary | None = None
+        self._others: dict[int, GrammarChecker] = {}
+
+    def of(self, engine: Engine) -> GrammarChecker:
+        """The checker for what this engine writes: this one, or another that knows the vocabulary of its model."""
+        if engine is self._engine():
+            return self
+        if id(engine) not in self._others:  # which keeps the engine, so that its id is no other's
+            self._others[id(engine)] = GrammarChecker(lambda: engine, self._budget)
+        return self._others[id(engine)]
 
     async def check(self, spec: GrammarSpec, *, param: str) -> GrammarSpec:
         """The spec for `SamplingParams.grammar`: the same grammar, compiled once already and ready for the engine.
@@ -183,6 +192,8 @@ class GrammarChecker:
         """End the process."""
         if self._worker is not None:
             self._worker.kill()
+        for other in self._others.values():
+            await other.close()
 
     @property
     def process_id(self) -> int | None:

@@ -27,6 +27,8 @@ class Lifecycle:
         self._phase = "starting the engine"
         self._progress: float | None = None
         self._engine: Engine | None = None
+        self._engines: dict[str, Engine] = {}
+        self._failures: dict[str, str] = {}
         self._on_drain: list[Callable[[], None]] = []
         self._unheard: set[asyncio.Task[None]] = set()
 
@@ -46,7 +48,24 @@ class Lifecycle:
 
     @property
     def engine(self) -> Engine | None:
+        """Of several models, the first that works."""
         return self._engine
+
+    def engine_of(self, name: str) -> Engine | None:
+        """None while the model loads, and when it could not be loaded."""
+        return self._engines.get(name)
+
+    def failure_of(self, name: str) -> str | None:
+        """Why this model does not work, though others may."""
+        return self._failures.get(name)
+
+    def add(self, name: str, engine: Engine) -> None:
+        """One of several models is loaded."""
+        self._engines[name] = engine
+
+    def lose(self, name: str, reason: str) -> None:
+        """One of several models could not be loaded, or its engine ended."""
+        self._failures[name] = reason
 
     def advance(self, phase: str, progress: float) -> None:
         """Loading goes on. The bar never runs back."""

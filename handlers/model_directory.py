@@ -10,8 +10,15 @@ from hashlib import sha256
 
 from specserve import __version__
 from specserve.engine.api import GENERATE, Engine, ModelInfo
+from specserve.engine.errors import EngineDeadError
 from specserve.engine.params import PoolingTask
-from specserve.generated.errors import ModelNotFound, ServerLoading, UnsupportedTask
+from specserve.generated.errors import (
+    EngineDead,
+    MissingRequiredParameter,
+    ModelNotFound,
+    ServerLoading,
+    UnsupportedTask,
+)
 from specserve.handlers.generation_defaults import GenerationDefaults
 
 DOES: Mapping[str, str] = {
@@ -22,6 +29,24 @@ DOES: Mapping[str, str] = {
     PoolingTask.TOKEN_CLASSIFY: "classifies tokens",
 }
 
+Fits = Callable[[ModelInfo], bool]
+"""Whether a model can do what a request wants."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One model. The calls are made at each use: an engine is there once it is loaded, and may die.
+
+    names    the first one is what replies call the model
+    engine   None while it loads, and for a model that could not be loaded
+    failure  why the model does not work any more, or never did; None while nothing is wrong
+    """
+
+    names: Sequence[str]
+    engine: Callable[[], Engine | None]
+    defaults: Callable[[ModelInfo], GenerationDefaults] = lambda model: GenerationDefaults()
+    failure: Callable[[], str | None] = lambda: None
+
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
@@ -31,58 +56,143 @@ class ServedModel:
     engine: Engine
     defaults: GenerationDefaults
     system_fingerprint: str
+    directory: ModelDirectory
 
     @property
     def about(self) -> str:
         """What it does, as the beginning of a sentence: `the model mine writes text`."""
         return f"the model {self.name} {' and '.join(DOES[task] for task in self.engine.model.tasks)}"
 
+    def way_out(self, fits: Fits, advice: str) -> str:
+        """What to do when this model is the wrong one: the names of those that fit, else `advice`."""
+        names = self.directory.names_of(fits)
+        return f"send model: {' or '.join(names)}" if names else advice
+
 
 class ModelDirectory:
-    """Names to models. The engine may still be loading: it is asked for at each use, never kept."""
+    """Names to models. Engines may still be loading: they are asked for at each use, never kept."""
 
-    def __init__(
-        self,
-        names: Sequence[str],
-        engine: Callable[[], Engine | None],
-        *,
-        defaults: Callable[[ModelInfo], GenerationDefaults] = lambda model: GenerationDefaults(),
-    ) -> None:
-        if not names:
+    def __init__(self, *sources: Source) -> None:
+        if not sources or not all(source.names for source in sources):
             raise ValueError("a model needs at least one name to be served under")
-        self.names = tuple(dict.fromkeys(names))
-        self._engine = engine
-        self._defaults = defaults
-        self._served: ServedModel | None = None
+        self._sources = sources
+        self._by_name = {name: source for source in reversed(sources) for name in source.names}
+        self._served: dict[str, ServedModel] = {}
 
-    def resolve(self, name: str | None) -> ServedModel:
-        """None and the empty string mean the first name. Raises ModelNotFound, ServerLoading."""
-        if name and name not in self.names:
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names, those of the first model first."""
+        return tuple(dict.fromkeys(name for source in self._sources for name in source.names))
+
+    @property
+    def has_several(self) -> bool:
+        return len(self._sources) > 1
+
+    @property
+    def listed_names(self) -> tuple[str, ...]:
+        """The names of models that could answer; of a single one, its names."""
+        if not self.has_several:
+            return self.names
+        return tuple(name for name in self.names if self.state_of(self._by_name[name]) == "ready")
+
+    def states(self) -> dict[str, str]:
+        """Each model's first name, and whether it is loading, ready or failed."""
+        return {source.names[0]: self.state_of(source) for source in self._sources}
+
+    def check_health(self) -> None:
+        """Healthy is a server that can answer with one of its models. Raises EngineDeadError."""
+        problem: EngineDeadError | None = None
+        for source in self._sources:
+            if (engine := source.engine()) is None:
+                continue
+            try:
+                engine.check_health()
+            except EngineDeadError as error:
+                problem = problem or error
+            else:
+                return
+        if problem is not None:
+            raise problem
+
+    @staticmethod
+    def state_of(source: Source) -> str:
+        if source.failure() is not None:
+            return "failed"
+        return "loading" if source.engine() is None else "ready"
+
+    def names_of(self, fits: Fits) -> list[str]:
+        """First names of the models that fit, also of those that have died: they will be asked for the reason."""
+        return [source.names[0] for source in self._fitting(fits)]
+
+    def resolve(self, name: str | None, *fits: Fits) -> ServedModel:
+        """The model called so. None and the empty string mean the one model there is or, of several, the one that fits.
+
+        When several are served and no name is given, the first of `fits` that exactly one of them meets decides.
+        Raises ModelNotFound, MissingRequiredParameter, UnsupportedTask, ServerLoading, EngineDead.
+        """
+        if name and name not in self._by_name:
             near = difflib.get_close_matches(name[:200], self.names, n=3, cutoff=0.5)
             advice = f"did you mean {' or '.join(near)}?" if near else f"served here: {', '.join(self.names[:10])}"
             raise ModelNotFound(f"the model {name[:200]!r} does not exist; {advice}", param="model")
-        engine = self._engine()
-        if engine is None:
-            raise ServerLoading("the model is still loading; try again soon", headers={"Retry-After": "2"})
-        served = self._served
-        if served is None or served.engine is not engine:
-            served = ServedModel(self.names[0], engine, self._defaults(engine.model), fingerprint(engine.model))
-            self._served = served
-        return served
+        return self._serve(self._by_name[name] if name else self._meant(fits))
 
     def generator(self, name: str | None) -> ServedModel:
         """A model that writes text. Raises UnsupportedTask for others, and what `resolve` raises."""
-        served = self.resolve(name)
-        if not served.engine.model.is_generative:
-            raise UnsupportedTask(
-                f"{served.about}; it writes none; serve a generating model for that, or ask this one under "
-                "/v1/embeddings, /classify, /score or /rerank",
-                param="model",
+        served = self.resolve(name, is_generative)
+        if not is_generative(served.engine.model):
+            advice = served.way_out(
+                is_generative,
+                "serve a generating model for that, or ask this one under /v1/embeddings, /classify, /score or /rerank",
             )
+            raise UnsupportedTask(f"{served.about}; it writes none; {advice}", param="model")
+        return served
+
+    def first(self) -> ServedModel:
+        """For questions that cannot name a model."""
+        return self._serve(self._sources[0])
+
+    def _fitting(self, fits: Fits) -> list[Source]:
+        return [one for one in self._sources if (engine := one.engine()) is not None and fits(engine.model)]
+
+    def _meant(self, fits: Sequence[Fits]) -> Source:
+        if not self.has_several:
+            return self._sources[0]
+        found = list(self._sources)
+        for one in fits:
+            found = self._fitting(one)
+            if len(found) == 1:
+                return found[0]
+        if not found:
+            about = ", ".join(f"{name} is {state}" for name, state in self.states().items())
+            raise UnsupportedTask(
+                f"no model of this server can do that ({about}); name one, or serve one that can", param="model"
+            )
+        names = ", ".join(source.names[0] for source in found)
+        raise MissingRequiredParameter(f"model is missing, and {len(found)} could be meant: {names}", param="model")
+
+    def _serve(self, source: Source) -> ServedModel:
+        name, engine = source.names[0], source.engine()
+        if (failure := source.failure()) is not None:
+            others = [working for working in self.listed_names if working not in source.names]
+            raise EngineDead(
+                f"the model {name} does not work: {failure[:1000]}; the server has to be restarted for it"
+                + (f"; still served: {', '.join(others[:10])}" if others else "")
+            )
+        if engine is None:
+            raise ServerLoading("the model is still loading; try again soon", headers={"Retry-After": "2"})
+        served = self._served.get(name)
+        if served is None or served.engine is not engine:
+            model = engine.model
+            served = ServedModel(name, engine, source.defaults(model), fingerprint(model), self)
+            self._served[name] = served
         return served
 
 
-@lru_cache(maxsize=4)
+def is_generative(model: ModelInfo) -> bool:
+    return model.is_generative
+
+
+@lru_cache(maxsize=16)
 def fingerprint(model: ModelInfo) -> str:
     """Changes when the numbers may change: version, model, device, type of numbers, attention backend."""
     parts = (model.path, model.architecture, model.device, model.dtype, model.attention_backend)

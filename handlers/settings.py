@@ -119,8 +119,16 @@ class ServerSettings:
     max_num_queued_reqs: int = 1024
     scheduling_policy: str = "fcfs"
 
+    models: tuple[ServerSettings, ...] = ()
+    """Several models: for each, these settings with what is its own. Empty where one is served. No flag of its own."""
+
     notices: tuple[str, ...] = ()
     """What the operator has to know about the flags given, a line each. No flag of its own."""
+
+    @property
+    def served(self) -> tuple[ServerSettings, ...]:
+        """The settings of each model."""
+        return self.models or (self,)
 
     @property
     def model_path(self) -> str:
@@ -157,8 +165,8 @@ class ServerSettings:
             convert if self.convert == "auto" else self.convert,
         )
 
-    def engine_config(self) -> EngineConfig:
-        """Raises UsageError when values contradict each other."""
+    def engine_config(self, num_engines: int = 1) -> EngineConfig:
+        """For one of `num_engines` that share a machine. Raises UsageError when values contradict each other."""
         runner, convert = self._runner_and_convert()
         try:
             return EngineConfig(
@@ -194,6 +202,7 @@ class ServerSettings:
                 ),
                 watchdog_s=self.engine_watchdog,
                 num_threads=self.num_threads,
+                num_engines=num_engines,
                 enable_prompt_embeds=self.enable_prompt_embeds,
                 log_level=self.log_level,
             )

@@ -103,8 +103,11 @@ def available_memory() -> int:
     return min([available, *limits])
 
 
-def choose_num_threads(asked: int | None) -> int:
+def choose_num_threads(asked: int | None, num_engines: int = 1) -> int:
     """`asked`, OMP_NUM_THREADS, or the physical cores this process may run on, within its CPU quota.
+
+    What nobody asked for is divided among the engines of a server: threads that wait for each other at the end of
+    every product lose more than time when there are more of them than cores.
 
     Two hyperthreads of one core share its multipliers: a second thread there only costs.
     """
@@ -117,7 +120,8 @@ def choose_num_threads(asked: int | None) -> int:
     topology = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
     cores = {_read(Path(topology.format(cpu))) or str(cpu) for cpu in cpus}
     quota = _cpu_quota()
-    return max(1, len(cores) if quota is None else min(len(cores), math.ceil(quota)))
+    usable = len(cores) if quota is None else min(len(cores), math.ceil(quota))
+    return max(1, usable // num_engines)
 
 
 def _meminfo_available() -> int:

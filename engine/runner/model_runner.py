@@ -108,7 +108,7 @@ class ModelRunner:
         `progress` gets a phase in words and a fraction from 0 to 1. Raises a StartupError: ModelLoadError,
         UnsupportedModelError or InsufficientMemoryError.
         """
-        torch.set_num_threads(choose_num_threads(config.num_threads))
+        torch.set_num_threads(choose_num_threads(config.num_threads, config.num_engines))
         loaded = load_model(config.model, lambda phase, done: progress(phase, READING * done))
         max_model_len = choose_max_model_len(loaded.config, config.model.max_model_len)
         notes = [*loaded.notes, *fix_rotary_scaling(loaded.model, max_model_len)]
@@ -137,7 +137,7 @@ class ModelRunner:
             bytes_per_block=backend.bytes_per_block(),
             max_model_len=max_model_len,
             max_num_seqs=config.scheduler.max_num_seqs,
-            available_bytes=available,
+            available_bytes=available // config.num_engines,
             device=loaded.device,
         )
         forward.bind(backend.allocate(num_blocks))

@@ -109,7 +109,7 @@ class PoolingRunner:
     @classmethod
     def load(cls, config: EngineConfig, progress: Callable[[str, float], None]) -> PoolingRunner:
         """`progress` gets a phase in words and a fraction from 0 to 1. Raises a StartupError."""
-        torch.set_num_threads(choose_num_threads(config.num_threads))
+        torch.set_num_threads(choose_num_threads(config.num_threads, config.num_engines))
         pooler = load_pooler(config.model, lambda phase, done: progress(phase, READING * done))
         loaded = pooler.body
         max_model_len = choose_text_length(pooler, config.model.max_model_len)
@@ -228,7 +228,7 @@ def _paged(
         bytes_per_block=backend.bytes_per_block(),
         max_model_len=max_model_len,
         max_num_seqs=config.scheduler.max_num_seqs,
-        available_bytes=available,
+        available_bytes=available // config.num_engines,
         device=loaded.device,
     )
     forward.bind(backend.allocate(num_blocks))

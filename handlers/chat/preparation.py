@@ -111,7 +111,8 @@ class ChatPreparation:
             style = self.prompts.call_style(engine.tokenizer, asked.chat_template)
         if use.is_forced:
             use = replace(use, arguments_key=style.arguments_key)
-        constraint = await self._constraint(asked.constraint, use, context)
+        grammars = self._grammars.of(engine)
+        constraint = await self._constraint(asked.constraint, use, context, grammars)
         text, prompt = await self.prompt(asked, context)
         source = self.prompts.source(engine.tokenizer, with_tools=bool(conversation.tools))
         formats = self.options.formats.for_template(source or "")
@@ -124,7 +125,7 @@ class ChatPreparation:
             reads_calls=bool(offered),
             constraint=constraint,
         )
-        grammar, unkept = await shape.grammar(self._grammars)
+        grammar, unkept = await shape.grammar(grammars)
         tell_unkept(unkept, context)
         parser = None
         if grammar is None or grammar is not constraint:  # a constraint that is the whole answer has no marks in it
@@ -179,12 +180,12 @@ class ChatPreparation:
         return found
 
     async def _constraint(
-        self, constraint: Constraint | None, use: ToolUse, context: RequestContext
+        self, constraint: Constraint | None, use: ToolUse, context: RequestContext, grammars: GrammarChecker
     ) -> GrammarSpec | None:
         """The constraint of the text. One on a message's content says nothing of a call, and a forced call is one."""
         if not use.is_forced:
-            return None if constraint is None else await constraint.checked(self._grammars, context)
-        grammar, widened = await checked_calls(use, self._grammars)
+            return None if constraint is None else await constraint.checked(grammars, context)
+        grammar, widened = await checked_calls(use, grammars)
         tell_widened(widened, context)
         return grammar
 

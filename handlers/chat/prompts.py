@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -46,9 +46,9 @@ class Prompts:
 
     def __init__(self, options: TemplateOptions | None = None) -> None:
         self.options = options or TemplateOptions()
-        self._compiled: dict[str, ChatTemplate] = {}
+        self._compiled: dict[Hashable, ChatTemplate] = {}
         self._on_demand: dict[tuple[str, tuple[str, ...]], bool] = {}
-        self._findings: Findings | None = None
+        self._findings: dict[Hashable, Findings] = {}
         self._lock = threading.Lock()
         self._of_requests = RequestTemplates()
 
@@ -63,10 +63,11 @@ class Prompts:
                 "the model has no chat template; start the server with --chat-template, or use /v1/completions",
                 param="messages",
             )
+        key = key_of(source, tokenizer)
         with self._lock:
-            if source not in self._compiled:
+            if key not in self._compiled:
                 try:
-                    self._compiled[source] = ChatTemplate(source, tokenizer.special_tokens, self.options.content_format)
+                    self._compiled[key] = ChatTemplate(source, tokenizer.special_tokens, self.options.content_format)
                 except TemplateError as error:
                     place = f" in line {error.lineno}" if isinstance(error, TemplateSyntaxError) else ""
                     raise InvalidPrompt(
@@ -74,7 +75,7 @@ class Prompts:
                         "start the server with --chat-template, or use /v1/completions",
                         param="messages",
                     ) from error
-            return self._compiled[source]
+            return self._compiled[key]
 
     def text(self, tokenizer: Tokenizer, conversation: Conversation, chat_template: str | None = None) -> str:
         """`chat_template` is the request's own. Raises InvalidPrompt, UnsupportedParameter."""
@@ -115,9 +116,10 @@ class Prompts:
     def findings(self, tokenizer: Tokenizer) -> Findings:
         """What the server's own template hides from the model. Raises InvalidPrompt as `template` does."""
         self.template(tokenizer)
-        if self._findings is None:
-            self._findings = lint(partial(self._render, tokenizer))
-        return self._findings
+        key = key_of(self.source(tokenizer) or "", tokenizer)
+        if key not in self._findings:
+            self._findings[key] = lint(partial(self._render, tokenizer))
+        return self._findings[key]
 
     def remark(self, tokenizer: Tokenizer) -> str | None:
         """One short line for whoever starts the server; None when there is nothing to say."""
@@ -134,3 +136,8 @@ class Prompts:
                 "--trust-request-chat-template to take one from a request",
                 param=param,
             )
+
+
+def key_of(source: str, tokenizer: Tokenizer) -> Hashable:
+    """Models may share a template, and differ in the special tokens it writes."""
+    return source, tuple(tokenizer.special_tokens.items())

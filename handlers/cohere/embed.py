@@ -23,7 +23,7 @@ from specserve.handlers.pooling.prompts import CLASSIFICATION, CLUSTERING, DOCUM
 from specserve.handlers.pooling.ranking import Ranking
 from specserve.handlers.pooling.run import Numbers, PoolingIdentity, PoolingRun, check_answer_size
 from specserve.handlers.pooling.scoring import shortened
-from specserve.handlers.pooling.tasks import check_dimensions, check_task
+from specserve.handlers.pooling.tasks import DOING, check_dimensions, check_task
 from specserve.handlers.pooling.vectors import VectorFormat, json_array
 from specserve.handlers.text_work import text_work
 
@@ -67,7 +67,7 @@ class Cohere(CohereApi[RequestContext]):
         """Raises what the contract lists as refusals."""
         fields.COHERE_EMBED.check(body)
         texts, places = texts_of(body)
-        served = self._directory.resolve(body.model)
+        served = self._directory.resolve(body.model, DOING[PoolingTask.EMBED])
         engine, model = served.engine, served.engine.model
         check_task(served, PoolingTask.EMBED)
         dimensions = check_dimensions(body.output_dimension, model, param="output_dimension")

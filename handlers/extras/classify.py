@@ -12,7 +12,7 @@ from specserve.handlers.model_directory import ModelDirectory
 from specserve.handlers.openai.pooling_inputs import PoolingInputs
 from specserve.handlers.pooling.options import PoolingOptions
 from specserve.handlers.pooling.run import PoolingIdentity, PoolingRun
-from specserve.handlers.pooling.tasks import check_task
+from specserve.handlers.pooling.tasks import DOING, check_task
 
 
 class Classify(ClassifyApi[RequestContext]):
@@ -21,7 +21,7 @@ class Classify(ClassifyApi[RequestContext]):
 
     async def classify(self, body: schemas.ClassifyRequest, context: RequestContext) -> schemas.ClassifyResponse:
         fields.CLASSIFY.check(body)
-        served = self._directory.resolve(body.model)
+        served = self._directory.resolve(body.model, DOING[PoolingTask.CLASSIFY])
         check_task(served, PoolingTask.CLASSIFY)
         options = PoolingOptions.of(body, served.engine.model)
         inputs = await PoolingInputs(served, self._prompts, options).read(body, context)

@@ -17,7 +17,7 @@ from specserve.handlers.openai.pooling_inputs import PoolingInputs
 from specserve.handlers.openai.pooling_reply import as_bytes, listed
 from specserve.handlers.pooling.options import PoolingOptions
 from specserve.handlers.pooling.run import PoolingIdentity, PoolingRun, check_answer_size
-from specserve.handlers.pooling.tasks import check_dimensions, check_task
+from specserve.handlers.pooling.tasks import DOING, check_dimensions, check_task, pools
 from specserve.handlers.pooling.vectors import VectorFormat
 
 
@@ -29,7 +29,7 @@ class Pooling(PoolingApi[RequestContext]):
         self, body: schemas.PoolingRequest, context: RequestContext
     ) -> Serialised[schemas.PoolingResponse] | bytes:
         fields.POOLING.check(body)
-        served = self._directory.resolve(body.model)
+        served = self._directory.resolve(body.model, DOING[PoolingTask(body.task)] if body.task else pools)
         model = served.engine.model
         task = task_of(body, served)
         dimensions = asked_dimensions(body, task, model)

@@ -18,7 +18,7 @@ from specserve.handlers.pooling.pair_template import PairTemplate, template_vari
 from specserve.handlers.pooling.prompts import DOCUMENT, QUERY
 from specserve.handlers.pooling.run import PoolingIdentity, PoolingRun
 from specserve.handlers.pooling.scoring import Scorer, Side
-from specserve.handlers.pooling.tasks import check_scores
+from specserve.handlers.pooling.tasks import check_scores, is_cross_encoder, scores_pairs
 
 NAMES = (("queries", "documents"), ("queries", "items"), ("data_1", "data_2"), ("text_1", "text_2"))
 """What the first and the second texts may be called."""
@@ -31,7 +31,7 @@ class Score(ScoreApi[RequestContext]):
     async def score(self, body: schemas.ScoreRequest, context: RequestContext) -> schemas.ScoreResponse:
         fields.SCORE.check(body)
         first, second = sides_of(body)
-        served = self._directory.resolve(body.model)
+        served = self._directory.resolve(body.model, is_cross_encoder, scores_pairs)
         check_scores(served)
         options = PoolingOptions.of(body, served.engine.model)
         run = PoolingRun(served.engine, PoolingIdentity.of("score", context, served), options)

@@ -56,7 +56,7 @@ class Tokenization(TokenizationApi[RequestContext]):
             raise EndpointDisabled(
                 "this server does not show its tokenizer; start it with --enable-tokenizer-info-endpoint"
             )
-        tokenizer = self._directory.resolve(None).engine.tokenizer
+        tokenizer = self._directory.first().engine.tokenizer
         about = {"tokenizer_class": None, "eos_token": None} | dict(tokenizer.configuration) | tokenizer.special_tokens
         template = self._prompts.options.chat_template or tokenizer.chat_template
         return schemas.TokenizerInfo.model_validate(about | {"chat_template": template})

@@ -81,7 +81,7 @@ class Completions(CompletionsApi[RequestContext]):
         prompts = await text_work(context, reader.read)
         check_common(body, len(prompts) * num_candidates, self._limits.max_choices)
         reader.truncation.report(context.response_headers)
-        grammar = await checked_grammar(body, self._grammars, context)
+        grammar = await checked_grammar(body, self._grammars.of(engine), context)
         engine_id = token_hex(16)  # unique, whatever the client calls the request
         identity = Identity.of("cmpl", context, served)
         asked = Asked(

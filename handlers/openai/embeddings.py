@@ -15,7 +15,7 @@ from specserve.handlers.openai.pooling_inputs import PoolingInputs
 from specserve.handlers.openai.pooling_reply import as_bytes, listed
 from specserve.handlers.pooling.options import PoolingOptions
 from specserve.handlers.pooling.run import PoolingIdentity, PoolingRun, check_answer_size
-from specserve.handlers.pooling.tasks import check_dimensions, check_task
+from specserve.handlers.pooling.tasks import DOING, check_dimensions, check_task
 from specserve.handlers.pooling.vectors import VectorFormat
 
 
@@ -27,7 +27,7 @@ class Embeddings(EmbeddingsApi[RequestContext]):
         self, body: schemas.EmbeddingRequest, context: RequestContext
     ) -> Serialised[schemas.EmbeddingList] | bytes:
         fields.EMBEDDING.check(body)
-        served = self._directory.resolve(body.model)
+        served = self._directory.resolve(body.model, DOING[PoolingTask.EMBED])
         model = served.engine.model
         check_task(served, PoolingTask.EMBED)
         dimensions = check_dimensions(body.dimensions, model, param="dimensions")

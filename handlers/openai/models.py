@@ -11,14 +11,14 @@ from specserve.handlers.model_directory import ModelDirectory
 
 
 class Models(ModelsApi[RequestContext]):
-    """Every served name is listed as a model of its own; all lead to the same engine."""
+    """Every served name is listed as a model of its own. Models that no longer work are not."""
 
     def __init__(self, directory: ModelDirectory) -> None:
         self._directory = directory
         self._created = int(time.time())
 
     async def list_models(self, context: RequestContext) -> schemas.ModelList:
-        return schemas.ModelList(object="list", data=[self._describe(name) for name in self._directory.names])
+        return schemas.ModelList(object="list", data=[self._describe(name) for name in self._directory.listed_names])
 
     async def retrieve_model(self, model: str, context: RequestContext) -> schemas.Model:
         return self._describe(model)
@@ -34,6 +34,7 @@ class Models(ModelsApi[RequestContext]):
             root=engine.model.path,
             parent=None,
             max_model_len=engine.model.max_model_len,
+            tasks=list(engine.model.tasks),
             permission=[
                 schemas.ModelPermission(
                     id=f"modelperm-{name}",

@@ -18,7 +18,7 @@ from specserve.handlers.pooling.pair_template import PairTemplate, template_vari
 from specserve.handlers.pooling.prompts import DOCUMENT, QUERY
 from specserve.handlers.pooling.run import PoolingIdentity, PoolingRun
 from specserve.handlers.pooling.scoring import Scorer, Side
-from specserve.handlers.pooling.tasks import check_scores
+from specserve.handlers.pooling.tasks import check_scores, is_cross_encoder, scores_pairs
 
 DOCUMENTS_OF_A_UNIT = 100
 
@@ -40,7 +40,7 @@ class Ranking:
         query = Side([text_of(body.query, "query")], ["query"], body.max_tokens_per_query or 0, QUERY)
         places = [f"documents.{at}" for at in range(len(body.documents))]
         texts = [text_of(one, at, body.rank_fields) for one, at in zip(body.documents, places, strict=True)]
-        served = self._directory.resolve(body.model)
+        served = self._directory.resolve(body.model, is_cross_encoder, scores_pairs)
         check_scores(served)
         options = PoolingOptions.of(body, served.engine.model)
         run = PoolingRun(served.engine, PoolingIdentity.of("rerank", context, served), options)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 from specserve.engine.api import ModelInfo
 from specserve.engine.params import PoolingTask
 from specserve.generated.errors import UnsupportedTask, UnsupportedValue
-from specserve.handlers.model_directory import ServedModel
+from specserve.handlers.model_directory import Fits, ServedModel
 
 OFFERS: Mapping[str, tuple[str, str]] = {
     PoolingTask.EMBED: ("embeddings", "an embedder"),
@@ -17,11 +18,23 @@ OFFERS: Mapping[str, tuple[str, str]] = {
 }
 
 
+def does(model: ModelInfo, *, task: PoolingTask) -> bool:
+    return task in model.tasks
+
+
+DOING: Mapping[PoolingTask, Fits] = {task: partial(does, task=task) for task in PoolingTask}
+
+
 def check_task(served: ServedModel, task: PoolingTask, *, param: str = "model") -> None:
     """Raises UnsupportedTask unless the model can do it."""
     if task not in served.engine.model.tasks:
         offered, needed = OFFERS[task]
-        raise UnsupportedTask(f"{served.about}; it offers no {offered}; serve {needed} for that", param=param)
+        advice = served.way_out(DOING[task], f"serve {needed} for that")
+        raise UnsupportedTask(f"{served.about}; it offers no {offered}; {advice}", param=param)
+
+
+def pools(model: ModelInfo) -> bool:
+    return any(task in model.tasks for task in PoolingTask)
 
 
 def is_cross_encoder(model: ModelInfo) -> bool:
@@ -29,15 +42,20 @@ def is_cross_encoder(model: ModelInfo) -> bool:
     return PoolingTask.CLASSIFY in model.tasks and len(model.labels) == 1
 
 
+def scores_pairs(model: ModelInfo) -> bool:
+    """Tells how well two texts go together: by reading both, or by their vectors."""
+    return is_cross_encoder(model) or bool({PoolingTask.EMBED, PoolingTask.TOKEN_EMBED} & set(model.tasks))
+
+
 def check_scores(served: ServedModel) -> None:
     """Raises UnsupportedTask unless the model can tell how well two texts go together."""
     model = served.engine.model
-    if is_cross_encoder(model) or {PoolingTask.EMBED, PoolingTask.TOKEN_EMBED} & set(model.tasks):
+    if scores_pairs(model):
         return
+    advice = served.way_out(scores_pairs, "serve a reranker (a classifier with one label) or an embedder for that")
     many = f" into {len(model.labels)} classes" if PoolingTask.CLASSIFY in model.tasks else ""
     raise UnsupportedTask(
-        f"{served.about}{many}; it offers no scores of pairs; serve a reranker (a classifier with one label) "
-        "or an embedder for that",
+        f"{served.about}{many}; it offers no scores of pairs; {advice}",
         param="model",
     )
 

@@ -32,7 +32,7 @@ from specserve.handlers.context import Readiness, State
 from specserve.handlers.demo import checkpoint_path
 from specserve.handlers.generation_defaults import GenerationDefaults
 from specserve.handlers.limits import Limits
-from specserve.handlers.model_directory import ModelDirectory
+from specserve.handlers.model_directory import ModelDirectory, Source
 
 TOKENIZER = load_tokenizer(checkpoint_path())
 UNLIKELY = float("-inf")
@@ -175,7 +175,7 @@ def app_over(
 ) -> FastAPI:
     """`options` are those of `assemble`."""
     return assemble(
-        directory=ModelDirectory(names, lambda: engine, defaults=lambda model: defaults or GenerationDefaults()),
+        directory=ModelDirectory(Source(names, lambda: engine, lambda model: defaults or GenerationDefaults())),
         engine=lambda: engine,
         readiness=readiness or Condition(),
         api_keys=api_keys,

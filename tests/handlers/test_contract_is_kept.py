@@ -19,7 +19,7 @@ from specserve.handlers import fields
 from specserve.handlers.context import RequestContext
 from specserve.handlers.lifecycle import Lifecycle
 from specserve.handlers.limits import Limits
-from specserve.handlers.model_directory import ModelDirectory
+from specserve.handlers.model_directory import ModelDirectory, Source
 from specserve.handlers.openai.models import Models
 from specserve.handlers.routing import ContractError, mount
 
@@ -32,7 +32,7 @@ def mount_with(operations: dict[str, Any], handlers: dict[str, object]) -> None:
 
 
 def test_handlers_that_fit_are_mounted() -> None:
-    mount_with(MODEL_OPERATIONS, {"models": Models(ModelDirectory(["m"], lambda: None))})
+    mount_with(MODEL_OPERATIONS, {"models": Models(ModelDirectory(Source(["m"], lambda: None)))})
 
 
 def test_a_missing_handler_stops_the_start() -> None:

@@ -21,7 +21,7 @@ from specserve.engine.tokenizer import load_tokenizer
 from specserve.handlers.app import assemble
 from specserve.handlers.demo import checkpoint_path
 from specserve.handlers.lifecycle import Lifecycle
-from specserve.handlers.model_directory import ModelDirectory
+from specserve.handlers.model_directory import ModelDirectory, Source
 
 PATIENCE_S = 10.0
 
@@ -68,7 +68,7 @@ class Served:
     def __init__(self, engine: SlowEngine) -> None:
         lifecycle = Lifecycle()
         lifecycle.become_ready(engine)
-        app = assemble(directory=ModelDirectory(["m"], lambda: engine), engine=lambda: engine, readiness=lifecycle)
+        app = assemble(directory=ModelDirectory(Source(["m"], lambda: engine)), engine=lambda: engine, readiness=lifecycle)
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off"))
         self.thread = threading.Thread(target=self.server.run, args=([self.listener],))
@@ -142,7 +142,7 @@ def test_leaving_closes_the_step_of_every_search(served: Served, engine: SlowEng
 async def test_a_server_that_cancels_a_request_closes_it_too(engine: SlowEngine) -> None:
     lifecycle = Lifecycle()
     lifecycle.become_ready(engine)
-    app = assemble(directory=ModelDirectory(["m"], lambda: engine), engine=lambda: engine, readiness=lifecycle)
+    app = assemble(directory=ModelDirectory(Source(["m"], lambda: engine)), engine=lambda: engine, readiness=lifecycle)
     body = json.dumps({"prompt": "hello"}).encode()
     messages = [{"type": "http.request", "body": body, "more_body": False}]
 
