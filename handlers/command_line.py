@@ -11,6 +11,7 @@ from specserve import __version__
 from specserve.handlers.accepted_flags import ACCEPTED_FLAGS, take_notices
 from specserve.handlers.flag_table import FLAGS
 from specserve.handlers.flags import Parser, UsageError, read_environment, read_file
+from specserve.handlers.model_list import is_named_model, read_entries, read_words, with_models
 from specserve.handlers.settings import ServerSettings
 
 ENVIRONMENT_PREFIX = "SPECSERVE"
@@ -38,13 +39,18 @@ def parser() -> Parser:
     made = Parser(
         (*FLAGS, *ACCEPTED_FLAGS),
         prog="serve",
-        usage="serve [MODEL] [flags]",
+        usage="serve [MODEL | NAME=MODEL ...] [flags]",
         description="Serve a model over the OpenAI API. Without MODEL the built-in demo model answers.",
         epilog=f"exit codes:\n{codes}\n\nEvery flag can also be set as {ENVIRONMENT_PREFIX}_<FLAG> in the environment "
         "or as 'flag: value'\nin --config FILE.yaml. The command line wins, then the environment, then the file.",
         formatter_class=HelpFormatter,
     )
-    made.add_argument("positional_model", nargs="?", metavar="MODEL", help="a model folder or a hub id")
+    made.add_argument(
+        "positional_model",
+        nargs="?",
+        metavar="MODEL",
+        help="a model folder or a hub id; several are given as chat=MODEL embed=MODEL",
+    )
     made.add_argument("--config", action="append", metavar="FILE.yaml", help="read flags from a YAML file")
     made.add_argument("-h", "--help", action="help", help="show this and end")
     made.add_argument("-v", "--version", action="version", version=f"specserve {__version__}")
@@ -56,28 +62,41 @@ def read_settings(argv: Sequence[str] | None = None, environment: Mapping[str, s
 
     Raises UsageError; SystemExit(0) after --help or --version.
     """
-    given = parser().read(sys.argv[1:] if argv is None else argv)
+    given = parser().read(sys.argv[1:] if argv is None else argv, is_named_model)
     files = given.pop("config", [])
     if len(files) > 1:
         raise UsageError(f"--config is given {len(files)} times", "put everything into one file")
-    positional = given.pop("positional_model", None)
-    if positional is not None:
+    positional, more = given.pop("positional_model", None), given.pop("more", [])
+    entries = read_words([positional, *more]) if positional is not None else []
+    if positional is not None and not entries:
         if given.get("model", positional) != positional:
             raise UsageError(
-                f"two models are given, {positional} and --model {given['model']}", "keep one; a server has one model"
+                f"two models are given, {positional} and --model {given['model']}",
+                "keep one, or name each: chat=MODEL embed=MODEL",
             )
         given["model"] = positional
     flags = (*FLAGS, *ACCEPTED_FLAGS)
-    from_file = read_file(flags, files[0]) if files else {}
+    from_file = read_file(flags, files[0], {"models": read_entries}) if files else {}
     from_environment = read_environment(flags, environment, ENVIRONMENT_PREFIX)
     if key := environment.get("VLLM_API_KEY"):
         by_name = {flag.name: flag for flag in FLAGS}
         from_environment.setdefault("api_key", by_name["api_key"].value_of(key, "VLLM_API_KEY"))
+    listed = from_file.pop("models", [])
+    if listed and "model" in from_file:
+        raise UsageError(f"{files[0]} has both model and models", "put the model into the list")
     found = from_file | from_environment | given
-    settings = ServerSettings(notices=take_notices(found), **found)
+    if not entries and "model" not in found:
+        entries = listed
+    settings = with_models(ServerSettings(notices=take_notices(found), **found), entries, found)
+    for one in settings.served:
+        check_model(one, len(settings.served))
+    return settings
+
+
+def check_model(settings: ServerSettings, num_models: int) -> None:
+    """Raises UsageError when values contradict each other."""
     if settings.num_gpu_blocks_override is not None and settings.kv_cache_memory_bytes is not None:
         raise UsageError(
             "--num-gpu-blocks-override and --kv-cache-memory-bytes both set the size of the KV cache", "keep one"
         )
-    settings.engine_config()
-    return settings
+    settings.engine_config(num_models)

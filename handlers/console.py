@@ -11,7 +11,8 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, TextIO
 
 from rich.console import Console as RichConsole
@@ -39,6 +40,16 @@ def while_read(stream: TextIO | None) -> Iterator[None]:
         os.close(nowhere)
 
 
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A model of the banner. `template`: what there is to say about its chat template; `answers`: how they are read."""
+
+    name: str
+    model: ModelInfo
+    template: str | None = None
+    answers: str | None = None
+
+
 class Console:
     """Bar and panel on a terminal, plain lines anywhere else. No method fails because nobody reads them."""
 
@@ -64,29 +75,23 @@ class Console:
             self._bar.start()
         self._bar.update(self._bar.task_ids[0], description=phase, completed=progress)
 
-    def ready(
-        self,
-        model: ModelInfo,
-        *,
-        name: str,
-        url: str,
-        needs_key: bool,
-        is_public: bool,
-        took_s: float,
-        template: str | None = None,
-        answers: str | None = None,
-    ) -> None:
-        """`template` is what there is to say about the chat template, `answers` how answers are read."""
+    def ready(self, models: Sequence[Shown], *, url: str, needs_key: bool, is_public: bool, took_s: float) -> None:
+        """All models that work, and a request to begin with for each."""
         self.end_bar()
-        notes = [("note", "yellow", note) for note in model.notes]
-        if template is not None:
-            notes.append(("template", "yellow", template))
+        rows: list[tuple[str, str]] = []
+        notes: list[tuple[str, str, str]] = []
+        for shown in models:
+            whose = f"{shown.name}: " if len(models) > 1 else ""
+            rows += model_rows(shown)
+            notes += [("note", "yellow", f"{whose}{note}") for note in shown.model.notes]
+            if shown.template is not None:
+                notes.append(("template", "yellow", f"{whose}{shown.template}"))
+        rows.append(("URL", f"{url}/v1, documentation at /docs; ready after {took_s:.1f} s"))
         if is_public and not needs_key:
             notes.append(("warning", "bold red", "other machines can reach this server and no --api-key is set"))
-        rows = banner_rows(model, name=name, url=url, took_s=took_s)
-        if answers is not None:
-            rows.insert(-1, ("answers", answers))
-        example = curl_example(name, url, needs_key=needs_key, task=model.tasks[0])
+        example = "\n".join(
+            curl_example(shown.name, url, needs_key=needs_key, task=shown.model.tasks[0]) for shown in models
+        )
         if self._rich is None:
             for label, value in rows:
                 self.line(f"{label:<9} {value}")
@@ -123,11 +128,12 @@ class Console:
             print(f"serve: {one_line(cause)}\n{one_line(remedy)}", file=sys.stderr, flush=True)
 
 
-def banner_rows(model: ModelInfo, *, name: str, url: str, took_s: float) -> list[tuple[str, str]]:
+def model_rows(shown: Shown) -> list[tuple[str, str]]:
+    model = shown.model
     size = (
         f"{model.num_parameters / 1e9:.2f} B" if model.num_parameters >= 1e8 else f"{model.num_parameters / 1e6:.1f} M"
     )
-    rows = [("model", f"{name} ({model.architecture}, {size} parameters)")]
+    rows = [("model", f"{shown.name} ({model.architecture}, {size} parameters)")]
     if not model.is_generative:
         rows.append(("tasks", f"{', '.join(model.tasks)}; texts of up to {model.max_model_len} tokens"))
     if model.kv_capacity_tokens == 0:  # an encoder, which keeps nothing
@@ -142,10 +148,9 @@ def banner_rows(model: ModelInfo, *, name: str, url: str, took_s: float) -> list
                 f"{sequences:.1f} sequences of {model.max_model_len} tokens",
             ),
         ]
-    return [
-        *rows,
-        ("URL", f"{url}/v1, documentation at /docs; ready after {took_s:.1f} s"),
-    ]
+    if shown.answers is not None:
+        rows.append(("answers", shown.answers))
+    return rows
 
 
 EXAMPLES: dict[str, tuple[str, dict[str, Any]]] = {

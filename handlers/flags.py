@@ -203,14 +203,18 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UsageError(message, f"{self.prog} --help lists every flag")
 
-    def read(self, argv: Sequence[str]) -> dict[str, Any]:
-        """What the command line gives, by setting. Raises UsageError."""
+    def read(self, argv: Sequence[str], is_more: Callable[[str], bool] = lambda word: False) -> dict[str, Any]:
+        """What the command line gives, by setting; under "more" the words after the first that `is_more` takes.
+
+        Raises UsageError.
+        """
         objects = [flag.spelling for flag in self._flags.values() if flag.metavar == "JSON"]
         found, unknown = self.parse_known_args(with_whole_objects([_dashed(word) for word in argv], objects))
+        words, unknown = [w for w in unknown if is_more(w)], [w for w in unknown if not is_more(w)]
         if unknown and not unknown[0].startswith("-"):
             raise UsageError(
                 f"{shlex.quote(unknown[0])} is one word too many",
-                "one model is served, and a value follows its flag; quote values that contain spaces",
+                "a value follows its flag, quoted if it contains spaces; several models are given as NAME=MODEL",
             )
         if unknown:
             raise unknown_name(unknown[0].partition("=")[0], list(self._option_string_actions), "there is no flag")
@@ -219,7 +223,7 @@ class Parser(argparse.ArgumentParser):
         return {
             name: flags[name].value_of(value, flags[name].spelling) if name in flags else value
             for name, value in given.items()
-        }
+        } | ({"more": words} if words else {})
 
 
 def with_whole_objects(argv: Sequence[str], flags: Sequence[str]) -> list[str]:
@@ -311,8 +315,13 @@ class UniqueKeys(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def read_file(flags: Sequence[Flag], path: str) -> dict[str, Any]:
-    """Settings from a YAML mapping of long flag names without the dashes. Raises UsageError."""
+def read_file(
+    flags: Sequence[Flag], path: str, others: Mapping[str, Callable[[Any, str], object]] | None = None
+) -> dict[str, Any]:
+    """Settings from a YAML mapping of long flag names without the dashes. Raises UsageError.
+
+    `others` are keys that are no flags: each gets the value and the path, and says what it means.
+    """
     if not path.endswith((".yaml", ".yml")):
         raise UsageError(f"--config {path} is no YAML file", "its name must end in .yaml or .yml")
     try:
@@ -330,16 +339,22 @@ def read_file(flags: Sequence[Flag], path: str) -> dict[str, Any]:
         raise UsageError(
             f"--config {path} holds a {type(content).__name__}, not settings", "write one 'flag: value' a line"
         )
+    named = {key: read(content.pop(key), path) for key, read in (others or {}).items() if key in content}
+    return named | settings_of(flags, content, f"--config {path}", path)
+
+
+def settings_of(flags: Sequence[Flag], content: Mapping[Any, Any], whole: str, place: str) -> dict[str, Any]:
+    """A mapping of flag names to values, as settings. `whole` and `place` name it in errors. Raises UsageError."""
     by_name = {flag.name: flag for flag in flags}
     found: dict[str, Any] = {}
     for key, value in content.items():
         name = str(key).replace("-", "_")
         if name not in by_name:
             known = [flag.spelling[2:] for flag in flags]
-            raise unknown_name(str(key), known, f"--config {path} has an unknown key")
+            raise unknown_name(str(key), known, f"{whole} has an unknown key")
         if name in found:
-            raise UsageError(f"--config {path} gives {key} twice", "keep one of them")
-        found[name] = by_name[name].value_of(value, f"{key} in {path}")
+            raise UsageError(f"{whole} gives {key} twice", "keep one of them")
+        found[name] = by_name[name].value_of(value, f"{key} in {place}")
     return found
 
 

@@ -19,6 +19,7 @@ from specserve.generated.errors import (
     ServerLoading,
     UnsupportedTask,
 )
+from specserve.handlers.errors import cleaned
 from specserve.handlers.generation_defaults import GenerationDefaults
 
 DOES: Mapping[str, str] = {
@@ -175,7 +176,7 @@ class ModelDirectory:
         if (failure := source.failure()) is not None:
             others = [working for working in self.listed_names if working not in source.names]
             raise EngineDead(
-                f"the model {name} does not work: {failure[:1000]}; the server has to be restarted for it"
+                f"the model {name} does not work: {cleaned(failure)[:1000]}; the server has to be restarted for it"
                 + (f"; still served: {', '.join(others[:10])}" if others else "")
             )
         if engine is None:

@@ -41,7 +41,8 @@ class PortError(Exception):
 def main(argv: Sequence[str] | None = None) -> int:
     try:
         settings = read_settings(argv)
-        local_model_folder(settings.model_path)  # a wrong path is told before anything is started
+        for model in settings.served:
+            local_model_folder(model.model_path)  # a wrong path is told before anything is started
         listener = bind(settings)
     except UsageError as error:
         return report(error.cause, error.remedy, BAD_USAGE)

@@ -1,4 +1,4 @@
-"""Runs the server: the engine process, the HTTP server, the signals, and the one way out with an exit code."""
+"""Runs the server: the engine processes, the HTTP server, the signals, and the one way out with an exit code."""
 
 from __future__ import annotations
 
@@ -10,18 +10,17 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
 import uvicorn
 import uvloop
 from starlette.types import ASGIApp
 
-from specserve.engine.client import EngineClient
-from specserve.engine.errors import EngineDeadError, StartupError
 from specserve.handlers.chat.answer_formats import FormatChoice
 from specserve.handlers.chat.prompts import Prompts, TemplateOptions
-from specserve.handlers.console import Console
+from specserve.handlers.console import Console, Shown
+from specserve.handlers.fleet import Fleet, Member
 from specserve.handlers.interpreter import favour_event_loop, settle_memory
 from specserve.handlers.lifecycle import Lifecycle
 from specserve.handlers.openai.responses.store import MemoryStore, ResponseStore, StoreLimits
@@ -30,7 +29,7 @@ from specserve.handlers.settings import ServerSettings
 
 logger = logging.getLogger(__name__)
 
-CRASHED, DRAIN_EXCEEDED = 10, 12
+DRAIN_EXCEEDED = 12
 KEEP_ALIVE_S = 75
 """Longer than the idle time of common proxies and client pools, so that they close first and no request is lost."""
 LAST_WORDS_S = 2
@@ -82,7 +81,7 @@ class Supervisor:
         self._formats = FormatChoice.of(settings)
         self._store = response_store(settings)
         self._console = Console()
-        self._client = EngineClient(settings.engine_config(), self._note_progress)
+        self._fleet = Fleet(settings.served, self)
         self._began = time.monotonic()
         self._drain: asyncio.Task[None] | None = None
 
@@ -97,7 +96,7 @@ class Supervisor:
         self._exit_code: asyncio.Future[int] = loop.create_future()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal, number)
-        engine = asyncio.create_task(self._run_engine())
+        engine = asyncio.create_task(self._run_engines())
         await asyncio.sleep(0)  # the engine process loads while this one imports what answers
         app = self._create_app(self._lifecycle, self._settings, self._prompts, self._formats, self._store)
         self._http = HttpServer(self._http_config(app))
@@ -110,7 +109,7 @@ class Supervisor:
                 raise RuntimeError("the HTTP server ended by itself")
             code = self._exit_code.result()
         finally:
-            await self._client.stop()
+            await self._fleet.stop()
             engine.cancel()
             sweeping.cancel()
             self._http.should_exit = True
@@ -144,56 +143,65 @@ class Supervisor:
 
     # ---- engine --------------------------------------------------------------------------------------------
 
-    async def _run_engine(self) -> None:
-        try:
-            await self._client.start()
-        except StartupError as error:
-            self._fail(error.cause, error.remedy, error.exit_code)
-            return
-        except EngineDeadError as error:
-            self._fail(str(error), "the machine may have too little memory; --log-level debug tells more", CRASHED)
-            return
-        except Exception as error:
-            logger.exception("the server could not start")
-            self._fail(f"start failed: {type(error).__name__}: {error}", "the log above has the details", CRASHED)
+    async def _run_engines(self) -> None:
+        fleet = self._fleet
+        await fleet.start()
+        if not any(member.is_loaded for member in fleet.members):
+            if (problem := fleet.last_lost.problem) is not None:
+                self._fail(problem.cause, problem.remedy, fleet.last_lost.exit_code)
             return
         self._note_ready()
-        code = await self._client.wait_dead()
-        try:
-            self._client.check_health()
-            reason = "the engine process ended"
-        except EngineDeadError as error:
-            reason = str(error)
-        self._lifecycle.fail(reason)
-        self._console.problem(reason, "open requests were ended with an error; start the server again")
+        await fleet.wait_dead()
+        lost = fleet.last_lost
+        if lost.problem is not None:
+            self._lifecycle.fail(lost.problem.cause)
+            self._console.problem(*lost.problem)
         await asyncio.sleep(RED_HEALTH_S)
-        self._end(code)
+        self._end(lost.exit_code)
 
-    def _note_progress(self, phase: str, progress: float) -> None:
+    def note_progress(self, phase: str, progress: float) -> None:
         self._lifecycle.advance(phase, progress)
         self._console.loading(phase, progress)
+
+    def note_loaded(self, member: Member) -> None:
+        self._lifecycle.add(member.name, member.client)
+
+    def note_lost(self, member: Member, others: Sequence[str]) -> None:
+        if member.problem is None:
+            return
+        self._lifecycle.lose(member.name, member.problem.cause)
+        if others:  # else the server ends, and says so
+            self._console.problem(
+                f"the model {member.name} does not work: {member.problem.cause}",
+                f"{member.problem.remedy}; its requests are refused, and the server goes on with {', '.join(others)}",
+            )
 
     def _note_ready(self) -> None:
         if self._lifecycle.state != "loading":
             return
-        remark = self._prompts.remark(self._client.tokenizer)  # compiles the template, so that no request waits for it
+        working = self._fleet.working
+        if not working:
+            return  # they have died since, which `_run_engines` is about to find out
+        shown = [self._shown(member) for member in working]  # compiles templates, so that no request waits for it
         settle_memory()
-        self._lifecycle.become_ready(self._client)
-        model, settings = self._client.model, self._settings
-        if model.device.startswith("cpu"):
+        self._lifecycle.become_ready(working[0].client)
+        if any(one.model.device.startswith("cpu") for one in shown):
             os.nice(API_NICENESS)
+        settings = self._settings
         self._console.ready(
-            model,
-            name=settings.model_names[0],
+            shown,
             url=settings.url,
             needs_key=bool(settings.api_key),
             is_public=settings.is_public,
             took_s=time.monotonic() - self._began,
-            template=remark if model.is_generative else None,
-            answers=self._formats.remark(self._prompts.source(self._client.tokenizer, with_tools=True) or "")
-            if model.is_generative
-            else None,
         )
+
+    def _shown(self, member: Member) -> Shown:
+        model, tokenizer = member.client.model, member.client.tokenizer
+        if not model.is_generative:
+            return Shown(member.name, model)
+        answers = self._formats.remark(self._prompts.source(tokenizer, with_tools=True) or "")
+        return Shown(member.name, model, self._prompts.remark(tokenizer), answers)
 
     def _fail(self, cause: str, remedy: str, exit_code: int) -> None:
         if self._exit_code.done():
@@ -217,7 +225,7 @@ class Supervisor:
         if self._drain is None:
             self._drain = asyncio.create_task(self._drain_and_end())
             return
-        self._client.kill()
+        self._fleet.kill()
         self._console.line("forced to end at once")
         sys.stderr.flush()
         os._exit(128 + number)  # nothing in this process may delay what was asked for twice
@@ -226,8 +234,8 @@ class Supervisor:
         """Refuse what is new, let answers under way finish until the deadline, then cut them."""
         was_ready = self._lifecycle.state == "ready"
         self._lifecycle.drain()
-        if self._client.has_died:
-            return  # `_run_engine` is about to end the server, with the exit code that tells why
+        if self._fleet.has_died:
+            return  # `_run_engines` is about to end the server, with the exit code that tells why
         if not was_ready:
             self._end(0)
             return
@@ -239,13 +247,13 @@ class Supervisor:
             )
         while (running := self._running) and (left_s := deadline - time.monotonic()) > 0:
             await asyncio.wait(running, timeout=left_s)
-        if self._client.has_died:
+        if self._fleet.has_died:
             return
         if running:
             self._console.line(
                 f"{len(running)} answers took longer than --shutdown-timeout ({timeout_s:g} s) and were cut"
             )
-            await self._client.stop("the server had to stop before this answer was complete")
+            await self._fleet.stop("the server had to stop before this answer was complete")
             self._end(DRAIN_EXCEEDED)
         else:
             self._end(0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from specserve.generated import schemas
+from specserve.generated.errors import ModelNotFound
 from specserve.generated.operations import ModelsApi
 from specserve.handlers.context import RequestContext
 from specserve.handlers.model_directory import ModelDirectory
@@ -24,7 +25,9 @@ class Models(ModelsApi[RequestContext]):
         return self._describe(model)
 
     def _describe(self, name: str) -> schemas.Model:
-        """Raises ModelNotFound."""
+        """Raises ModelNotFound, also for a model that no longer works."""
+        if name in self._directory.names and name not in self._directory.listed_names:
+            raise ModelNotFound(f"the model {name} does not work; the server has to be restarted for it", param="model")
         engine = self._directory.resolve(name).engine
         return schemas.Model(
             id=name,

@@ -68,7 +68,9 @@ class Served:
     def __init__(self, engine: SlowEngine) -> None:
         lifecycle = Lifecycle()
         lifecycle.become_ready(engine)
-        app = assemble(directory=ModelDirectory(Source(["m"], lambda: engine)), engine=lambda: engine, readiness=lifecycle)
+        app = assemble(
+            directory=ModelDirectory(Source(["m"], lambda: engine)), engine=lambda: engine, readiness=lifecycle
+        )
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off"))
         self.thread = threading.Thread(target=self.server.run, args=([self.listener],))
