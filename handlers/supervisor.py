@@ -173,7 +173,8 @@ class Supervisor:
         if others:  # else the server ends, and says so
             self._console.problem(
                 f"the model {member.name} does not work: {member.problem.cause}",
-                f"{member.problem.remedy}; its requests are refused, and the server goes on with {', '.join(others)}",
+                f"{member.problem.remedy}; until then its requests are refused, and the server goes on with "
+                + ", ".join(others),
             )
 
     def _note_ready(self) -> None:

@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 
 from specserve.engine.api import ModelInfo
-from specserve.handlers.console import Console, banner_rows, curl_example
+from specserve.handlers.console import Console, Shown, curl_example, model_rows
 
 MODEL = ModelInfo(
     path="/models/m",
@@ -29,8 +29,13 @@ MODEL = ModelInfo(
 )
 
 
-def test_the_banner_names_model_device_number_type_capacity_and_url() -> None:
-    text = " ".join(value for _, value in banner_rows(MODEL, name="mine", url="http://h:1", took_s=1.23))
+def banner(*models: Shown, is_public: bool = False) -> None:
+    Console().ready(models, url="http://h:1", needs_key=False, is_public=is_public, took_s=1.23)
+
+
+def test_the_banner_names_model_device_number_type_capacity_and_url(capsys: pytest.CaptureFixture[str]) -> None:
+    banner(Shown("mine", MODEL))
+    text = capsys.readouterr().out
     for part in (
         "mine",
         "LlamaForCausalLM",
@@ -55,7 +60,7 @@ def test_the_example_is_a_command_with_a_valid_body_whatever_the_name() -> None:
 )
 def test_models_that_generate_nothing_say_what_they_do(task: str, path: str) -> None:
     encoder = replace(MODEL, tasks=(task,), num_blocks=1, max_model_len=512)
-    rows = dict(banner_rows(encoder, name="mine", url="http://h:1", took_s=1.0))
+    rows = dict(model_rows(Shown("mine", encoder)))
     assert rows["tasks"] == f"{task}; texts of up to 512 tokens"
     assert "KV cache" not in rows
     words = shlex.split(curl_example("mine", "http://h:1", needs_key=False, task=task))
@@ -63,15 +68,30 @@ def test_models_that_generate_nothing_say_what_they_do(task: str, path: str) -> 
 
 
 def test_without_a_terminal_the_banner_is_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    Console().ready(
-        MODEL, name="mine", url="http://h:1", needs_key=False, is_public=True, took_s=1.0, answers="reasoning as qwen3"
-    )
+    banner(Shown("mine", MODEL, answers="reasoning as qwen3"), is_public=True)
     output = capsys.readouterr().out
     assert "\x1b" not in output
     assert "float16 weights run in float32" in output
     assert "answers   reasoning as qwen3" in output
     assert "warning   other machines can reach this server and no --api-key is set" in output
     assert output.splitlines()[-1].startswith("curl ")
+
+
+def test_of_several_models_each_is_shown_with_a_request_to_begin_with(capsys: pytest.CaptureFixture[str]) -> None:
+    encoder = replace(MODEL, architecture="BertModel", tasks=("embed",), num_blocks=1, notes=())
+    banner(Shown("chat", MODEL, template="the chat template hides tools"), Shown("embed", encoder))
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("(")[0].split() for line in lines if line.startswith("model")] == [
+        ["model", "chat"],
+        ["model", "embed"],
+    ]
+    assert "note      chat: float16 weights run in float32" in lines
+    assert "template  chat: the chat template hides tools" in lines
+    assert [line.startswith("URL") for line in lines].count(True) == 1
+    assert [shlex.split(line)[1] for line in lines if line.startswith("curl")] == [
+        "http://h:1/v1/chat/completions",
+        "http://h:1/v1/embeddings",
+    ]
 
 
 def test_progress_without_a_terminal_is_an_occasional_line(

@@ -183,6 +183,19 @@ async def test_before_the_model_is_there_nothing_can_be_checked() -> None:
         await GrammarChecker(lambda: None).check(GOOD, param="regex")
 
 
+async def test_each_engine_has_a_checker_that_knows_its_vocabulary() -> None:
+    first, second = FakeEngine(), FakeEngine()
+    checker = GrammarChecker(lambda: first, FAST)
+    try:
+        other = checker.of(second)
+        assert checker.of(first) is checker
+        assert checker.of(second) is other
+        assert await checker.check(GOOD, param="regex") == await other.check(GOOD, param="regex")
+        assert checker.process_id != other.process_id
+    finally:
+        await checker.close()
+
+
 async def test_a_tokenizer_whose_tokens_have_no_bytes_is_refused() -> None:
     class WithoutSpelling:
         spelling = None

@@ -155,5 +155,12 @@ class TestThreads:
         assert choose_num_threads(None) == 3
         assert choose_num_threads(1) == 1
 
+    def test_engines_of_a_server_divide_the_cores_that_nobody_gave_to_one(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        fake_files(monkeypatch, {})
+        assert [choose_num_threads(None, engines) for engines in (1, 2, 3, 9)] == [4, 2, 1, 1]
+        assert choose_num_threads(3, 2) == 3
+
     def test_unreadable_files_are_no_limits(self, tmp_path: Path) -> None:
         assert memory._read(tmp_path / "absent") is None
