@@ -214,7 +214,7 @@ class Parser(argparse.ArgumentParser):
         if unknown and not unknown[0].startswith("-"):
             raise UsageError(
                 f"{shlex.quote(unknown[0])} is one word too many",
-                "a value follows its flag, quoted if it contains spaces; several models are given as NAME=MODEL",
+                "one model is given as it is, several as NAME=MODEL; quote values that contain spaces",
             )
         if unknown:
             raise unknown_name(unknown[0].partition("=")[0], list(self._option_string_actions), "there is no flag")

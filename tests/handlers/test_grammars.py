@@ -190,7 +190,7 @@ async def test_each_engine_has_a_checker_that_knows_its_vocabulary() -> None:
         other = checker.of(second)
         assert checker.of(first) is checker
         assert checker.of(second) is other
-        assert await checker.check(GOOD, param="regex") == await other.check(GOOD, param="regex")
+        assert (await checker.check(GOOD, param="regex")).rules == (await other.check(GOOD, param="regex")).rules
         assert checker.process_id != other.process_id
     finally:
         await checker.close()
