@@ -61,6 +61,16 @@ def is_within(param: str | None, path: Path) -> bool:
     return param is not None and (param == place or param.startswith(f"{place}."))
 
 
+def is_optional_tag(path: Path, body: Any, schema: type[ApiModel]) -> bool:
+    """Whether `path` is the tag of an entry that has one, in a list whose entries may leave it out."""
+    return path[-1] == "type" and path[:1] in OPTIONAL_TAGS.get(schema, ()) and isinstance(path[1], int)
+
+
+OPTIONAL_TAGS: dict[type[ApiModel], tuple[Path, ...]] = {
+    schemas.MessagesRequest: (("tools",),),
+    schemas.ResponseRequest: (("input",),),
+}
+"""Lists with one kind of entry that needs no `type`: a tool of the client's own, and a plain message."""
 UNIONS_OF_LISTS = (("prompt",), ("input",))
 """Fields that take a text, token ids, or a list of either."""
 QUOTED = re.compile(r"'\w+'")
@@ -79,6 +89,8 @@ def test_a_wrong_value_anywhere_is_named_by_its_place(schema: type[ApiModel], bo
                 continue  # the field takes this as well
             if path[:1] in UNIONS_OF_LISTS and path[1:2] == (0,) and not isinstance(body[path[0]][0], dict):
                 path = path[:1]  # the first entry says what a list of prompts was meant to be, so another one is wrong
+            if is_optional_tag(path, body, schema):
+                path = path[:-1]  # the entry is read as the kind that needs no tag, and lacks what that needs
             assert is_within(error.param, path), (path, wrong, error.param)
             assert not PYTHON.search(QUOTED.sub("", error.message)), error.message
             assert " or " not in error.message or is_choice(error), error.message
@@ -97,7 +109,9 @@ def test_a_missing_field_anywhere_is_named_by_its_place(schema: type[ApiModel], 
         spoiled = copy.deepcopy(body)
         del holder(spoiled, path)[path[-1]]
         error = refusal(spoiled, schema)
-        if error is not None:
+        if error is not None and is_optional_tag(path, body, schema):
+            assert is_within(error.param, path[:-1]), (path, error.param)
+        elif error is not None:
             assert (error.param, error.code) == (".".join(map(str, path)), "missing_required_parameter")
 
 
