@@ -65,7 +65,9 @@ def violations(error: ValidationError, data: dict[str, Any]) -> Iterator[Violati
     for field, found in by_field.items():
         first = found[0][0]
         prefix = first.path[: first.num_before_shapes]
-        rivals = [(place.path, detail) for place, detail in found if place.path[: len(prefix)] == prefix]
+        rivals = of_meant_shapes(
+            [(place.path, detail) for place, detail in found if place.path[: len(prefix)] == prefix], prefix
+        )
         path = max((path for path, _ in rivals), key=depth)
         here = [detail for where, detail in rivals if where == path]
         if path == (*prefix, 0) and all(detail["type"].endswith("_type") for detail in here):
@@ -78,6 +80,21 @@ def violations(error: ValidationError, data: dict[str, Any]) -> Iterator[Violati
         yield Violation(
             ".".join(str(part)[:64] for part in path) or field, " or ".join(wanted) + sent(ruled[0]), kind_of(ruled[0])
         )
+
+
+Rival = tuple[tuple[str | int, ...], ErrorDetails]
+
+
+def of_meant_shapes(rivals: list[Rival], prefix: tuple[str | int, ...]) -> list[Rival]:
+    """Without those of shapes that are told apart from the value by its `type`, if any shape is left then."""
+
+    def shape(detail: ErrorDetails) -> str | int | None:
+        return detail["loc"][len(prefix)] if len(detail["loc"]) > len(prefix) else None
+
+    others = {
+        shape(detail) for path, detail in rivals if path == (*prefix, "type") and detail["type"] == "literal_error"
+    }
+    return [(path, detail) for path, detail in rivals if shape(detail) not in others] or rivals
 
 
 KINDS: Mapping[str, type[ApiError]] = {
