@@ -219,6 +219,24 @@ class InvalidConstraint(BadRequest):
     retryable = False
 
 
+class PreviousResponseNotFound(BadRequest):
+    """On a WebSocket, previous_response_id names nothing that is stored or was made on this connection, or a continuation from it has failed."""
+
+    code = "previous_response_not_found"
+    summary = "On a WebSocket, previous_response_id names nothing that is stored or was made on this connection, or a continuation from it has failed."
+    names_field = "always"
+    retryable = False
+
+
+class WebsocketConnectionLimitReached(BadRequest):
+    """A WebSocket has been open for 60 minutes, the limit, and is closed."""
+
+    code = "websocket_connection_limit_reached"
+    summary = "A WebSocket has been open for 60 minutes, the limit, and is closed."
+    names_field = "never"
+    retryable = False
+
+
 class InvalidResponseState(BadRequest):
     """The response is not in a state that allows this, such as cancelling one that has ended."""
 
@@ -481,6 +499,8 @@ ERRORS: dict[str, type[ApiError]] = {
     "token_out_of_vocabulary": TokenOutOfVocabulary,
     "invalid_prompt": InvalidPrompt,
     "invalid_constraint": InvalidConstraint,
+    "previous_response_not_found": PreviousResponseNotFound,
+    "websocket_connection_limit_reached": WebsocketConnectionLimitReached,
     "invalid_response_state": InvalidResponseState,
     "item_not_found": ItemNotFound,
     "unknown_parameter": UnknownParameter,

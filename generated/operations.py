@@ -919,6 +919,7 @@ OPERATIONS: dict[str, Operation] = {
                 "item_not_found",
                 "missing_required_parameter",
                 "model_not_found",
+                "previous_response_not_found",
                 "rate_limit_exceeded",
                 "response_not_found",
                 "server_draining",
@@ -930,6 +931,7 @@ OPERATIONS: dict[str, Operation] = {
                 "unsupported_parameter",
                 "unsupported_task",
                 "unsupported_value",
+                "websocket_connection_limit_reached",
             ]
         ),
         events=True,

@@ -45,11 +45,15 @@ from specserve.handlers.openai.reply_defaults import ReplyDefaults
 from specserve.handlers.openai.responses.background import BackgroundResponses
 from specserve.handlers.openai.responses.handler import Responses
 from specserve.handlers.openai.responses.prepare import ResponsePreparation
+from specserve.handlers.openai.responses.socket import ResponseSocket
 from specserve.handlers.openai.responses.store import MemoryStore, ResponseStore
 from specserve.handlers.ops.server import Server
 from specserve.handlers.pooling.ranking import Ranking
 from specserve.handlers.routing import StraightWay, mount
 from specserve.handlers.settings import ServerSettings
+from specserve.handlers.sockets import SocketEndpoint, Sockets
+
+RESPONSES = "/v1/responses"
 
 
 class Application(FastAPI):
@@ -148,6 +152,7 @@ def assemble(
     background = BackgroundResponses(store, readiness.wait_for, max_background, limits.max_open_per_client)
     completions = Completions(directory, limits, grammars, reply_defaults)
     ranking = Ranking(directory, prompts)
+    responses = Responses(ResponsePreparation(directory, preparation, store), store, background, reply_defaults)
     app = Application(title="specserve", redirect_slashes=False, openapi_url="/openapi.json" if has_docs else None)
     handlers = {
         "chat": ChatCompletions(chat, reply_defaults),
@@ -158,14 +163,17 @@ def assemble(
         "messages": Messages(MessagePreparation(directory, preparation)),
         "models": Models(directory),
         "pooling": Pooling(directory, prompts, limits),
-        "responses": Responses(ResponsePreparation(directory, preparation, store), store, background, reply_defaults),
+        "responses": responses,
         "render": Render(chat, completions, prompts),
         "rerank": Rerank(ranking),
         "score": Score(directory, prompts),
         "server": Server(directory),
         "tokenization": Tokenization(directory, prompts, shows_info=shows_tokenizer_info),
     }
-    way = StraightWay(mount(app, OPERATIONS, handlers, readiness=readiness, limits=limits))
+    mounted = mount(app, OPERATIONS, handlers, readiness=readiness, limits=limits)
+    endpoint = mounted[RESPONSES].endpoints["POST"]
+    sockets = Sockets({RESPONSES: SocketEndpoint(endpoint, lambda: ResponseSocket(responses))})
+    way = StraightWay(mounted, sockets)
     app.is_straight = way.is_for
     guarded: ASGIApp = ApiKeyGuard(way, api_keys) if api_keys else way
     app.straight = RequestLog(guarded, unlogged_paths)

@@ -12,6 +12,7 @@ from specserve.generated.errors import InvalidApiKey
 from specserve.handlers.context import OWNER_KEY, request_identity
 from specserve.handlers.envelopes import envelope_of
 from specserve.handlers.errors import send_error
+from specserve.handlers.refused_upgrades import refuse_upgrade
 
 GUARDED_PREFIXES = ("/v1", "/v2", "/pooling", "/classify", "/score", "/rerank")
 """All that makes the model work beside what clients expect to be open. A plain prefix test, before routing: an unknown
@@ -30,7 +31,7 @@ class ApiKeyGuard:
         self._digests = [sha256(key.encode()).digest() for key in keys]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and self.is_guarded(scope):
+        if scope["type"] in ("http", "websocket") and self.is_guarded(scope):
             allowed = [key for key in sent_keys(scope) if self.is_known(key)]
             if allowed:
                 scope[OWNER_KEY] = owner_of(allowed[0])
@@ -42,12 +43,17 @@ class ApiKeyGuard:
                 f"{problem}; send it as 'Authorization: Bearer <key>' or as 'x-api-key: <key>'",
                 headers={"WWW-Authenticate": "Bearer"},
             )
+            if scope["type"] == "websocket":
+                await refuse_upgrade(scope, send, refusal)
+                return
             envelope = envelope_of(path_of(scope))
             await send_error(send, refusal, envelope=envelope, request_id=request_identity(scope).id)
             return
         await self.app(scope, receive, send)
 
     def is_guarded(self, scope: Scope) -> bool:
+        if scope["type"] == "websocket":
+            return True  # on whatever path
         # A preflight request cannot carry a key.
         return scope["method"] != "OPTIONS" and path_of(scope).startswith(GUARDED_PREFIXES)
 

@@ -30,5 +30,7 @@ class Limits:
     """Whether a request field nobody knows is refused; else a header of the answer names it."""
     request_timeout_s: float | None = None
     """From the arrival of a request to the end of its answer, waiting included; a header may ask for less."""
+    socket_age_s: float = 3600.0
+    """How long a WebSocket may be open; a turn under way then is ended first."""
     keep_alive_s: float = 15.0
     """A stream that has nothing to say for so long sends a comment, so that no proxy takes it for dead."""

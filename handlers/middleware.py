@@ -17,6 +17,9 @@ access_log = logging.getLogger("specserve.access")
 
 CLIENT_LEFT = 499
 """Logged, never sent: the client left before the answer began."""
+SWITCHED, FORBIDDEN = 101, 403
+ANSWERED = ("http", "websocket")
+BEGINNINGS = frozenset(("http.response.start", "websocket.accept", "websocket.http.response.start"))
 
 
 def identify(scope: Scope) -> RequestIdentity:
@@ -33,7 +36,7 @@ class RequestLog:
         self.app, self._unlogged_paths = app, unlogged_paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] not in ANSWERED:
             await self.app(scope, receive, send)
             return
         scope[SCOPE_KEY] = identify(scope)
@@ -43,11 +46,14 @@ class RequestLog:
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
+            kind = message["type"]
+            if kind == "websocket.close" and status == CLIENT_LEFT:
+                status = FORBIDDEN  # what a handshake that is not accepted is answered with
+            elif kind in BEGINNINGS:
+                status = message.get("status", SWITCHED)
                 took_ms = int((perf_counter() - began) * 1000)
                 message["headers"] = [
-                    *message["headers"],
+                    *message.get("headers", ()),
                     (b"x-request-id", request_identity(scope).id.encode("ascii")),
                     (b"openai-processing-ms", b"%d" % took_ms),
                 ]
@@ -59,14 +65,14 @@ class RequestLog:
             await self.app(scope, receive, send_with_id)
         except Exception as error:
             refusal = to_api_error(error, request_id=request_identity(scope).id)
-            if status == CLIENT_LEFT:
+            if status == CLIENT_LEFT and scope["type"] == "http":
                 await send_error(send_with_id, refusal, envelope=envelope, request_id=request_identity(scope).id)
         finally:
             if scope["path"] not in self._unlogged_paths:
                 took_ms = (perf_counter() - began) * 1000
                 write_line(
                     access_log,
-                    f"method={scope['method']} path={printable(scope['path'])} status={status} "
+                    f"method={scope.get('method', 'WEBSOCKET')} path={printable(scope['path'])} status={status} "
                     f"duration_ms={took_ms:.1f} request_id={request_identity(scope).id}",
                 )
 

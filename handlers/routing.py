@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from specserve.generated.base import Serialised
 from specserve.generated.errors import (
@@ -117,18 +117,25 @@ def shown(annotation: object) -> str:
 
 @dataclass(frozen=True, slots=True)
 class StraightWay:
-    """Requests for operations under a fixed path, without a router: the path has been found in the table already."""
+    """Requests for operations under a fixed path, without a router: the path has been found in the table already.
+
+    All WebSockets go this way too.
+    """
 
     operations: Mapping[str, ByMethod]
+    sockets: ASGIApp
 
     def is_for(self, scope: Scope) -> bool:
+        if scope["type"] == "websocket":
+            return True
         if scope["type"] != "http" or scope.get("root_path"):
             return False
         found = self.operations.get(scope["path"])
         return found is not None and scope["method"] in found.endpoints
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self.operations[scope["path"]](scope, receive, send)
+        to = self.sockets if scope["type"] == "websocket" else self.operations[scope["path"]]
+        await to(scope, receive, send)
 
 
 @dataclass(frozen=True, slots=True)

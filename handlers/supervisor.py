@@ -23,6 +23,7 @@ from specserve.handlers.console import Console, Shown
 from specserve.handlers.fleet import Fleet, Member
 from specserve.handlers.interpreter import favour_event_loop, settle_memory
 from specserve.handlers.lifecycle import Lifecycle
+from specserve.handlers.limits import Limits
 from specserve.handlers.openai.responses.store import MemoryStore, ResponseStore, StoreLimits
 from specserve.handlers.openai.responses.store_sqlite import open_store
 from specserve.handlers.settings import ServerSettings
@@ -31,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 DRAIN_EXCEEDED = 12
 KEEP_ALIVE_S = 75
+PING_S, PONG_S = 20, 60
+"""How often a client of a WebSocket is asked whether it is there, and how long it may take to say so."""
 """Longer than the idle time of common proxies and client pools, so that they close first and no request is lost."""
 LAST_WORDS_S = 2
 """For the ends of streams to reach their clients."""
@@ -130,7 +133,11 @@ class Supervisor:
         return uvicorn.Config(
             app,
             http="httptools",
-            ws="none",
+            ws="websockets-sansio",
+            ws_max_size=Limits().max_body_bytes,
+            ws_ping_interval=PING_S,
+            ws_ping_timeout=PONG_S,
+            ws_per_message_deflate=False,  # events are small, and each would cost more to pack than to send
             lifespan="off",
             log_config=None,
             log_level=self._settings.uvicorn_log_level,

@@ -29,12 +29,22 @@ def parse_body(raw: bytes, schema: type[M]) -> tuple[M, list[str]]:
     Raises InvalidRequest when it is no JSON object, RequestTooLarge when it is nested too deeply, else what
     `violations.invalid` finds.
     """
+    return parse_object(read_object(raw), schema)
+
+
+def read_object(raw: bytes) -> dict[str, Any]:
+    """Raises InvalidRequest when it is no JSON object, RequestTooLarge when it is nested too deeply."""
     try:
         data: Any = from_json(raw, allow_inf_nan=False, cache_strings="keys")
     except ValueError as error:
         raise malformed(raw, str(error)) from None
     if not isinstance(data, dict):
         raise InvalidRequest(f"the body must be a JSON object, not {described(data)}")
+    return data
+
+
+def parse_object(data: dict[str, Any], schema: type[M]) -> tuple[M, list[str]]:
+    """As `parse_body`, for what has been read already. Raises what `violations.invalid` finds."""
     part = repeated.find(data, schema)
     if part is not None and part.value is not None:
         try:

@@ -16,6 +16,7 @@ from specserve.handlers.errors import to_api_error
 from specserve.handlers.openai.reply import TokenNames, TokenWriter, UsageCount
 from specserve.handlers.openai.reply_defaults import ReplyDefaults
 from specserve.handlers.openai.responses.background import BackgroundResponses
+from specserve.handlers.openai.responses.connection_store import ConnectionStore
 from specserve.handlers.openai.responses.conversation import to_messages
 from specserve.handlers.openai.responses.events import ResponseWriter
 from specserve.handlers.openai.responses.items import Placed, of_listed
@@ -36,10 +37,19 @@ class Responses(ResponsesApi[RequestContext]):
         store: ResponseStore,
         background: BackgroundResponses,
         defaults: ReplyDefaults | None = None,
+        unstored: ResponseStore | None = None,
     ) -> None:
+        """`unstored` keeps what is not to be stored, for as long as a connection lasts."""
         self._preparation, self._store, self._background = preparation, store, background
+        self._unstored = unstored
         self._retrieval = Retrieval(store, background)
         self._defaults = defaults or ReplyDefaults()
+
+    def on_connection(self, unstored: ResponseStore) -> Responses:
+        """The same for one connection, which goes on from what was not stored too."""
+        store = ConnectionStore(unstored, self._store)
+        preparation = self._preparation.with_store(store)
+        return Responses(preparation, self._store, self._background, self._defaults, unstored)
 
     async def create_response(self, body: schemas.ResponseRequest, context: RequestContext) -> Answered:
         own_id = response_id(body.request_id)
@@ -94,9 +104,11 @@ class Responses(ResponsesApi[RequestContext]):
                 response.input_messages = list(map(open_object, asked))
                 response.output_messages = list(map(open_object, messages_of(response)))
 
-        keeping = None
-        if body.store is not False:
-            keeping = Keeping(self._store, context.owner, listed_bytes(prepared.items.own), tuple(prepared.chain))
+        is_stored, keeping = body.store is not False, None
+        store = self._store if is_stored else self._unstored
+        if store is not None:
+            own = listed_bytes(prepared.items.own)
+            keeping = Keeping(store, context.owner, own, tuple(prepared.chain), is_promised=is_stored)
         return Run(
             writer=writer,
             answer=answer_events(chat, shows_reasoning=body.include_reasoning),

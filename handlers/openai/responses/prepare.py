@@ -34,7 +34,7 @@ from specserve.handlers.model_directory import ModelDirectory
 from specserve.handlers.openai.messages import own_template
 from specserve.handlers.openai.messages import to_messages as chat_to_messages
 from specserve.handlers.openai.responses.conversation import to_messages
-from specserve.handlers.openai.responses.items import ReadItems, read_items
+from specserve.handlers.openai.responses.items import Placed, ReadItems, read_items
 from specserve.handlers.openai.responses.oldest import fitting
 from specserve.handlers.openai.responses.store import ResponseStore, StoredResponse, items_of
 from specserve.handlers.openai.responses.tools import Body, ResponseTools, read_tools
@@ -42,6 +42,8 @@ from specserve.handlers.sampling import AskedSampling, num_alternatives
 from specserve.handlers.truncation import Truncation
 
 LOGPROBS = "message.output_text.logprobs"
+CALLS = (schemas.FunctionCallParam, schemas.CustomToolCallParam)
+OUTPUTS = (schemas.FunctionCallOutputParam, schemas.CustomToolCallOutputParam)
 CHAT_MESSAGES: TypeAdapter[list[schemas.ChatMessage]] = TypeAdapter(list[schemas.ChatMessage])
 
 
@@ -59,6 +61,9 @@ class PreparedResponse:
 class ResponsePreparation:
     def __init__(self, directory: ModelDirectory, chat: ChatPreparation, store: ResponseStore) -> None:
         self._directory, self._chat, self._store = directory, chat, store
+
+    def with_store(self, store: ResponseStore) -> ResponsePreparation:
+        return ResponsePreparation(self._directory, self._chat, store)
 
     async def prepare(self, body: schemas.ResponseRequest, context: RequestContext) -> PreparedResponse:
         """Raises what the contract lists as refusals."""
@@ -115,6 +120,8 @@ class ResponsePreparation:
         chain = await self._chain(body.previous_response_id, context)
         find = partial(self._store.item, context.owner)
         items = await read_items(body.input, items_of(chain), find, may_be_empty=bool(chain or before))
+        if chain:
+            check_outputs(items.items)
         at_most_one = isinstance(body, schemas.ResponseRequest) and body.max_tool_calls == 1
         tools = read_tools(body, hide_unused=options.hides_unused_tools, at_most_one=at_most_one)
         items.report(context.response_headers)
@@ -156,6 +163,19 @@ class ResponsePreparation:
                 param="previous_response_id",
             )
         return chain
+
+
+def check_outputs(items: Sequence[Placed]) -> None:
+    """A conversation that goes on has all its calls in it. Raises InvalidValue for an output of another call."""
+    calls = {one.item.call_id for one in items if isinstance(one.item, CALLS)}
+    for placed in items:
+        if isinstance(placed.item, OUTPUTS) and placed.item.call_id not in (None, *calls):
+            place = f"{placed.place}.call_id"
+            raise InvalidValue(
+                f"{place} is {str(placed.item.call_id)[:80]!r}, but the conversation has no such call; send the "
+                "call_id of a call in it, or leave it out for the last open one",
+                param=place,
+            )
 
 
 def of_input(error: InvalidPrompt) -> InvalidPrompt:

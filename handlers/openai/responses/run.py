@@ -31,6 +31,8 @@ class Keeping:
     owner: str
     input_items: bytes
     chain: tuple[StoredResponse, ...]
+    is_promised: bool = True
+    """Whether the client asked for it; what is kept for one connection only is not called stored."""
 
     def stored(self, response: schemas.Response) -> StoredResponse:
         return StoredResponse(
@@ -48,7 +50,7 @@ class Keeping:
         except Exception:
             logger.exception("response_id=%s could not be stored", response.id)
             is_kept = False
-        response.store = is_kept
+        response.store = is_kept and self.is_promised
 
 
 @dataclass(slots=True, kw_only=True)
