@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 BACKLOG = 2048
 BAD_USAGE, PORT_IN_USE = 2, 4
+REFUSED_HANDSHAKE = "ASGI callable returned without completing handshake."
+"""What uvicorn calls an error also when a WebSocket was refused with a status, as it may be."""
 
 
 class PortError(Exception):
@@ -108,6 +110,7 @@ def set_up_logging(settings: ServerSettings) -> None:
     # What no line shows is not found out: which thread, process, task and line of code wrote it.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging._srcfile = None
+    logging.getLogger("uvicorn.error").addFilter(lambda record: record.msg != REFUSED_HANDSHAKE)
     logging.getLogger("uvicorn").setLevel(settings.uvicorn_log_level.upper().replace("TRACE", "DEBUG"))
     logging.getLogger("specserve.requests").setLevel("INFO" if settings.enable_log_requests else "WARNING")
     if settings.disable_uvicorn_access_log:

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from pydantic import BaseModel
 from starlette.types import Message, Receive, Scope, Send
 
-from specserve.generated.base import Serialised
+from specserve.generated.base import ApiModel, Serialised
 from specserve.generated.errors import (
     ApiError,
     DeadlineExceeded,
@@ -48,7 +48,7 @@ MAX_ID_CHARS = 100
 class Received:
     """A message that was understood: its body, the names nobody knows in it, and what it wants to be called."""
 
-    body: BaseModel
+    body: ApiModel
     ignored: list[str]
     name: str | None = None
 
@@ -59,8 +59,11 @@ class Turns(Protocol):
     def read(self, raw: bytes) -> Received:
         """Raises ApiError."""
 
-    async def answer(self, body: BaseModel, context: RequestContext) -> AsyncGenerator[Item, None]:
+    async def answer(self, body: ApiModel, context: RequestContext) -> AsyncGenerator[Item, None]:
         """The events of one turn. Raises what the turn is refused with."""
+
+    async def failed(self, owner: str) -> None:
+        """The turn that was read last was refused, or has ended with an error."""
 
 
 class Gone(Exception):
@@ -190,9 +193,10 @@ class Connection:
         self._num_turns += 1
         context = RequestContext(self._identity(), owner=self._scope.get(OWNER_KEY, ""))
         try:
+            received = self._read(text, context)
             client = self._endpoint.shares.take(self._scope)
             try:
-                async with aclosing(await self._answered(text, context)) as events:
+                async with aclosing(await self._answered(received, context)) as events:
                     async for event in events:
                         await self._send({"type": "websocket.send", "text": payload_of(event).decode()})
             finally:
@@ -200,13 +204,12 @@ class Connection:
         except Gone:
             raise
         except Exception as error:
-            await self._send_error(to_api_error(error, request_id=context.identity.id))
+            refusal = to_api_error(error, request_id=context.identity.id)
+            await self._turns.failed(context.owner)
+            await self._send_error(refusal)
 
-    async def _answered(self, text: str, context: RequestContext) -> AsyncGenerator[Item, None]:
+    def _read(self, text: str, context: RequestContext) -> Received:
         """Raises what an HTTP request with this body would be refused with."""
-        self._endpoint.check_state()
-        if DeadlineExceeded.code in self._endpoint.operation.refusals:
-            context.deadline = Deadline.of(self._scope, self._limits.request_timeout_s)
         raw = text.encode("utf-8", "surrogatepass")
         if not raw:
             raise InvalidRequest("the message has no text; send JSON as a text message")
@@ -219,6 +222,12 @@ class Connection:
         if received.ignored and self._limits.is_strict:
             raise unknown_fields(received.ignored, type(received.body))
         context.adopt_id(received.name, {**self._scope})
+        return received
+
+    async def _answered(self, received: Received, context: RequestContext) -> AsyncGenerator[Item, None]:
+        self._endpoint.check_state()
+        if DeadlineExceeded.code in self._endpoint.operation.refusals:
+            context.deadline = Deadline.of(self._scope, self._limits.request_timeout_s)
         work, deadline = self._turns.answer(received.body, context), context.deadline
         return await (work if deadline is None else deadline.wait(work))
 

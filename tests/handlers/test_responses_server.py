@@ -11,9 +11,12 @@ from typing import Any
 
 import openai
 import pytest
-from openai import OpenAI
+from openai import AsyncOpenAI, OpenAI
+from openai.resources.responses.responses import ResponsesConnection
 from openai.types.responses import Response
 from running_server import PATIENCE_S, RunningServer, serving
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
 
 PATH = "/v1/responses"
 SMALL = ("--max-model-len", "1024")
@@ -99,6 +102,68 @@ def test_a_cancelled_response_stays_cancelled(ann: OpenAI) -> None:
     cancelled = ann.responses.cancel(response.id)
     assert cancelled.status == "cancelled"
     assert ann.responses.cancel(response.id) == ann.responses.retrieve(response.id) == cancelled
+
+
+def test_the_official_client_holds_a_conversation_over_a_websocket(ann: OpenAI) -> None:
+    with ann.responses.connect() as connection:
+        connection.response.create(model=MODEL, input="My name is Anna.", store=False)
+        first = last_response(connection)
+        connection.response.create(model=MODEL, input="What is my name?", store=False, previous_response_id=first.id)
+        second = last_response(connection)
+        assert (second.output_text, second.store) == ("Your name is Anna.", False)
+        connection.response.create(model=MODEL, input="What?", store=False, previous_response_id="resp_none")
+        refused: Any = next(iter(connection))
+        assert (refused.type, refused.status, refused.error.code) == ("error", 400, "previous_response_not_found")
+        connection.response.create(model=MODEL, input="What is my name?", previous_response_id=second.id)
+        third = last_response(connection)
+    assert ann.responses.retrieve(third.id) == third
+
+
+def last_response(connection: ResponsesConnection) -> Response:
+    for event in connection:
+        if event.type == "response.completed":
+            return event.response
+        assert event.type != "error", event
+    raise AssertionError("the connection ended before the response did")
+
+
+async def test_the_official_asynchronous_client_takes_the_events_of_a_websocket(server: RunningServer) -> None:
+    asked = "Tell me a story."
+    async with AsyncOpenAI(base_url=f"http://127.0.0.1:{server.port}/v1", api_key="bob", max_retries=0) as client:
+        async with client.responses.connect() as connection:
+            await connection.response.create(model=MODEL, input=asked, max_output_tokens=20)
+            text = ""
+            async for event in connection:
+                if event.type == "response.output_text.delta":
+                    text += event.delta
+                if event.type in ("response.completed", "response.incomplete"):
+                    break
+        whole = await client.responses.create(model=MODEL, input=asked, max_output_tokens=20)
+    assert text == whole.output_text != ""
+
+
+def test_a_websocket_without_the_right_key_does_not_open(server: RunningServer) -> None:
+    with pytest.raises(InvalidStatus) as refused, client_with(server, "carl").responses.connect():
+        raise AssertionError("it opened")
+    assert refused.value.response.status_code == 401
+
+
+def test_a_drain_waits_for_turns_and_not_for_those_who_are_silent() -> None:
+    with serving(*SMALL, "--shutdown-timeout", "60") as server:
+        server.wait_ready()
+        url = f"ws://127.0.0.1:{server.port}{PATH}"
+        with connect(url) as silent, connect(url) as busy:
+            busy.send(json.dumps({"type": "response.create", **LONG, "background": False, "max_output_tokens": 300}))
+            assert json.loads(busy.recv(timeout=PATIENCE_S))["type"] == "response.created"
+            server.process.send_signal(signal.SIGTERM)
+            with pytest.raises(ConnectionClosed) as closed:
+                silent.recv(timeout=PATIENCE_S)
+            assert closed.value.rcvd is not None
+            assert closed.value.rcvd.code == 1001
+            *_, last = (json.loads(message) for message in busy)
+        assert (last["type"], last["response"]["usage"]["output_tokens"]) == ("response.incomplete", 300)
+        code, _, errors = server.wait_end()
+        assert (code, "Traceback" in errors) == (0, False)
 
 
 def ask(server: RunningServer, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -6,13 +6,12 @@ with `store: false` can be continued on the connection that made them, until a c
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
-from pydantic import BaseModel
-
 from specserve.generated import schemas
-from specserve.generated.base import Serialised
+from specserve.generated.base import ApiModel, Serialised
 from specserve.generated.errors import (
     ApiError,
     InvalidValue,
@@ -29,6 +28,7 @@ from specserve.handlers.sockets import Item, Received
 from specserve.handlers.violations import described
 from specserve.handlers.wire import parse_object, read_object
 
+StreamedEvent = schemas.ResponseStreamEvent | Serialised[schemas.ResponseStreamEvent]
 CREATE = "response.create"
 REMEMBERED = StoreLimits(entries=16, num_bytes=32 * 1024 * 1024, age_s=None)
 """What a connection keeps of its responses with `store: false`."""
@@ -40,49 +40,42 @@ class ResponseSocket:
     def __init__(self, responses: Responses, remembered: StoreLimits = REMEMBERED) -> None:
         self._own = MemoryStore(remembered)
         self._responses = responses.on_connection(self._own)
+        self._continued: str | None = None
+        """The response that the turn under way continues."""
 
     def read(self, raw: bytes) -> Received:
         """Raises ApiError: what the body deserves, and what has no meaning on a connection."""
+        self._continued = None
         data = read_object(raw)
+        previous = data.get("previous_response_id")
+        self._continued = previous if isinstance(previous, str) else None
         check_type(data.pop("type", None))
         check_transport(data)
         body, ignored = parse_object({**data, "stream": True}, schemas.ResponseRequest)
         return Received(body, ignored, body.request_id)
 
-    async def answer(self, body: BaseModel, context: RequestContext) -> AsyncGenerator[Item, None]:
+    async def answer(self, body: ApiModel, context: RequestContext) -> AsyncGenerator[Item, None]:
         assert isinstance(body, schemas.ResponseRequest)
         try:
             answered = await self._responses.create_response(body, context)
-        except Exception as error:
-            await self._forget(body, context)
-            if isinstance(error, ResponseNotFound) and error.param == "previous_response_id":
-                raise PreviousResponseNotFound(error.message, param=error.param) from None
-            raise
+        except ResponseNotFound as error:
+            raise PreviousResponseNotFound(error.message, param=error.param) from None
         assert isinstance(answered, AsyncGenerator)
-        return self._watched(answered, body, context)
+        return self._watched(answered, context.owner)
 
     async def _watched(
-        self,
-        events: AsyncIterator[schemas.ResponseStreamEvent | Serialised[schemas.ResponseStreamEvent]],
-        body: schemas.ResponseRequest,
-        context: RequestContext,
-    ) -> AsyncGenerator[Item, None]:
-        assert isinstance(events, AsyncGenerator)
-        try:
+        self, events: AsyncGenerator[StreamedEvent, None], owner: str
+    ) -> AsyncGenerator[StreamedEvent, None]:
+        async with aclosing(events):
             async for event in events:
                 if isinstance(event, schemas.ResponseFailedEvent):
-                    await self._forget(body, context)
+                    await self.failed(owner)
                 yield event
-        except Exception:
-            await self._forget(body, context)
-            raise
-        finally:
-            await events.aclose()
 
-    async def _forget(self, body: schemas.ResponseRequest, context: RequestContext) -> None:
+    async def failed(self, owner: str) -> None:
         """A continuation that failed takes what it continued with it, unless that is stored."""
-        if body.previous_response_id is not None:
-            await self._own.delete(context.owner, body.previous_response_id)
+        if self._continued is not None:
+            await self._own.delete(owner, self._continued)
 
 
 def check_type(kind: Any) -> None:
