@@ -55,3 +55,26 @@ async def test_who_is_refused_owns_nothing() -> None:
 
 async def test_open_paths_have_no_owner() -> None:
     assert await owner_seen("Bearer key-1", path="/health") == ""
+
+
+async def test_every_websocket_needs_a_key() -> None:
+    """Also on paths that are open to requests. A server without the extension for refusals answers 403."""
+    sent: list[str] = []
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        sent.append(scope[OWNER_KEY])
+
+    async def send(message: Any) -> None:
+        sent.append(message["type"])
+
+    async def receive() -> Any:
+        raise AssertionError("the guard reads nothing")
+
+    for path in ("/", "/health", "/v1/responses"):
+        scope = {"type": "websocket", "path": path, "headers": [], SCOPE_KEY: RequestIdentity("r", was_sent=False)}
+        await ApiKeyGuard(application, KEYS)(scope, receive, send)
+        await ApiKeyGuard(application, KEYS)({**scope, "extensions": {"websocket.http.response": {}}}, receive, send)
+        assert sent == ["websocket.close", "websocket.http.response.start", "websocket.http.response.body"]
+        sent.clear()
+    await ApiKeyGuard(application, KEYS)({**scope, "headers": [(b"x-api-key", b"key-1")]}, receive, send)
+    assert sent == [await owner_seen("Bearer key-1")]
