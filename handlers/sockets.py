@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -38,9 +38,10 @@ from specserve.handlers.unknown_fields import unknown_fields
 logger = logging.getLogger(__name__)
 
 Item = BaseModel | Serialised[Any]
-MAX_WAITING = 4
-"""Messages that are read before their turn comes; the next one stays with the client."""
-GOING_AWAY, NORMAL = 1001, 1000
+MAX_WAITING = 64
+"""Messages that may wait for their turn; together they may be as large as one. They are read at once all the same: what
+is not read keeps the answers to pings back."""
+NORMAL, GOING_AWAY, TOO_MUCH = 1000, 1001, 1008
 MAX_ID_CHARS = 100
 
 
@@ -129,7 +130,8 @@ class Connection:
         self._endpoint, self._turns, self._limits = endpoint, turns, endpoint.limits
         self._scope, self._receive, self._raw_send = scope, receive, send
         self._waiting: asyncio.Queue[str | None] = asyncio.Queue()
-        self._room = asyncio.Semaphore(MAX_WAITING)
+        self._num_chars_waiting = 0
+        self._is_flooded = False
         self._num_turns = 0
         self._ends_at = asyncio.get_running_loop().time() + endpoint.limits.socket_age_s
 
@@ -149,17 +151,26 @@ class Connection:
             if not reader.done():
                 raise  # it is the server that ends this connection
             serving.uncancel()
+            if self._is_flooded:
+                with suppress(Gone):
+                    await self._close(TOO_MUCH, "too many messages wait; send the next when one is answered")
         finally:
             reader.cancel()
 
     async def _read_all(self, serving: asyncio.Task[Any]) -> None:
         while True:
-            await self._room.acquire()
             message = await self._receive()
             if message["type"] == "websocket.disconnect":
                 serving.cancel()  # ends the answer wherever it is, which aborts in the engine
                 return
-            self._waiting.put_nowait(message.get("text") or "")
+            text = message.get("text") or ""
+            self._num_chars_waiting += len(text)
+            num_waiting, is_much = self._waiting.qsize(), self._num_chars_waiting > self._limits.max_body_bytes
+            if num_waiting >= MAX_WAITING or (num_waiting and is_much):
+                self._is_flooded = True
+                serving.cancel()
+                return
+            self._waiting.put_nowait(text)
 
     async def _answer_all(self) -> None:
         while True:
@@ -170,9 +181,9 @@ class Connection:
                 await self._close_old()
                 return
             if text is None:
-                await self._send({"type": "websocket.close", "code": GOING_AWAY, "reason": "the server shuts down"})
+                await self._close(GOING_AWAY, "the server shuts down")
                 return
-            self._room.release()
+            self._num_chars_waiting -= len(text)
             if asyncio.get_running_loop().time() >= self._ends_at:
                 await self._close_old()
                 return
@@ -186,7 +197,10 @@ class Connection:
                 "is stored, or send the whole conversation"
             )
         )
-        await self._send({"type": "websocket.close", "code": NORMAL, "reason": "open for too long"})
+        await self._close(NORMAL, "open for too long")
+
+    async def _close(self, code: int, reason: str) -> None:
+        await self._send({"type": "websocket.close", "code": code, "reason": reason})
 
     async def _turn(self, text: str) -> None:
         """One message and all its events."""

@@ -164,6 +164,23 @@ def test_a_message_that_is_too_large_is_refused_and_the_connection_stays() -> No
         assert last_type(socket) == "response.completed"
 
 
+def test_more_messages_than_can_wait_end_the_connection() -> None:
+    engine = SlowEngine()
+    with serving(engine) as port, open_socket(port) as socket:
+        with pytest.raises(ConnectionClosed) as closed:
+            flood(socket)
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1008
+        assert engine.closed.wait(PATIENCE_S)
+
+
+def flood(socket: ClientConnection) -> None:
+    for _ in range(100):
+        socket.send(CREATE)
+    while True:
+        socket.recv(timeout=PATIENCE_S)
+
+
 def test_a_connection_that_is_too_old_says_so_and_ends() -> None:
     with serving(limits=Limits(socket_age_s=0.2)) as port, open_socket(port) as socket:
         message = first_error(socket)
