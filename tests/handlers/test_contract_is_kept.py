@@ -97,8 +97,8 @@ def test_the_application_is_built_without_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
-OF_BODIES = {"open_bodies.py", "wire.py", "violations.py", "unknown_fields.py"}
-"""What judges the shape of a body."""
+OF_BODIES = {"open_bodies.py", "wire.py", "violations.py", "unknown_fields.py", "sockets.py"}
+"""What judges the shape of a body, or of a message that is one."""
 AROUND_BODIES = {"BodyTimeout": "routing.py", "InvalidRequest": "errors.py", "InvalidValue": "deadlines.py"}
 """A body that does not arrive, an HTTP error of the framework's own, a header: no schema speaks of these."""
 
