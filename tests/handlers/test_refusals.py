@@ -389,14 +389,19 @@ WITH_STORED_RESPONSES = {
     ("list_response_input_items", "item_not_found"),
 }
 """What takes more than one request is provoked beside the tests of responses."""
+ON_SOCKETS = {
+    ("create_response", "previous_response_not_found"),
+    ("create_response", "websocket_connection_limit_reached"),
+}
+"""Provoked in the tests of WebSockets."""
 
 
 def test_the_table_covers_the_catalogue_and_every_operation() -> None:
     elsewhere = {"request_timeout", "invalid_response_state"}  # a body that never ends, below; stored responses
-    elsewhere |= {"previous_response_not_found", "websocket_connection_limit_reached"}  # of WebSockets
+    elsewhere |= {code for _, code in ON_SOCKETS}
     assert {attempt.refusal.code for attempt in ATTEMPTS} | elsewhere == ERRORS.keys()
     provoked = {(attempt.operation.id, attempt.refusal.code) for attempt in ATTEMPTS}
-    provoked |= WITH_STORED_RESPONSES
+    provoked |= WITH_STORED_RESPONSES | ON_SOCKETS
     for operation in OPERATIONS.values():
         assert not [code for code in sorted(operation.refusals) if (operation.id, code) not in provoked], operation.id
 
