@@ -27,7 +27,28 @@ class LineFormatter(logging.Formatter):
         return f"{self._time},{int(record.msecs):03d} {record.levelname} {record.name} {message}"
 
 
+LINE = vars(logging.LogRecord("", logging.INFO, "", 0, "", None, None))
+"""What records of one process, written in one thread, have in common."""
+STARTED = LINE["created"] - LINE["relativeCreated"] / 1000
+
+
+class LineRecord(logging.LogRecord):
+    """A record of a finished line; process and thread, which do not change, are not asked for again."""
+
+    def __init__(self, name: str, line: str) -> None:
+        now = time.time()
+        msecs = int((now - int(now)) * 1000) + 0.0
+        self.__dict__ = {
+            **LINE,
+            "name": name,
+            "msg": line,
+            "created": now,
+            "msecs": msecs,
+            "relativeCreated": (now - STARTED) * 1000,
+        }
+
+
 def write_line(logger: logging.Logger, line: str) -> None:
     """As `logger.info(line)`, without what is only needed to find the line of code that wrote it."""
     if logger.isEnabledFor(logging.INFO):
-        logger.handle(logging.LogRecord(logger.name, logging.INFO, "", 0, line, None, None))
+        logger.handle(LineRecord(logger.name, line))

@@ -24,6 +24,10 @@ class Part:
     key: tuple[type[ApiModel], bytes]
     value: Any = None
 
+    def within(self, data: dict[str, Any]) -> dict[str, Any]:
+        """The body with what is known of it already read."""
+        return data if self.value is None else data | {REPEATED: self.value}
+
 
 class RepeatedParts:
     """The parts that came last. Their values are shared by the requests that have them, so nobody may change them."""

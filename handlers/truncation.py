@@ -37,9 +37,12 @@ class Truncation:
         return cls(limit, cuts_left=side != "right")
 
     def cut(self, token_ids: Sequence[int], *, num_leading: int = 0) -> list[int]:
-        """`num_leading` special tokens at the beginning stay where the limit leaves them a place."""
+        """`num_leading` special tokens at the beginning stay where the limit leaves them a place.
+
+        A list that fits is returned as it is.
+        """
         limit = self.limit
-        kept = list(token_ids)
+        kept = token_ids if isinstance(token_ids, list) else list(token_ids)
         if limit is not None and len(kept) > limit:
             if not self.cuts_left:
                 kept = kept[:limit]

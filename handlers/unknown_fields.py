@@ -44,11 +44,8 @@ def holds_schemas(annotation: Any) -> bool:
     return any(map(holds_schemas, get_args(annotation)))
 
 
-def knows_all(sent: Any, read: Any, known: str = "") -> bool:
-    """Whether no schema's object in `sent`, at any depth, has a key that its schema does not. Most have none.
-
-    The field `known` is not looked into.
-    """
+def knows_all(sent: Any, read: Any) -> bool:
+    """Whether no schema's object in `sent`, at any depth, has a key that its schema does not."""
     if type(read) is list:
         is_plain = not read or type(read[0]) in PLAIN  # such as the 32 000 tokens of a prompt
         return is_plain or all(map(knows_all, sent, read))
@@ -58,19 +55,19 @@ def knows_all(sent: Any, read: Any, known: str = "") -> bool:
     if len(sent) != len(read.__pydantic_fields_set__):
         return False
     for key, inner in sent.items():
-        is_nested = type(inner) in CONTAINERS and key in nested and key != known
+        is_nested = type(inner) in CONTAINERS and key in nested
         if is_nested and inner and not knows_all(inner, getattr(read, nested[key])):
             return False
     return True
 
 
-def unknown_keys(data: dict[str, Any], body: ApiModel, *, known: str = "") -> list[str]:
+def unknown_keys(data: dict[str, Any], body: ApiModel) -> list[str]:
     """Dotted paths of the keys in `data` that the schemas of `body`, which was read from it, do not have.
 
     Those of the top level come first; deeper ones are left out when they are null or empty. What a schema leaves
-    free, such as a JSON schema, has no unknown keys. The field `known` has none either.
+    free, such as a JSON schema, has no unknown keys.
     """
-    if knows_all(data, body, known):
+    if knows_all(data, body):
         return []
     found: list[str] = []
     waiting: list[tuple[str, dict[str, Any], ApiModel]] = [("", data, body)]

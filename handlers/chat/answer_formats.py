@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 
 from specserve.handlers.chat.answer_pieces import AnswerParser, Content, Piece, ReasoningReader
@@ -12,6 +13,7 @@ from specserve.handlers.chat.format_detection import detected_reasoning_format, 
 from specserve.handlers.chat.reasoning_formats.plugins import load_reasoning_plugin
 from specserve.handlers.chat.reasoning_formats.registry import REASONING_FORMATS, ReasoningFormat
 from specserve.handlers.chat.reasoning_formats.think import Opening, ThinkParser
+from specserve.handlers.chat.scanner import NEVER
 from specserve.handlers.chat.tool_formats.harmony import HarmonyParser
 from specserve.handlers.chat.tool_formats.plugins import load_plugin
 from specserve.handlers.chat.tool_formats.registry import TOOL_FORMATS
@@ -29,6 +31,28 @@ class AnswerFormats:
 
     tools: ToolFormat | None
     reasoning: ReasoningFormat | None
+    _beginnings: dict[tuple[bool, Opening | None], re.Pattern[str] | None] = field(
+        default_factory=dict, compare=False, repr=False
+    )
+
+    def beginnings(self, opening: Opening | None, *, with_calls: bool) -> re.Pattern[str] | None:
+        """Characters one of which is in every answer that is not content alone; None where that is not known."""
+        key = with_calls, opening
+        if key not in self._beginnings:
+            self._beginnings[key] = self._find_beginnings(*key)
+        return self._beginnings[key]
+
+    def _find_beginnings(self, with_calls: bool, opening: Opening | None) -> re.Pattern[str] | None:
+        of_calls: frozenset[str] | None = frozenset()
+        if with_calls and self.tools is not None:
+            of_calls = self.tools.beginnings
+        of_thoughts: frozenset[str] | None = frozenset()
+        if self.reasoning is not None:
+            think = self.reasoning.think
+            of_thoughts = None if think is None or opening is None else think.beginnings(opening)
+        if self.is_harmony or of_calls is None or of_thoughts is None:
+            return None
+        return re.compile("|".join(map(re.escape, of_calls | of_thoughts))) if of_calls | of_thoughts else NEVER
 
     @property
     def marks(self) -> tuple[str, ...]:
@@ -44,7 +68,10 @@ class AnswerFormats:
         )
 
     def opening(self, prompt: str, continued: str = "") -> Opening | None:
-        """What the prompt did with the reasoning; None where the format has no such thing. Arguments as of `parser`."""
+        """What the prompt did with the reasoning; None where the format has no such thing.
+
+        `continued` is the text of the message in which the answer goes on, if it does.
+        """
         think = self.reasoning.think if self.reasoning is not None else None
         return None if think is None or self.is_harmony else think.opening_of(prompt, continued)
 
@@ -57,16 +84,16 @@ class AnswerFormats:
             takes_calls = self.tools is not None and self.tools.name == HARMONY and bool(tools)
             return partial(HarmonyParser, takes_calls=takes_calls)
         calls = partial(self.tools.parser, tools) if self.tools is not None and tools else None
-        thoughts = self._thoughts(prompt, continued)
+        thoughts = self._thoughts(self.opening(prompt, continued))
         if thoughts is None or calls is None:
             return calls if thoughts is None else thoughts
         return lambda: ReasoningFirst(thoughts(), calls())
 
-    def _thoughts(self, prompt: str, continued: str) -> Callable[[], ReasoningReader] | None:
+    def _thoughts(self, opening: Opening | None) -> Callable[[], ReasoningReader] | None:
         if self.reasoning is None or self.reasoning.parser is not None:
             return None if self.reasoning is None else self.reasoning.parser
         think = self.reasoning.think
-        return None if think is None else partial(ThinkParser, think, think.opening_of(prompt, continued))
+        return None if think is None or opening is None else partial(ThinkParser, think, opening)
 
 
 class ReasoningFirst:

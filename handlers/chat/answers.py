@@ -29,11 +29,8 @@ def answer_events(
     `id_prefix` is what the ids of calls begin with, unless the template wants short ones. What the engine refuses is
     raised here, before anything was sent. Closing the events aborts what is unfinished.
     """
-    engine, read = chat.served.engine, None
-    new_id = partial(new_call_id, short=chat.short_ids, prefix=id_prefix)
-    if chat.parser is not None:
-        max_calls = None if chat.use.parallel else 1
-        read = AnswersReader(chat.parser, new_id, max_calls=max_calls, shows_reasoning=shows_reasoning)
+    engine = chat.served.engine
+    read = answers_reader(chat, shows_reasoning=shows_reasoning, id_prefix=id_prefix)
     if beams is not None or (stream_interval or 1) > 1:
         if beams is not None:
             events = stream_beams(engine, [chat.request], beams)
@@ -43,4 +40,16 @@ def answer_events(
             events = read_answers(events, read)
     else:
         events = stream_chat(engine, siblings(chat.request, n), read)
-    return read_calls(events, lambda index: chat.use.reader(index, new_id)) if chat.use.is_forced else events
+    if not chat.use.is_forced:
+        return events
+    new_id = partial(new_call_id, short=chat.short_ids, prefix=id_prefix)
+    return read_calls(events, lambda index: chat.use.reader(index, new_id))
+
+
+def answers_reader(chat: PreparedChat, *, shows_reasoning: bool, id_prefix: str = CALL_PREFIX) -> AnswersReader | None:
+    """What takes the texts of the answers apart; None when all of them is content."""
+    if chat.parser is None:
+        return None
+    new_id = partial(new_call_id, short=chat.short_ids, prefix=id_prefix)
+    max_calls = None if chat.use.parallel else 1
+    return AnswersReader(chat.parser, new_id, max_calls=max_calls, shows_reasoning=shows_reasoning)

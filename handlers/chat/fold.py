@@ -37,33 +37,35 @@ class ChoiceResult:
     num_reasoning_tokens: int = 0
     num_hidden_tokens: int = 0
 
+    def add(self, event: ChatEvent) -> None:
+        if isinstance(event, ContentDelta):
+            self.text += event.text
+            self.token_ids += event.token_ids
+            if event.logprobs is not None:
+                self.logprobs = self.logprobs or []
+                self.logprobs += event.logprobs
+            self.num_prompt_tokens = event.num_prompt_tokens
+            self.num_cached_tokens = event.num_cached_tokens
+            self.num_reasoning_tokens += event.num_reasoning_tokens
+            self.num_hidden_tokens += event.num_hidden_tokens
+            self.prompt_logprobs = self.prompt_logprobs or event.prompt_logprobs
+        elif isinstance(event, ReasoningDelta):
+            self.reasoning += event.text
+        elif isinstance(event, ToolCallStart):
+            self.calls.append(CallResult(event.call_id, event.name))
+        elif isinstance(event, ToolCallArguments):
+            self.calls[event.call_index].arguments += event.text
+        else:
+            self.reason, self.stop_reason = event.reason, event.stop_reason
+            self.calls_complete = event.calls_complete
+
 
 async def fold(events: AsyncGenerator[ChatEvent, None], num_choices: int) -> list[ChoiceResult]:
     """Choices in the order of their indices. Leaving early, as when cancelled, closes the events."""
     choices = [ChoiceResult(index) for index in range(num_choices)]
     try:
         async for event in events:
-            choice = choices[event.index]
-            if isinstance(event, ContentDelta):
-                choice.text += event.text
-                choice.token_ids += event.token_ids
-                if event.logprobs is not None:
-                    choice.logprobs = choice.logprobs or []
-                    choice.logprobs += event.logprobs
-                choice.num_prompt_tokens = event.num_prompt_tokens
-                choice.num_cached_tokens = event.num_cached_tokens
-                choice.num_reasoning_tokens += event.num_reasoning_tokens
-                choice.num_hidden_tokens += event.num_hidden_tokens
-                choice.prompt_logprobs = choice.prompt_logprobs or event.prompt_logprobs
-            elif isinstance(event, ReasoningDelta):
-                choice.reasoning += event.text
-            elif isinstance(event, ToolCallStart):
-                choice.calls.append(CallResult(event.call_id, event.name))
-            elif isinstance(event, ToolCallArguments):
-                choice.calls[event.call_index].arguments += event.text
-            else:
-                choice.reason, choice.stop_reason = event.reason, event.stop_reason
-                choice.calls_complete = event.calls_complete
+            choices[event.index].add(event)
     finally:
         await events.aclose()
     return choices

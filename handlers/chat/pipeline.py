@@ -51,7 +51,7 @@ async def _events_of_one(stream: Stream, read: Read | None) -> AsyncGenerator[Ch
     """Nothing to merge: no task, no queue."""
     try:
         async for output in stream:
-            for event in _events_of(0, output):
+            for event in events_of(0, output):
                 if read is None:
                     yield event
                     continue
@@ -65,12 +65,13 @@ async def _events_of_all(streams: list[Stream], read: Read | None) -> AsyncGener
     outputs = _merge(streams)
     async with aclosing(outputs):
         async for index, output in outputs:
-            for event in _events_of(index, output):
+            for event in events_of(index, output):
                 for each in (event,) if read is None else read(event):
                     yield each
 
 
-def _events_of(index: int, output: GenerationOutput) -> Iterable[ChatEvent]:
+def events_of(index: int, output: GenerationOutput) -> Iterable[ChatEvent]:
+    """Raises EngineDeadError behind the text when the engine gave up."""
     delta = ContentDelta(
         index=index,
         text=output.text,

@@ -6,6 +6,7 @@ Nothing is sent before all of it is done.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from secrets import token_hex
@@ -83,6 +84,7 @@ class PreparedChat:
 
     `continues_text`: answers go on in the text of the last message. `short_ids`: the template wants ids of calls so.
     `parser` makes what takes one answer apart; None when all of its text is content.
+    `marks`: what is found in every answer that is more than content; None where that is not known.
     """
 
     served: ServedModel
@@ -93,6 +95,7 @@ class PreparedChat:
     continues_text: bool
     short_ids: bool
     parser: Callable[[], AnswerParser] | None = None
+    marks: re.Pattern[str] | None = None
 
 
 class ChatPreparation:
@@ -118,9 +121,10 @@ class ChatPreparation:
         formats = self.options.formats.for_template(source or "")
         offered = conversation.tools if use.mode == "auto" else []
         continued = text_of(conversation.messages[-1]) if conversation.continue_final_message else ""
+        opening = formats.opening(text, continued)
         shape = AnswerShape(
             formats=formats,
-            opening=self._opening(asked, formats, text, continued),
+            opening=self._opening(asked, formats, opening),
             use=use,
             reads_calls=bool(offered),
             constraint=constraint,
@@ -133,7 +137,6 @@ class ChatPreparation:
         keeps_marks = parser is not None and (bool(offered) or has_special_marks(formats, engine.tokenizer))
         thought = None
         if asked.max_thought is not None and asked.max_thought >= 0:
-            opening = formats.opening(text, continued)
             tokenizer, param = engine.tokenizer, asked.thought_param
             thought = thought_limit(asked.max_thought, formats, opening, tokenizer, param=param)
         params = sampling_params(
@@ -167,6 +170,7 @@ class ChatPreparation:
             continues_text=conversation.continue_final_message,
             short_ids=style.short_ids,
             parser=parser,
+            marks=None if parser is None else formats.beginnings(opening, with_calls=bool(offered)),
         )
 
     async def prompt(self, asked: ChatRequest, context: RequestContext) -> tuple[str, list[int]]:
@@ -189,9 +193,8 @@ class ChatPreparation:
         tell_widened(widened, context)
         return grammar
 
-    def _opening(self, asked: ChatRequest, formats: AnswerFormats, prompt: str, continued: str) -> Opening | None:
+    def _opening(self, asked: ChatRequest, formats: AnswerFormats, opening: Opening | None) -> Opening | None:
         """What a grammar may expect of the reasoning: none, where the template opens it for those who ask only."""
-        opening = formats.opening(prompt, continued)
         think = formats.reasoning.think if formats.reasoning is not None else None
         if opening != "none" or think is None or think.always_thinks or asked.chat_template is not None:
             return opening
@@ -212,7 +215,7 @@ class ChatPreparation:
         whole = engine.tokenizer.encode(text, add_special_tokens=asked.add_special_tokens)
         if not whole:
             raise InvalidPrompt(f"these {asked.param} give an empty prompt", param=asked.param)
-        token_ids = list(whole) if truncation is None else truncation.cut(whole)
+        token_ids = whole if truncation is None else truncation.cut(whole)
         return text if len(token_ids) == len(whole) else engine.tokenizer.decode(token_ids), token_ids
 
 

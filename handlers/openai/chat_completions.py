@@ -8,6 +8,7 @@ from specserve.generated import schemas
 from specserve.generated.base import Serialised
 from specserve.generated.operations import ChatApi
 from specserve.handlers.chat.answers import answer_events
+from specserve.handlers.chat.whole_answers import whole_answers
 from specserve.handlers.context import RequestContext
 from specserve.handlers.openai.chat_reply import ChatReply, ChunkEvent
 from specserve.handlers.openai.prepare_chat import CompletionPreparation
@@ -27,13 +28,11 @@ class ChatCompletions(ChatApi[RequestContext]):
         prepared = await self._preparation.prepare(body, context)
         chat = prepared.chat
         context.note(chat.request)
-        events = answer_events(
-            chat,
-            n=body.n or 1,
-            beams=prepared.beams,
-            shows_reasoning=body.include_reasoning,
-            stream_interval=body.stream_interval if body.stream else None,
-        )
         names = TokenNames(chat.served.engine.tokenizer, bool(body.return_tokens_as_token_ids))
         reply = ChatReply(names, body, prepared)
-        return reply.chunks(events) if body.stream else await reply.whole(events)
+        n, beams, shows_reasoning = body.n or 1, prepared.beams, body.include_reasoning
+        if not body.stream:
+            return await reply.whole(await whole_answers(chat, n=n, beams=beams, shows_reasoning=shows_reasoning))
+        return reply.chunks(
+            answer_events(chat, n=n, beams=beams, shows_reasoning=shows_reasoning, stream_interval=body.stream_interval)
+        )

@@ -20,7 +20,7 @@ from specserve.handlers.chat.events import (
     ToolCallArguments,
     ToolCallStart,
 )
-from specserve.handlers.chat.fold import ChoiceResult, fold
+from specserve.handlers.chat.fold import ChoiceResult
 from specserve.handlers.openai.prepare_chat import PreparedCompletion
 from specserve.handlers.openai.reply import (
     WIRE_REASONS,
@@ -54,9 +54,8 @@ class ChatReply:
     _writers: dict[int, TokenWriter] = field(default_factory=dict)
 
     async def whole(
-        self, events: AsyncGenerator[ChatEvent, None]
+        self, results: Sequence[ChoiceResult]
     ) -> schemas.ChatCompletion | Serialised[schemas.ChatCompletion]:
-        results = await fold(events, self.body.n or 1)
         count = UsageCount(len(self.prepared.chat.prompt), self.body.n or 1)
         for result in results:
             count.add(result)

@@ -40,7 +40,8 @@ async def checked_grammar(body: Request, checker: GrammarChecker, context: Reque
 
 def read_constraint(body: Request) -> Constraint | None:
     """Raises InvalidParameterCombination for more than one constraint, InvalidConstraint for none where one is due."""
-    if all(getattr(body, name) is None for name in CONSTRAINING):
+    values = vars(body)  # quicker than attributes of a schema
+    if all(values[name] is None for name in CONSTRAINING):
         return None
     options = read_options(body)
     found = list(constraints(body, options))

@@ -116,3 +116,14 @@ def test_unknown_keys_are_named_and_ignored() -> None:
     assert body.prompt == "a"
     assert names == ["promt", "x y"]
     assert header_of_names(names) == "promt"
+
+
+@pytest.mark.parametrize("operation", [one for one in OPERATIONS.values() if one.body], ids=lambda one: one.id)
+def test_looking_for_unknown_keys_on_the_way_reads_the_same(operation: Operation) -> None:
+    content = DOCUMENT["paths"][operation.path][operation.method.lower()]["requestBody"]["content"]["application/json"]
+    assert operation.body is not None
+    for name, example in content["examples"].items():
+        read, _ = parse_body(json.dumps(example["value"]).encode(), operation.body)
+        expected = operation.body.model_validate(example["value"])
+        assert read == expected, name
+        assert read.model_fields_set == expected.model_fields_set, name

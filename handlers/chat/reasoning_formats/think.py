@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 from specserve.handlers.chat.answer_pieces import Content, Reasoning, ReasoningEnd
@@ -35,6 +36,16 @@ class ThinkFormat:
     trims: bool = False
     keeps_marks: bool = False
 
+    def beginnings(self, opening: Opening) -> frozenset[str] | None:
+        """Characters one of which is in every answer that is more than content; None if all of it may be a thought."""
+        if opening == "closed":
+            marks: tuple[str, ...] = ()
+        elif opening == "none" and not self.always_thinks and not self.keeps_marks:
+            marks = self.starts
+        else:
+            return None
+        return frozenset(mark[0] for mark in (*marks, *(self.answer or ())[:1]) if mark)
+
     def opening_of(self, prompt: str, continued: str = "") -> Opening:
         """What the end of the prompt says. Earlier marks are other messages' affair.
 
@@ -44,9 +55,14 @@ class ThinkFormat:
             started = max((continued.rfind(mark) for mark in self.starts), default=-1)
             return "open" if started > max(continued.rfind(mark) for mark in self.ends) else "closed"
         end = prompt.rstrip()
-        if any(end.endswith(start.rstrip()) for start in self.starts):
+        if end.endswith(stripped(self.starts)):
             return "open"
-        return "closed" if any(end.endswith(mark.rstrip()) for mark in self.ends) else "none"
+        return "closed" if end.endswith(stripped(self.ends)) else "none"
+
+
+@cache
+def stripped(marks: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(mark.rstrip() for mark in marks)
 
 
 class ThinkParser(Scanner):

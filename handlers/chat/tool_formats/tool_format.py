@@ -40,6 +40,7 @@ class ToolFormat:
     """`parser` makes the parser for one answer. `families` and `example` are for people.
 
     `calls` is None where only the parser knows how calls are written: then no grammar can hold them to anything.
+    `beginnings` are characters one of which is in every answer with calls, None where that is not known.
     """
 
     name: str
@@ -47,6 +48,7 @@ class ToolFormat:
     example: str
     parser: AnswerParserFactory
     calls: CallForm | None = None
+    beginnings: frozenset[str] | None = None
 
     def under(self, name: str, families: str, example: str = "") -> ToolFormat:
         """The same format by another name."""
@@ -57,7 +59,8 @@ def json_format(name: str, families: str, example: str, form: JsonCallFormat) ->
     def parser(tools: Sequence[Tool]) -> AnswerParser:
         return JsonCallParser(form)
 
-    return ToolFormat(name, families, example, parser, CallForm(partial(json_calls, form)))
+    beginnings = frozenset(mark[0] for mark in (*form.starts.tags, form.bare) if mark)
+    return ToolFormat(name, families, example, parser, CallForm(partial(json_calls, form)), beginnings)
 
 
 def tag_format(name: str, families: str, example: str, form: ParameterTagFormat) -> ToolFormat:
