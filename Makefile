@@ -65,7 +65,7 @@ check: setup-dev
 	$(BIN)/python docs/generate.py --check
 
 test: $(VENV)/.eval $(VENV)/.clients
-	$(BIN)/python -m pytest -m "not gpu" --numprocesses auto --maxprocesses 3 --dist loadfile $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not gpu" --numprocesses auto --maxprocesses 3 --dist loadfile $(ARGS)
 
 test-gpu: setup-dev
 	$(BIN)/python -m pytest -m gpu tests/gpu $(ARGS)
