@@ -20,24 +20,22 @@ streams too: so the stream is the whole answer however it was cut.
 
 from __future__ import annotations
 
-import inspect
 import logging
 import runpy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from types import SimpleNamespace
-from typing import Any, TypeVar
+from typing import Any
 
 from specserve.handlers.chat.answer_pieces import Content, Piece, Reasoning, ReasoningEnd
+from specserve.handlers.chat.plugin_classes import ParserManager
 from specserve.handlers.chat.reasoning_formats.registry import ReasoningFormat
 from specserve.handlers.chat.reasoning_formats.think import ThinkFormat
 from specserve.handlers.flags import UsageError
 
 logger = logging.getLogger("specserve")
-NAMES = "registered_reasoning_parser_names"
 DECLARED = "REASONING_FORMATS"
 METHODS = ("extract_reasoning", "extract_reasoning_content")
-C = TypeVar("C", bound=type)
 
 
 class ReasoningParser:
@@ -47,26 +45,8 @@ class ReasoningParser:
         self.model_tokenizer = tokenizer
 
 
-class ReasoningParserManager:
-    """The decorator notes the names in the class; whoever loads the file collects them."""
-
-    @classmethod
-    def register_module(
-        cls, name: str | Sequence[str] | None = None, force: bool = True, module: type | None = None
-    ) -> Callable[[C], C]:
-        def note(parser: C) -> C:
-            note_names(parser, name)
-            return parser
-
-        if module is not None:
-            note_names(module, name)
-        return note
-
-
-def note_names(parser: type, name: str | Sequence[str] | None) -> None:
-    """One or several; without any the class's own."""
-    names = [parser.__name__] if name is None else [name] if isinstance(name, str) else list(name)
-    setattr(parser, NAMES, tuple(names))
+class ReasoningParserManager(ParserManager):
+    attribute = "registered_reasoning_parser_names"
 
 
 class WholeAnswerReader:
@@ -108,7 +88,7 @@ def load_reasoning_plugin(path: str) -> Mapping[str, ReasoningFormat]:
             raise UsageError(f"--reasoning-parser-plugin {path}: {name} is no ThinkFormat", "repair the file")
         found[name] = ReasoningFormat(name, origin, "", form)
     for value in module.values():
-        for name in getattr(value, NAMES, ()) if inspect.isclass(value) else ():
+        for name in ReasoningParserManager.names_of(value):
             method = next((each for each in METHODS if callable(getattr(value, each, None))), None)
             if method is None:
                 raise UsageError(

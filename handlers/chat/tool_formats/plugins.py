@@ -22,10 +22,10 @@ from __future__ import annotations
 import inspect
 import logging
 import runpy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any, TypeVar
+from typing import Any
 
 from specserve.handlers.chat.answer_pieces import (
     AnswerParser,
@@ -37,13 +37,12 @@ from specserve.handlers.chat.answer_pieces import (
     Piece,
 )
 from specserve.handlers.chat.conversation import Tool
+from specserve.handlers.chat.plugin_classes import ParserManager
 from specserve.handlers.chat.tool_formats.tool_format import ToolFormat
 from specserve.handlers.flags import UsageError
 
 logger = logging.getLogger("specserve")
-NAMES = "registered_tool_parser_names"
 DECLARED = "TOOL_FORMATS"
-C = TypeVar("C", bound=type)
 
 
 @dataclass
@@ -85,26 +84,8 @@ class ToolParser:
         raise NotImplementedError
 
 
-class ToolParserManager:
-    """The decorator notes the names in the class; whoever loads the file collects them."""
-
-    @classmethod
-    def register_module(
-        cls, name: str | Sequence[str] | None = None, force: bool = True, module: type | None = None
-    ) -> Callable[[C], C]:
-        def note(parser: C) -> C:
-            note_names(parser, name)
-            return parser
-
-        if module is not None:
-            note_names(module, name)
-        return note
-
-
-def note_names(parser: type, name: str | Sequence[str] | None) -> None:
-    """One or several; without any the class's own."""
-    names = [parser.__name__] if name is None else [name] if isinstance(name, str) else list(name)
-    setattr(parser, NAMES, tuple(names))
+class ToolParserManager(ParserManager):
+    attribute = "registered_tool_parser_names"
 
 
 class WholeAnswerParser:
@@ -147,7 +128,7 @@ def load_plugin(path: str) -> Mapping[str, ToolFormat]:
         ) from error
     found: dict[str, AnswerParserFactory] = dict(module.get(DECLARED, {}))
     for value in module.values():
-        for name in getattr(value, NAMES, ()) if inspect.isclass(value) else ():
+        for name in ToolParserManager.names_of(value):
             found[name] = factory_of(value)
     if not found:
         raise UsageError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -49,10 +49,6 @@ class ToolFormat:
     parser: AnswerParserFactory
     calls: CallForm | None = None
     beginnings: frozenset[str] | None = None
-
-    def under(self, name: str, families: str, example: str = "") -> ToolFormat:
-        """The same format by another name."""
-        return replace(self, name=name, families=families, example=example or self.example)
 
 
 def json_format(name: str, families: str, example: str, form: JsonCallFormat) -> ToolFormat:
