@@ -1,7 +1,4 @@
-"""The engine's face in the API process: starts, watches and stops the engine process, and speaks asyncio.
-
-Text work happens here: detokenization and stop strings, in `output_processor`.
-"""
+"""The engine process seen from the API process that starts, watches and stops it."""
 
 from __future__ import annotations
 
@@ -11,48 +8,11 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
 
-from specserve.engine.api import GenerationRequest, ModelInfo, PoolingOutput, PoolingRequest, Tokenizer
-from specserve.engine.batch import RequestProgress
-from specserve.engine.config import EngineConfig
-from specserve.engine.errors import (
-    EngineDeadError,
-    EngineError,
-    InsufficientMemoryError,
-    ModelLoadError,
-    OverloadedError,
-    RequestError,
-    StartupError,
-)
-from specserve.engine.generation import Generation, Silence
-from specserve.engine.messages import (
-    LENGTH_BYTES,
-    Abort,
-    Add,
-    Command,
-    Event,
-    Failed,
-    Heartbeat,
-    Loading,
-    Pool,
-    Ready,
-    Step,
-    Stop,
-    decode_event,
-    encode_frame,
-)
-from specserve.engine.output_processor import OutputProcessor
-from specserve.engine.pooling_calls import PoolingCalls
-from specserve.engine.prompt_embeds import without_repetition
-from specserve.engine.request_check import check_pooling, check_request
-from specserve.engine.stats import EngineStats
-from specserve.engine.tokenizer import load_tokenizer
+from specserve.engine.errors import EngineDeadError, EngineError, InsufficientMemoryError
+from specserve.engine.link import EngineLink
+from specserve.engine.messages import Stop, encode_frame
 
-CRASHED, HUNG = 10, 11
-STARTUP_ERRORS: dict[int, type[StartupError]] = {3: ModelLoadError, 5: InsufficientMemoryError}
 CHILD_ENVIRONMENT = {
     # Huge pages for weights and cache; torch reads it when it is imported.
     "THP_MEM_ALLOC_ENABLE": "1",
@@ -60,51 +20,17 @@ CHILD_ENVIRONMENT = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "TRANSFORMERS_VERBOSITY": "error",
 }
+PATIENCE_S = 2
+"""For a process that was told to stop."""
 
 
-def death_while_loading(how: str, code: int) -> EngineError:
-    if code == -signal.SIGKILL:
-        return InsufficientMemoryError(
-            f"{how} while loading, most likely because the machine ran out of memory",
-            "serve a smaller model, pass --dtype bfloat16 or a lower --kv-cache-memory-bytes, or free memory",
-        )
-    return EngineDeadError(f"{how} while loading")
-
-
-class EngineClient:
+class EngineClient(EngineLink):
     """One engine process. Implements `api.Engine` once `start` has returned."""
 
-    def __init__(
-        self, config: EngineConfig, on_progress: Callable[[str, float], None] = lambda phase, progress: None
-    ) -> None:
-        """`on_progress` gets a phase in words and a fraction from 0 to 1 while the model loads."""
-        self._config = config
-        self._folder = config.model.path if os.path.isdir(config.model.path) else None
-        self._on_progress = on_progress
-        self._process: subprocess.Popen[bytes] | None = None
-        self._writer: asyncio.StreamWriter | None = None
-        self._tasks: list[asyncio.Task[None]] = []
-        self._open: dict[str, Generation] = {}
-        self._unsent: list[GenerationRequest] = []
-        self._pooling = PoolingCalls(self._abort_pooled)
-        self._stats = EngineStats()
-        self._silence = Silence()
-        self._finished_at: deque[float] = deque(maxlen=64)
-        self._model: ModelInfo | None = None
-        self._tokenizer: Tokenizer | None = None
-        self._outputs: OutputProcessor | None = None
-        self._failure: str | None = None
-        self._is_stopping = False
-        self._death: asyncio.Future[int] | None = None
-        self._exit_code = 0
-        self._ready: asyncio.Future[ModelInfo] | None = None
-
-    # ---- life ----------------------------------------------------------------------------------------------
+    _process: subprocess.Popen[bytes] | None = None
 
     async def start(self) -> None:
         """Start the process and wait until the model is loaded. Raises StartupError or EngineDeadError."""
-        loop = asyncio.get_running_loop()
-        self._death, self._ready = loop.create_future(), loop.create_future()
         ours, theirs = socket.socketpair()
         with theirs:
             # Forking takes a millisecond; asyncio's own subprocesses would hide the process id behind a transport.
@@ -115,255 +41,48 @@ class EngineClient:
                 env=CHILD_ENVIRONMENT | os.environ,
                 process_group=0,  # a terminal's or supervisor's signal to the group is this process's business
             )
-        reader, self._writer = await asyncio.open_unix_connection(sock=ours)
-        self._writer.write(encode_frame(self._config))
-        self._tasks.append(asyncio.create_task(self._receive(reader)))
-        early = asyncio.create_task(self._load_tokenizer(self._folder)) if self._folder else None
-        try:
-            model = await self._ready
-            # A hub id is a folder only now that the engine has brought it here.
-            tokenizer = await (early or self._load_tokenizer(model.path))
-        except BaseException:
-            if early is not None:
-                await asyncio.wait([early])
-                early.exception()  # the engine's own reason is the better one
-            await self.stop()
-            raise
-        self._tokenizer = tokenizer
-        self._outputs = OutputProcessor(tokenizer)
-        self._model = model
-        self._tasks.append(asyncio.create_task(self._watch()))
+        await self.connect(ours)
 
-    async def _load_tokenizer(self, folder: str) -> Tokenizer:
-        trusted = self._config.model.trust_remote_code
-        return await asyncio.to_thread(load_tokenizer, folder, trust_remote_code=trusted)
+    def _greet(self) -> None:
+        if self._writer is not None:
+            self._writer.write(encode_frame(self._config))
 
     async def stop(self, reason: str = "the server is stopping") -> None:
         """End the process; requests still open end with EngineDeadError and `reason`. May be called again."""
-        self._is_stopping = True
-        self._fail_open(reason)
-        if self._writer is not None and not self._writer.is_closing():
-            self._writer.write(encode_frame(Stop()))
-            self._writer.close()
-        for task in self._tasks:
-            if task is not asyncio.current_task():
-                task.cancel()
+        await super().stop(reason)
         if self._process is not None:
             try:
-                await asyncio.to_thread(self._process.wait, 2)
+                await asyncio.to_thread(self._process.wait, PATIENCE_S)
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 await asyncio.to_thread(self._process.wait)
+
+    def _part(self, writer: asyncio.StreamWriter) -> None:
+        writer.write(encode_frame(Stop()))
 
     def kill(self) -> None:
         """End the process at once, without a word to anybody."""
         if self._process is not None and self._process.poll() is None:
             self._process.kill()
 
-    async def wait_dead(self) -> int:
-        """Wait until the engine has died by itself; returns the exit code that tells how."""
-        if self._death is None:
-            raise EngineDeadError("the engine has not been started")
-        return await asyncio.shield(self._death)
-
-    @property
-    def has_died(self) -> bool:
-        """Whether the engine ended by itself. True before any open request hears of it."""
-        return self._death is not None and (self._failure is not None or self._death.done())
-
     @property
     def process_id(self) -> int | None:
         return None if self._process is None else self._process.pid
 
-    # ---- api.Engine ----------------------------------------------------------------------------------------
-
-    @property
-    def model(self) -> ModelInfo:
-        if self._model is None:
-            raise EngineDeadError("the engine is not ready")
-        return self._model
-
-    @property
-    def tokenizer(self) -> Tokenizer:
-        if self._tokenizer is None:
-            raise EngineDeadError("the engine is not ready")
-        return self._tokenizer
-
-    @property
-    def num_open(self) -> int:
-        """Requests whose last output has not been delivered."""
-        return len(self._open) + len(self._pooling)
-
-    def stats(self) -> EngineStats:
-        return self._stats
-
-    def check_health(self) -> None:
-        if self._failure is not None:
-            raise EngineDeadError(self._failure)
-        if self._silence.seconds > self._config.watchdog_s:
-            raise EngineDeadError(f"the engine has been silent for {self._silence.seconds:.0f} s")
-
-    def generate(self, request: GenerationRequest) -> Generation:
-        """See `api.Engine`. Requests added in one turn of the event loop travel in one message."""
-        self.check_health()
-        check_request(request, self.model)
-        self._check_queue([request.request_id])
-        if self._outputs is None:
-            raise EngineDeadError("the engine is not ready")
-        generation = Generation(request.request_id, self.abort)
-        self._outputs.add(request)
-        self._open[request.request_id] = generation
-        if not self._unsent:
-            asyncio.get_running_loop().call_soon(self._send_unsent)
-        self._unsent.append(request)
-        return generation
-
-    def abort(self, request_id: str) -> None:
-        """Forget an open request, here and in the engine; ended ones are ignored."""
-        if self._open.pop(request_id, None) is None:
-            return
-        self._forget(request_id)
-        before = len(self._unsent)
-        self._unsent = [request for request in self._unsent if request.request_id != request_id]
-        if len(self._unsent) == before:
-            self._send(Abort([request_id]))
-
-    async def pool(self, requests: Sequence[PoolingRequest]) -> list[PoolingOutput]:
-        """See `api.Engine`. All inputs travel in one message."""
-        self.check_health()
-        for request in requests:
-            check_pooling(request, self.model)
-        self._check_queue([request.request_id for request in requests])
-        if not requests:
-            return []
-        call = self._pooling.add(requests)
-        self._send(Pool(list(requests)))
-        return await call.wait()
-
-    def _abort_pooled(self, request_ids: Iterable[str]) -> None:
-        self._send(Abort(list(request_ids)))
-
-    def _check_queue(self, request_ids: Sequence[str]) -> None:
-        """Refuse what the queue has no room for, and ids that would be confused."""
-        limits = self._config.scheduler
-        queued = self.num_open - limits.max_num_seqs
-        if queued >= limits.max_num_queued:
-            raise OverloadedError(
-                f"{queued} requests are queued, the limit is {limits.max_num_queued}; try again later",
-                retry_after_s=self._seconds_per_request(),
-            )
-        for request_id in request_ids:
-            if request_id not in self._open and request_id not in self._pooling:
-                continue
-            raise RequestError(
-                f"request_id {request_id!r} is in use; choose another or wait until it has ended",
-                param="request_id",
-            )
-
-    def _seconds_per_request(self) -> float:
-        """At the recent pace, the time until one more request has ended and a place in the queue is free."""
-        if len(self._finished_at) < 2:
-            return 1.0
-        took_s = self._finished_at[-1] - self._finished_at[0]
-        return min(max(took_s / (len(self._finished_at) - 1), 1.0), 120.0)
-
-    # ---- messages ------------------------------------------------------------------------------------------
-
-    def _send(self, command: Command) -> None:
-        if self._writer is not None and not self._writer.is_closing():
-            self._writer.write(encode_frame(command))
-
-    def _send_unsent(self) -> None:
-        requests, self._unsent = self._unsent, []
-        if requests:
-            self._send(Add(without_repetition(requests)))
-
-    async def _receive(self, reader: asyncio.StreamReader) -> None:
-        try:
-            while True:
-                length = int.from_bytes(await reader.readexactly(LENGTH_BYTES), "big")
-                self._take(decode_event(await reader.readexactly(length)))
-        except (asyncio.IncompleteReadError, ConnectionError):
-            await self._note_death()
-
-    def _take(self, event: Event) -> None:
-        match event:
-            case Step(progress, stats):
-                self._silence.end()
-                self._stats = stats
-                self._deliver(progress)
-            case Heartbeat(stats):
-                if not self.num_open:  # beats without steps are no progress for those who wait
-                    self._silence.end()
-                self._stats = stats
-            case Loading(phase, progress_done):
-                self._on_progress(phase, progress_done)
-            case Ready(model) if self._ready is not None and not self._ready.done():
-                self._ready.set_result(model)
-            case Failed(cause, remedy, exit_code):
-                self._failure = cause
-                if self._ready is not None and not self._ready.done():
-                    self._ready.set_exception(STARTUP_ERRORS.get(exit_code, StartupError)(cause, remedy))
-
-    def _deliver(self, progress: list[RequestProgress]) -> None:
-        if self._outputs is None:
-            return  # nothing can have been asked before the tokenizer was there
-        for gained in progress:
-            if gained.request_id in self._pooling:
-                self._pooling.take(gained)
-                continue
-            try:
-                processed = self._outputs.process(gained)
-            except EngineError as error:
-                self._open.pop(gained.request_id).put(error)
-                continue
-            if processed is None:
-                continue  # aborted here, or nothing for its caller yet
-            output, engine_goes_on = processed
-            generation = self._open[gained.request_id]
-            if output.finish_reason is not None:
-                del self._open[gained.request_id]
-                self._finished_at.append(time.monotonic())
-            if engine_goes_on:  # a stop string matched, of which the engine knows nothing
-                self._send(Abort([gained.request_id]))
-            generation.put(output)
-
-    def _forget(self, request_id: str) -> None:
-        if self._outputs is not None:
-            self._outputs.remove(request_id)
-
-    # ---- death ---------------------------------------------------------------------------------------------
-
-    async def _note_death(self, exit_code: int = CRASHED) -> None:
-        """The channel is closed: tell everybody who waits. During `stop` that is as it should be."""
-        if self._is_stopping or self._process is None or self._death is None or self._death.done():
-            return
-        # The kill closes the channel, which brings a second call here: the first one knows why.
-        self._exit_code = self._exit_code or exit_code
+    async def _cause_of_death(self) -> EngineError:
+        if self._process is None:
+            return EngineDeadError("the engine has not been started")
         self.kill()
         code = await asyncio.to_thread(self._process.wait)
-        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-        self._failure = self._failure or f"the engine process {how}"
-        if self._ready is not None and not self._ready.done():
-            self._ready.set_exception(death_while_loading(self._failure, code))
-        self._fail_open(self._failure)
-        if not self._death.done():
-            self._death.set_result(self._exit_code)
+        how = f"the engine process {ending(code)}"
+        if self.is_loading and code == -signal.SIGKILL:
+            return InsufficientMemoryError(
+                f"{how} while loading, most likely because the machine ran out of memory",
+                "serve a smaller model, pass --dtype bfloat16 or a lower --kv-cache-memory-bytes, or free memory",
+            )
+        return EngineDeadError(f"{how} while loading" if self.is_loading else how)
 
-    def _fail_open(self, reason: str) -> None:
-        generations, self._open = list(self._open.values()), {}
-        for generation in generations:
-            self._forget(generation.request_id)
-            generation.put(EngineDeadError(f"{reason}; the answer is incomplete"))
-        self._pooling.fail_all(lambda: EngineDeadError(f"{reason}; the result is incomplete"))
 
-    async def _watch(self) -> None:
-        """Take an engine for hung that has work and makes no step for `watchdog_s`."""
-        self._silence.end()
-        while True:
-            await asyncio.sleep(self._silence.tick_s(self._config.watchdog_s))
-            self._silence.tick()
-            if self.num_open and self._silence.seconds > self._config.watchdog_s:
-                self._failure = f"the engine made no progress for {self._silence.seconds:.0f} s (watchdog_s)"
-                await self._note_death(HUNG)
-                return
+def ending(code: int) -> str:
+    """What a process did that `wait` returned `code` for."""
+    return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"

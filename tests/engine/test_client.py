@@ -16,7 +16,7 @@ import pytest_asyncio
 from safetensors.torch import load_file, save
 
 from specserve.engine.api import FinishReason, GenerationOutput, GenerationRequest
-from specserve.engine.client import CRASHED, HUNG, EngineClient
+from specserve.engine.client import EngineClient
 from specserve.engine.config import CacheConfig, EngineConfig, ModelConfig, SchedulerConfig
 from specserve.engine.errors import (
     EngineDeadError,
@@ -28,6 +28,7 @@ from specserve.engine.errors import (
     TokenOutOfVocabularyError,
 )
 from specserve.engine.generation import Silence
+from specserve.engine.link import CRASHED, HUNG
 from specserve.engine.messages import Add, Command
 from specserve.engine.params import SamplingParams
 from specserve.engine.prompt_embeds import decode_prompt_embeds, placeholder_ids
