@@ -11,16 +11,18 @@ from __future__ import annotations
 from bisect import insort
 from collections import deque
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 
-from specserve.engine.admission import ORDERS, admit, fits_without, num_shareable_tokens, refusal, shares_prompt
+from specserve.engine.admission import ORDERS, admit, fits_without, refusal
 from specserve.engine.api import FinishReason
 from specserve.engine.batch import RequestProgress, ScheduledBatch, ScheduledRequest, StepOutput
+from specserve.engine.chunks import next_chunk
 from specserve.engine.errors import InvalidParameterError
 from specserve.engine.kv_cache.manager import KVCacheManager
 from specserve.engine.progress import gain_nothing, gain_prompt_logprobs, gain_token
 from specserve.engine.request import Phase, Request
-from specserve.engine.siblings import HeldSiblings
-from specserve.engine.stats import EngineStats
+from specserve.engine.stats import EngineStats, Totals
+from specserve.engine.waiting import WaitingRequests
 
 
 class Scheduler:
@@ -71,20 +73,13 @@ class Scheduler:
         self._computes_whole_prompts = computes_whole_prompts
         self._max_reported_rows = max_num_batched_tokens if max_reported_rows is None else max_reported_rows
         self._requests: dict[str, Request] = {}
-        self._running: list[Request] = []  # both sorted by _order
-        self._waiting: list[Request] = []
-        self._siblings = HeldSiblings()
-        self._unready: dict[str, Request] = {}  # whose grammars are being compiled
+        self._running: list[Request] = []  # sorted by _order
+        self._waiting = WaitingRequests(self._order, cache)
         self._in_flight: set[str] = set()
         self._ahead: set[str] = set()
         self._aborted_in_flight: set[str] = set()
         self._num_arrivals = 0
-        self._num_steps = 0
-        self._num_prompt_tokens = 0
-        self._num_cached_tokens = 0
-        self._num_generated_tokens = 0
-        self._num_preemptions = 0
-        self._num_aborted = 0
+        self._totals = Totals()
 
     @property
     def max_sequence_len(self) -> int:
@@ -123,19 +118,14 @@ class Scheduler:
             request.max_num_tokens = min(request.num_prompt_tokens + request.params.max_tokens, self.max_sequence_len)
             self._requests[request.request_id] = request
             first = first_of.setdefault(request.parent_id or request.request_id, request)
-            if first is not request and shares_prompt(first, request, self._cache):
-                self._siblings.hold(first, [request])
-            else:
-                self._enqueue(request)
+            self._waiting.enqueue_behind(first, request)
         return refused
 
     def make_ready(self, request_id: str) -> None:
         """The grammar of a request is there; unknown ids are ignored, they may just have been aborted."""
         request = self._requests.get(request_id)
         if request is not None and not request.is_ready:
-            request.is_ready = True
-            if self._unready.pop(request_id, None) is not None:
-                self._enqueue(request)
+            self._waiting.make_ready(request)
 
     def refuse(self, request_id: str, reason: str) -> RequestProgress | None:
         """End a request that is not ready because it never will be; None if it is not known."""
@@ -158,7 +148,7 @@ class Scheduler:
             request = self._requests.get(request_id)
             if request is None or request_id in self._aborted_in_flight:
                 continue
-            self._num_aborted += 1
+            self._totals.num_aborted += 1
             if request_id in self._in_flight:
                 self._aborted_in_flight.add(request_id)
             else:
@@ -183,32 +173,25 @@ class Scheduler:
         admitting = True
         while budget > 0:
             if admitting and self._next_is_waiting(prefills):
-                request = self._waiting[0]
+                request = self._waiting.first
                 if self._computes_whole_prompts and request.num_tokens > budget:
                     break
                 admitting = admit(request, self._running, self._cache)
                 if not admitting:
                     continue
-                del self._waiting[0]
+                self._waiting.take(request)
                 self._start(request)
             elif prefills:
                 request = prefills.popleft()
             else:
                 break
-            start = request.num_computed_tokens
-            num_new_tokens = min(request.num_tokens - start, budget)
-            reported = range(0)
-            if request.reports_prompt:
-                num_new_tokens = min(num_new_tokens, max(request.num_prompt_logprobs - start, 0) + rows)
-                if num_new_tokens == 0:
-                    continue  # its turn comes in a later step
-                last = min(start + num_new_tokens, request.num_prompt_tokens - 1)
-                reported = range(max(start, request.num_prompt_logprobs) + 1, last + 1)
-                rows -= len(reported)
-            samples = start + num_new_tokens == request.num_tokens < request.max_num_tokens
-            group = single if num_new_tokens == 1 else chunks
-            group.append(ScheduledRequest(request, start, num_new_tokens, samples, reported))
-            budget -= num_new_tokens
+            chunk = next_chunk(request, budget, rows)
+            if chunk is None:
+                continue  # its turn comes in a later step
+            rows -= len(chunk.reported)
+            budget -= chunk.num_new_tokens
+            group = single if chunk.num_new_tokens == 1 else chunks
+            group.append(chunk)
         scheduled = single + chunks
         self._in_flight.update(item.request.request_id for item in scheduled)
         num_reported = self._max_reported_rows - rows
@@ -243,7 +226,7 @@ class Scheduler:
         One progress for each request that sampled a token, reported logprobs of its prompt, ended or failed. A
         sampling or reporting request that `output` does not mention is a KeyError: the runner's fault.
         """
-        self._num_steps += 1
+        self._totals.num_steps += 1
         self._in_flight, self._ahead = self._ahead, set()
         progress: list[RequestProgress] = []
         reports_prompt = batch.reports_prompt
@@ -267,13 +250,13 @@ class Scheduler:
                 gained = None
                 if reports_prompt and item.reported:
                     packed = output.prompt_logprobs[request.request_id]
-                    gained = gain_prompt_logprobs(request, item.reported, packed, self._siblings.of(request))
-                if self._siblings:
-                    self._release_siblings(request)
+                    gained = gain_prompt_logprobs(request, item.reported, packed, self._waiting.siblings_of(request))
+                if self._waiting.holds_siblings:
+                    self._waiting.release_siblings(request)
                 if item.samples:
                     reported = gained
                     gained = gain_token(request, output.sampled[request.request_id], self._eos_token_ids)
-                    self._num_generated_tokens += 1
+                    self._totals.num_generated_tokens += 1
                     if reported is not None:
                         gained.prompt_logprobs = reported.prompt_logprobs
                 elif request.num_computed_tokens == request.max_num_tokens:  # only the prompt was wanted
@@ -291,16 +274,11 @@ class Scheduler:
 
     def stats(self) -> EngineStats:
         return EngineStats(
-            num_steps=self._num_steps,
             num_running=len(self._running),
             num_waiting=len(self._requests) - len(self._running),
             num_blocks=self._cache.num_usable_blocks,
             num_used_blocks=self._cache.num_used_blocks,
-            num_prompt_tokens=self._num_prompt_tokens,
-            num_cached_tokens=self._num_cached_tokens,
-            num_generated_tokens=self._num_generated_tokens,
-            num_preemptions=self._num_preemptions,
-            num_aborted=self._num_aborted,
+            **asdict(self._totals),
         )
 
     def _schedule_decodes(self, single: list[ScheduledRequest]) -> None:
@@ -324,7 +302,7 @@ class Scheduler:
         Nobody gives way in vain: only if the blocks of all that have a lower priority suffice.
         """
         while self._waiting:
-            request = self._waiting[0]
+            request = self._waiting.first
             lower = [running for running in self._running if running.priority > request.priority]
             if not lower:
                 return
@@ -335,55 +313,39 @@ class Scheduler:
                 self._preempt(self._running.pop())
                 while not admit(request, self._running, self._cache):
                     self._preempt(self._running.pop())
-            self._waiting.remove(request)
+            self._waiting.take(request)
             self._start(request)
 
     def _next_is_waiting(self, prefills: deque[Request]) -> bool:
         if not self._waiting or len(self._running) >= self._max_num_seqs:
             return False
-        return not prefills or self._order(self._waiting[0]) < self._order(prefills[0])
+        return not prefills or self._order(self._waiting.first) < self._order(prefills[0])
 
     def _start(self, request: Request) -> None:
         request.phase = Phase.RUNNING
         insort(self._running, request, key=self._order)
         if request.num_preemptions == 0:
             request.num_cached_tokens = request.num_computed_tokens
-            self._num_prompt_tokens += request.num_prompt_tokens
-            self._num_cached_tokens += request.num_cached_tokens
-        self._release_siblings(request)
+            self._totals.num_prompt_tokens += request.num_prompt_tokens
+            self._totals.num_cached_tokens += request.num_cached_tokens
+        self._waiting.release_siblings(request)
 
     def _preempt(self, request: Request) -> None:
         """Back to the queue, behind only what came earlier. The caller has taken it out of `_running`."""
         self._cache.free(request)
         request.phase = Phase.WAITING
         request.num_preemptions += 1
-        self._num_preemptions += 1
-        insort(self._waiting, request, key=self._order)
-
-    def _release_siblings(self, first: Request) -> None:
-        if self._siblings.of(first) and first.num_computed_tokens >= num_shareable_tokens(first, self._cache):
-            for sibling in self._siblings.release(first):
-                self._enqueue(sibling)
-
-    def _enqueue(self, request: Request) -> None:
-        """To its place in the queue, if it could run."""
-        if request.is_ready:
-            insort(self._waiting, request, key=self._order)
-        else:
-            self._unready[request.request_id] = request
+        self._totals.num_preemptions += 1
+        self._waiting.enqueue(request)
 
     def _end(self, request: Request, reason: FinishReason | None) -> None:
         """Forget a request and free its blocks; its held siblings get a new first one."""
         if request.phase is Phase.RUNNING:
             self._running.remove(request)
-        elif request in self._waiting:
+        else:
             self._waiting.remove(request)
-        elif self._unready.pop(request.request_id, None) is None:
-            self._siblings.remove(request)
         self._cache.free(request)
         request.phase = Phase.FINISHED
         request.finish_reason = reason
         del self._requests[request.request_id]
-        if heirs := self._siblings.release(request):
-            self._enqueue(heirs[0])
-            self._siblings.hold(heirs[0], heirs[1:])
+        self._waiting.replace_first(request)

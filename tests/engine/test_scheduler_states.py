@@ -201,7 +201,7 @@ class SchedulerStates(RuleBasedStateMachine):
         """Unless all the blocks of lower priority would not suffice, with one more for each that then runs."""
         if not self.scheduler._waiting:
             return
-        request = self.scheduler._waiting[0]
+        request = self.scheduler._waiting.first
         lower = [running for running in self.scheduler._running if running.priority > request.priority]
         if lower:
             blocks = {block for running in lower for block in running.block_table}
@@ -221,7 +221,7 @@ class SchedulerStates(RuleBasedStateMachine):
         if not self.live:
             assert self.cache.num_used_blocks == 0
             assert not self.scheduler.has_requests
-            assert not self.scheduler._siblings
+            assert not self.scheduler._waiting.holds_siblings
 
     def only_running_requests_hold_blocks(self) -> None:
         for request in self.served.requests.values():
