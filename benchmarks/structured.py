@@ -2,9 +2,11 @@
 
     taskset -c 0,1 env OMP_NUM_THREADS=2 python -m benchmarks.structured [--root .models] [--out]
 
-The whole engine without processes: scheduler, forward pass, sampler. Rounds of the scenarios take turns, so that a
-machine that is slower for a while is slower for all. `step_ms` is the median step, `overhead` what it takes more than
-the one without constraints. `mask_cpu_ms` is what filling costs by itself; it runs beside the forward pass.
+The whole engine without processes: scheduler, forward pass, sampler. A machine's speed changes by more, from one second
+to the next, than masks cost. So each step with constraints is measured next to one without, of 32 other sequences with
+the same sampling, one after the other and in turns first: `overhead` is the median of their ratios less one, with the
+quartiles beside it, and `free` against `free` shows what is left of noise. `step_ms` and `free_ms` are medians.
+`mask_cpu_ms` is what filling all masks costs by itself.
 Random weights agree with a grammar only by chance, models that were trained for it nearly always. The scenarios with an
 agreement simulate such a model: before each step one token per row is drawn, in 95 of 100 cases out of those its
 grammar accepts, else out of all, and its logit is raised so far that it has nearly all probability. The time which that
@@ -26,7 +28,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -52,7 +54,7 @@ from specserve.engine.tokenizer import load_tokenizer
 
 RESULTS = Path(__file__).parent / "results"
 ROWS = 32
-NUM_BLOCKS = 600
+NUM_BLOCKS = 1200
 PROMPT = list(range(100, 132))
 RECORD = {
     "type": "object",
@@ -77,7 +79,7 @@ CONSTRAINTS = {
 
 @dataclass(frozen=True)
 class Scenario:
-    """`kinds` are the constraints of the rows. Overheads are over the scenario without any, and the same sampling."""
+    """`kinds` are the constraints of the rows."""
 
     kinds: Sequence[str | None]
     sampling: str = "temperature 1"
@@ -91,6 +93,7 @@ SAMPLING: dict[str, dict[str, Any]] = {
 }
 AGREEMENT = 0.95
 RAISED = 30.0
+WARM_UP = 2
 SCENARIOS: dict[str, Scenario] = {
     **{f"free, {name}": Scenario([None] * ROWS, name) for name in SAMPLING},
     **{name: Scenario([name] * ROWS) for name in CONSTRAINTS},
@@ -106,8 +109,19 @@ SCENARIOS: dict[str, Scenario] = {
 
 @dataclass
 class Steps:
+    """Pairs of neighbours in time: a step with constraints, and one without."""
+
     seconds: list[float] = field(default_factory=list)
+    free_seconds: list[float] = field(default_factory=list)
     mask_seconds: list[float] = field(default_factory=list)
+
+
+class Sequences(NamedTuple):
+    """32 running ones, and the model that they are decoded with."""
+
+    core: EngineCore
+    scheduler: Scheduler
+    agreement: float | None
 
 
 def full_vocabulary(folder: Path, vocab_size: int, eos_token_ids: tuple[int, ...]) -> Vocabulary:
@@ -194,11 +208,11 @@ class Bench:
             self.compile_ms[name] = (time.perf_counter() - begin) * 1e3
         self._numbers = count()
 
-    def round(self, scenario: Scenario, num_steps: int, steps: Steps) -> None:
-        """Prefill, then `num_steps` decode steps of all rows, timed."""
+    def start(self, scenario: Scenario, cache: KVCacheManager) -> Sequences:
+        """Prefill, and the first decode step."""
         info = self.runner.info
         scheduler = Scheduler(
-            KVCacheManager(NUM_BLOCKS, info.block_size, enable_prefix_caching=False),
+            cache,
             max_num_seqs=ROWS,
             max_num_batched_tokens=2048,
             max_model_len=info.max_model_len,
@@ -225,29 +239,51 @@ class Bench:
         while core.stats().num_running < ROWS or core.is_stalled:
             core.step()
         core.step()
-        for _ in range(num_steps):
-            begin, before = time.perf_counter(), self.model.seconds
-            gained = core.step()
-            steps.seconds.append(time.perf_counter() - begin - (self.model.seconds - before))
-            if len(gained) != ROWS or any(progress.finish_reason or progress.error for progress in gained):
-                raise RuntimeError(f"a sequence ended early: {gained}")
-        matchers = [scheduler_request.matcher for scheduler_request in scheduler._running if scheduler_request.matcher]
+        return Sequences(core, scheduler, scenario.agreement)
+
+    def step(self, sequences: Sequences) -> float:
+        """Seconds of one step of all rows."""
+        self.model.agreement = sequences.agreement
+        begin, before = time.perf_counter(), self.model.seconds
+        gained = sequences.core.step()
+        seconds = time.perf_counter() - begin - (self.model.seconds - before)
+        if len(gained) != ROWS or any(progress.finish_reason or progress.error for progress in gained):
+            raise RuntimeError(f"a sequence ended early: {gained}")
+        return seconds
+
+    def round(self, scenario: Scenario, num_steps: int, steps: Steps) -> None:
+        """`num_steps` decode steps of sequences with the scenario's constraints, each beside one without."""
+        cache = KVCacheManager(NUM_BLOCKS, self.runner.info.block_size, enable_prefix_caching=False)
+        constrained = self.start(scenario, cache)
+        free = self.start(Scenario([None] * ROWS, scenario.sampling, scenario.agreement), cache)
+        for _ in range(WARM_UP):
+            self.step(free)
+            self.step(constrained)
+        for number in range(num_steps):
+            if number % 2:
+                steps.seconds.append(self.step(constrained))
+            steps.free_seconds.append(self.step(free))
+            if not number % 2:
+                steps.seconds.append(self.step(constrained))
+        matchers = [request.matcher for request in constrained.scheduler._running if request.matcher]
         if matchers:
             begin = time.perf_counter()
             for matcher in matchers:
                 matcher.compute_bitmask()
             steps.mask_seconds.append(time.perf_counter() - begin)
-        core.abort([request.request_id for request in requests])
+        for sequences in (constrained, free):
+            sequences.core.abort([request.request_id for request in sequences.scheduler._running])
 
 
-def figures(steps: Steps, free: Steps) -> dict[str, Any]:
-    median, plain = statistics.median(steps.seconds), statistics.median(free.seconds)
-    ordered = sorted(steps.seconds)
+def figures(steps: Steps) -> dict[str, Any]:
+    ratios = [step / free - 1 for step, free in zip(steps.seconds, steps.free_seconds, strict=True)]
+    quarter, median, three_quarters = statistics.quantiles(ratios, n=4)
     found: dict[str, Any] = {
-        "step_ms": round(median * 1e3, 2),
-        "p90_ms": round(ordered[len(ordered) * 9 // 10] * 1e3, 2),
-        "steps": len(ordered),
-        "overhead": round(median / plain - 1, 4),
+        "step_ms": round(statistics.median(steps.seconds) * 1e3, 2),
+        "free_ms": round(statistics.median(steps.free_seconds) * 1e3, 2),
+        "pairs": len(ratios),
+        "overhead": round(median, 4),
+        "overhead_quartiles": [round(quarter, 4), round(three_quarters, 4)],
     }
     if steps.mask_seconds:
         found["mask_cpu_ms"] = round(statistics.mean(steps.mask_seconds) * 1e3, 2)
@@ -257,17 +293,17 @@ def figures(steps: Steps, free: Steps) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, default=Path(".models"), help="where checkpoints are, or are made")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=16, help="of one round of one scenario")
-    parser.add_argument("--only", default="", help="scenarios with this in their sampling")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=24, help="pairs of one round of one scenario")
+    parser.add_argument("--only", default="", help="scenarios with this in their name")
     parser.add_argument("--out", action="store_true", help="write a result file")
     arguments = parser.parse_args()
     bench = Bench(arguments.root)
-    chosen = {name: scenario for name, scenario in SCENARIOS.items() if arguments.only in scenario.sampling}
+    chosen = {name: scenario for name, scenario in SCENARIOS.items() if arguments.only in name}
     steps = {name: Steps() for name in chosen}
-    for number in range(arguments.rounds + 1):
+    for _ in range(arguments.rounds):
         for name, scenario in chosen.items():
-            bench.round(scenario, arguments.steps if number else 2, steps[name] if number else Steps())
+            bench.round(scenario, arguments.steps, steps[name])
     report = {
         "machine": {"cpu": cpu_name(), "cores": sorted(os.sched_getaffinity(0))},
         "threads": torch.get_num_threads(),
@@ -280,7 +316,7 @@ def main() -> None:
         "vocabulary_s": round(bench.vocabulary_s, 3),
         "index_s": round(bench.index_s, 3),
         "compile_ms": {name: round(value, 2) for name, value in bench.compile_ms.items()},
-        "scenarios": {name: figures(found, steps[f"free, {chosen[name].sampling}"]) for name, found in steps.items()},
+        "scenarios": {name: figures(found) for name, found in steps.items()},
     }
     print(json.dumps(report, indent=1))
     if arguments.out:
