@@ -96,8 +96,13 @@ async def ask(session: aiohttp.ClientSession, url: str, body: dict[str, Any]) ->
     return Answer(time.perf_counter() - start, usage["prompt_tokens"], usage["completion_tokens"], times, start)
 
 
-async def run(url: str, model: str, scenario: Scenario, count: int, seed: int) -> dict[str, Any]:
-    """One run of a scenario; a failed request is counted in the result, never dropped."""
+async def run(
+    url: str, model: str, scenario: Scenario, count: int, seed: int, *, keeps_connections: bool = True
+) -> dict[str, Any]:
+    """One run of a scenario; a failed request is counted in the result, never dropped.
+
+    Without `keeps_connections` every request opens its own: for servers that close theirs unannounced.
+    """
     queue = [
         {
             "model": model,
@@ -112,7 +117,7 @@ async def run(url: str, model: str, scenario: Scenario, count: int, seed: int) -
     answers: list[Answer] = []
     errors: list[str] = []
     timeout = aiohttp.ClientTimeout(total=900)
-    connector = aiohttp.TCPConnector(limit=0)
+    connector = aiohttp.TCPConnector(limit=0, force_close=not keeps_connections)
     async with aiohttp.ClientSession(connector=connector, timeout=timeout, read_bufsize=2**20) as session:
 
         async def client() -> None:
