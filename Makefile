@@ -79,10 +79,15 @@ gpu-check: $(if $(GPU_PYTHON),,setup-dev)
 contract: setup-dev
 	$(BIN)/python -m contract_tests.run $(if $(BASE_URL),--base-url $(BASE_URL))
 
+# PEERS names a file that says where other servers are (benchmarks/README.md): then only the comparison with them is run.
 bench: setup-dev
+ifdef PEERS
+	$(BIN)/python -m benchmarks.peers $(PEERS) $(ARGS)
+else
 	$(BIN)/python -m benchmarks.protocol --out
 	$(BIN)/python -m benchmarks.gpu_step --out
 	$(BIN)/python -m benchmarks.run $(ARGS)
+endif
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache tests/clients/node/node_modules
