@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -92,8 +93,18 @@ class SchedulerConfig:
     max_num_queued: int = 1024
     policy: str = "fcfs"
     """fcfs: in order of arrival; priority: lower `priority` first, and it may take the place of a higher one."""
+    max_step_time_ratio: float | None = None
+    """How many times as long as a step of answers alone one may take that also computes part of a prompt; 0: as long
+    as it takes. See `prefill_budget`."""
 
     def __post_init__(self) -> None:
+        ratio = self.max_step_time_ratio
+        if ratio is not None and ratio != 0 and not 1 < ratio < math.inf:
+            raise InvalidParameterError(
+                f"max_step_time_ratio is {ratio:g}, but must be 0 for no limit, or above 1: a step that computes part "
+                "of a prompt takes longer than one without",
+                param="max_step_time_ratio",
+            )
         for name in ("max_num_seqs", "max_num_queued"):
             if getattr(self, name) < 1:
                 raise InvalidParameterError(f"{name} must be at least 1, got {getattr(self, name)}", param=name)

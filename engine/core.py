@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from time import perf_counter
 from typing import Protocol
 
 from specserve.engine.api import GenerationRequest, PoolingRequest
@@ -45,14 +46,17 @@ class EngineCore:
         grammars: GrammarStore | None = None,
         reads_all_hidden: Callable[[PoolingParams], bool] = lambda params: True,
         launcher: Launcher | None = None,
+        took: Callable[[int, float], None] = lambda num_tokens, seconds: None,
     ) -> None:
         """Without `grammars`, constrained requests are refused. With a `launcher`, a step is launched before the tokens
         of the one before it are known, wherever that is possible.
 
         `reads_all_hidden` tells whether a pooled result depends on the hidden states of all tokens, so that none of
-        them may be left out because its keys are in the prefix cache.
+        them may be left out because its keys are in the prefix cache. `took` is told the tokens and seconds of every
+        step that was executed rather than launched.
         """
         self._launcher = launcher
+        self._took = took
         self._launched: Launched | None = None
         self._reads_all_hidden = reads_all_hidden
         self._grammars = grammars
@@ -131,7 +135,9 @@ class EngineCore:
             if launched is None and self._launcher is not None and batch:
                 launched = self._launcher.launch(batch, None)
             if launched is None:
+                began = perf_counter()
                 output = self._runner.execute(batch)
+                self._took(batch.num_tokens, perf_counter() - began)
             else:
                 self._look_ahead(launched)
                 output = launched.result()

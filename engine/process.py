@@ -144,6 +144,7 @@ def build(config: EngineConfig, channel: Channel) -> tuple[EngineCore, ModelInfo
         eos_token_ids=runner.info.eos_token_ids,
         policy=config.scheduler.policy,
         max_reported_rows=runner.max_reported_rows,
+        prefill_budget=runner.prefill_budget,
     )
     channel.progress("warming up", 0.95)
     runner.warm_up()
@@ -154,7 +155,8 @@ def build(config: EngineConfig, channel: Channel) -> tuple[EngineCore, ModelInfo
         return Vocabulary.of(tokenizer, info.vocab_size, info.eos_token_ids)
 
     grammars = GrammarStore(load_vocabulary, channel.wake)
-    return EngineCore(scheduler, runner, grammars, launcher=runner.launcher), runner.info
+    took = runner.prefill_budget.took if runner.prefill_budget is not None else lambda num_tokens, seconds: None
+    return EngineCore(scheduler, runner, grammars, launcher=runner.launcher, took=took), runner.info
 
 
 def build_pooling(config: EngineConfig, channel: Channel) -> tuple[EngineCore, ModelInfo]:

@@ -19,6 +19,7 @@ from specserve.engine.batch import RequestProgress, ScheduledBatch, ScheduledReq
 from specserve.engine.chunks import next_chunk
 from specserve.engine.errors import InvalidParameterError
 from specserve.engine.kv_cache.manager import KVCacheManager
+from specserve.engine.prefill_budget import PrefillBudget
 from specserve.engine.progress import gain_nothing, gain_prompt_logprobs, gain_token
 from specserve.engine.request import Phase, Request
 from specserve.engine.stats import EngineStats, Totals
@@ -38,6 +39,7 @@ class Scheduler:
     max_reported_rows        prompt positions whose logprobs one step reports, so that their logits fit into
                              memory; None: as many as it computes
     computes_whole_prompts   a prompt is computed in one step or not yet; `max_model_len` of them fit into one
+    prefill_budget           how many tokens of prompts a step may hold beside decodes; None: as many as fit
 
     A request holds blocks for all its known tokens from admission on, also while its prompt is computed in
     chunks: so only a decode can find no block. Then the last in order is preempted: it gives all blocks back,
@@ -56,6 +58,7 @@ class Scheduler:
         policy: str = "fcfs",
         max_reported_rows: int | None = None,
         computes_whole_prompts: bool = False,
+        prefill_budget: PrefillBudget | None = None,
     ) -> None:
         if not 1 <= max_num_seqs <= max_num_batched_tokens:
             raise InvalidParameterError(
@@ -71,6 +74,7 @@ class Scheduler:
         self._order = ORDERS[policy]
         self._preempts_for_waiting = policy == "priority"
         self._computes_whole_prompts = computes_whole_prompts
+        self._prefill_budget = prefill_budget
         self._max_reported_rows = max_num_batched_tokens if max_reported_rows is None else max_reported_rows
         self._requests: dict[str, Request] = {}
         self._running: list[Request] = []  # sorted by _order
@@ -167,9 +171,10 @@ class Scheduler:
         single: list[ScheduledRequest] = []
         chunks: list[ScheduledRequest] = []
         self._schedule_decodes(single)
-        budget = self._max_num_batched_tokens - len(single)
+        num_decodes = len(single)
         rows = self._max_reported_rows
         prefills = deque(r for r in self._running if r.num_tokens - r.num_computed_tokens > 1)
+        budget = most = self._num_prompt_tokens(num_decodes, len(prefills))
         admitting = True
         while budget > 0:
             if admitting and self._next_is_waiting(prefills):
@@ -195,7 +200,7 @@ class Scheduler:
         scheduled = single + chunks
         self._in_flight.update(item.request.request_id for item in scheduled)
         num_reported = self._max_reported_rows - rows
-        return ScheduledBatch(scheduled, self._max_num_batched_tokens - budget, num_reported > 0)
+        return ScheduledBatch(scheduled, num_decodes + most - budget, num_reported > 0)
 
     def schedule_ahead(self, batch: ScheduledBatch) -> ScheduledBatch | None:
         """The step behind `batch`, which is still being computed; None where its outcome has to be known first.
@@ -295,6 +300,14 @@ class Scheduler:
                         return
                 single.append(ScheduledRequest(request, start, 1, num_tokens < request.max_num_tokens))
             index += 1
+
+    def _num_prompt_tokens(self, num_decodes: int, num_prefills: int) -> int:
+        """How many tokens of prompts the step may hold."""
+        most = self._max_num_batched_tokens - num_decodes
+        if self._prefill_budget is None:
+            return most
+        startable = min(len(self._waiting), self._max_num_seqs - len(self._running))
+        return self._prefill_budget.tokens(num_decodes, num_prefills + startable, most)
 
     def _make_room(self) -> None:
         """Start the requests that wait with a higher priority than some running one; those give way if they must.

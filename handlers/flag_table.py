@@ -12,6 +12,7 @@ from specserve.handlers.flags import (
     Flag,
     integer,
     json_object,
+    number,
     one_of,
     positive_seconds,
     positive_size,
@@ -362,5 +363,13 @@ FLAGS = (
         "in the place of running ones",
         one_of(*SCHEDULING_POLICIES),
         "POLICY",
+    ),
+    flag(
+        "max_step_time_ratio",
+        SCHEDULER,
+        "how many times as long a step may take that computes part of a prompt beside answers, as one of the answers "
+        "alone; 0: as long as it takes. Default: 2.5 on CPUs, 0 on GPUs, where nothing else is offered",
+        number,
+        "RATIO",
     ),
 )

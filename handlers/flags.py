@@ -128,6 +128,15 @@ def seconds(text: str) -> float:
     return _checked(value, lambda number: 0 <= number < 1e9, rule)
 
 
+def number(text: str) -> float:
+    rule = "must be a number, 0 or more"
+    try:
+        value = float(text)
+    except ValueError:
+        raise ValueError(rule) from None
+    return _checked(value, lambda found: 0 <= found < 1e9, rule)
+
+
 def share(text: str) -> float:
     """A part of a whole."""
     rule = "must be a number above 0 and at most 1"

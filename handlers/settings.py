@@ -118,6 +118,7 @@ class ServerSettings:
     max_num_batched_tokens: int | None = None
     max_num_queued_reqs: int = 1024
     scheduling_policy: str = "fcfs"
+    max_step_time_ratio: float | None = None
 
     models: tuple[ServerSettings, ...] = ()
     """Several models: for each, these settings with what is its own. Empty where one is served. No flag of its own."""
@@ -199,6 +200,7 @@ class ServerSettings:
                     max_num_batched_tokens=self.max_num_batched_tokens,
                     max_num_queued=self.max_num_queued_reqs,
                     policy=self.scheduling_policy,
+                    max_step_time_ratio=self.max_step_time_ratio,
                 ),
                 watchdog_s=self.engine_watchdog,
                 num_threads=self.num_threads,

@@ -10,10 +10,13 @@ import torch
 
 from specserve.engine.config import CacheConfig, SchedulerConfig
 from specserve.engine.errors import InsufficientMemoryError, UnsupportedModelError
+from specserve.engine.prefill_budget import PrefillBudget
 
 CPU_TOKEN_BUDGET = 512
 """A prefill chunk delays everyone's next token: 512 tokens of a 0.5B model take about 1 s on two cores."""
 GPU_TOKEN_BUDGET = 4096
+CPU_STEP_TIME_RATIO = 2.5
+"""Leaves room for what steps differ by: hardly any gap between tokens is three times as long as without prompts."""
 CPU_ENCODER_BUDGET = 1024
 GPU_ENCODER_BUDGET = 16384
 CPU_CACHE_SHARE = 0.25
@@ -30,6 +33,22 @@ def choose_token_budget(scheduler: SchedulerConfig, device: torch.device) -> int
         return scheduler.max_num_batched_tokens
     budget = CPU_TOKEN_BUDGET if device.type == "cpu" else GPU_TOKEN_BUDGET
     return max(budget, scheduler.max_num_seqs)
+
+
+def choose_prefill_budget(scheduler: SchedulerConfig, device: torch.device) -> PrefillBudget | None:
+    """None where prompts may take as long as they take. Raises UnsupportedModelError.
+
+    On GPUs steps are launched ahead, and how long one takes is not known when the next is put together.
+    """
+    ratio = scheduler.max_step_time_ratio
+    if device.type == "cpu":
+        ratio = CPU_STEP_TIME_RATIO if ratio is None else ratio
+    elif ratio:
+        raise UnsupportedModelError(
+            f"max_step_time_ratio {ratio:g} is kept on CPUs only: on {device} steps are launched ahead of their times",
+            "leave --max-step-time-ratio out; a lower --max-num-batched-tokens shortens the steps of prompts",
+        )
+    return PrefillBudget(ratio) if ratio else None
 
 
 def choose_encoder_budget(scheduler: SchedulerConfig, max_model_len: int, device: torch.device) -> int:

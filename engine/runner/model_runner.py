@@ -21,6 +21,7 @@ from specserve.engine.models.context_length import choose_max_model_len, fix_rot
 from specserve.engine.models.load import LoadedModel, Percents, load_model
 from specserve.engine.native.build import has_to_build
 from specserve.engine.params import SamplingParams
+from specserve.engine.prefill_budget import PrefillBudget
 from specserve.engine.request import Request
 from specserve.engine.runner.cuda_graphs import CudaRecorder, DecodeGraphs
 from specserve.engine.runner.embeddings import input_embeddings
@@ -32,6 +33,7 @@ from specserve.engine.runner.memory import (
     available_memory,
     choose_num_blocks,
     choose_num_threads,
+    choose_prefill_budget,
     choose_reported_rows,
     choose_token_budget,
 )
@@ -63,6 +65,7 @@ class ModelRunner:
         notes: tuple[str, ...],
         accepts_prompt_embeds: bool = False,
         graphs: DecodeGraphs | None = None,
+        prefill_budget: PrefillBudget | None = None,
     ) -> None:
         self.max_num_batched_tokens = max_num_batched_tokens
         self._model = loaded.model
@@ -100,6 +103,7 @@ class ModelRunner:
             notes=notes,
         )
         self.max_reported_rows = choose_reported_rows(self._vocab_size)
+        self.prefill_budget = prefill_budget
 
     @classmethod
     def load(cls, config: EngineConfig, progress: Callable[[str, float], None]) -> ModelRunner:
@@ -162,6 +166,7 @@ class ModelRunner:
             notes=tuple(notes),
             accepts_prompt_embeds=config.enable_prompt_embeds,
             graphs=graphs,
+            prefill_budget=choose_prefill_budget(config.scheduler, loaded.device),
         )
 
     def warm_up(self) -> None:

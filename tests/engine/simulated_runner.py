@@ -23,6 +23,7 @@ from specserve.engine.batch import (
 from specserve.engine.kv_cache.blocks import DUMMY_BLOCK
 from specserve.engine.kv_cache.manager import KVCacheManager
 from specserve.engine.params import SamplingParams
+from specserve.engine.prefill_budget import PrefillBudget
 from specserve.engine.request import Request
 from specserve.engine.scheduler import Scheduler
 
@@ -119,6 +120,7 @@ class Served:
         max_model_len: int = 10_000,
         policy: str = "fcfs",
         max_reported_rows: int | None = None,
+        prefill_budget: PrefillBudget | None = None,
     ) -> None:
         self.cache = KVCacheManager(num_blocks, block_size, prefix_caching)
         self.scheduler = Scheduler(
@@ -129,6 +131,7 @@ class Served:
             eos_token_ids=[EOS],
             policy=policy,
             max_reported_rows=max_reported_rows,
+            prefill_budget=prefill_budget,
         )
         self.runner = SimulatedRunner(block_size)
         self.requests: dict[str, Request] = {}
