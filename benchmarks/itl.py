@@ -1,6 +1,7 @@
 """How long streams wait for their next token while the prompt of somebody else is computed.
 
     python -m benchmarks.itl                    with the server's own limit and without one, about two minutes
+    python -m benchmarks.itl --rounds 0 --scenarios "prefill c8,decode c8"      the limit's price in throughput
 
 Streams decode steadily; after a while a long prompt arrives, whose time to the first token is taken; and so on for
 some rounds. The gaps between the streams' events count as `prompt` from the moment the prompt was sent to its first
@@ -25,7 +26,7 @@ from typing import Any
 import aiohttp
 import torch
 
-from benchmarks.load import ask, events, percentiles, words
+from benchmarks.load import SCENARIOS, ask, events, percentiles, run, words
 from benchmarks.models import CONFIGS, checkpoint
 from benchmarks.run import ROOT, commit, cpu_name
 from benchmarks.server import serving
@@ -114,6 +115,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--idle-seconds", type=float, default=2.5)
     parser.add_argument("--ratios", default="default,0", help="values of --max-step-time-ratio, in turn")
+    parser.add_argument("--scenarios", default="", help="of benchmarks.load, run in turn as well: what the limit costs")
     parser.add_argument("--server-cores", default="0,1")
     parser.add_argument("--client-core", type=int, default=2, help="the load generator's core; -1: any")
     parser.add_argument("--log", default=os.devnull, help="where the server's own output goes")
@@ -127,7 +129,12 @@ def main() -> None:
         for ratio in arguments.ratios.split(","):
             flags = [] if ratio == "default" else ["--max-step-time-ratio", ratio]
             with serving(folder, "bench", flags, arguments.server_cores, log) as server:
-                runs.append({"max_step_time_ratio": ratio, **asyncio.run(measure(server.url, arguments))})
+                found = asyncio.run(measure(server.url, arguments)) if arguments.rounds else {}
+                runs.append({"max_step_time_ratio": ratio, **found})
+                for scenario in SCENARIOS:
+                    if scenario.name in arguments.scenarios.split(","):
+                        figures = asyncio.run(run(server.url, "bench", scenario, scenario.requests, 17))
+                        runs[-1][scenario.name] = figures
             print(json.dumps(runs[-1]), flush=True)
     today = datetime.date.today().isoformat()
     out = arguments.out or ROOT / "benchmarks" / "results" / f"itl-{today}-{commit()}.json"

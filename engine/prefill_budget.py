@@ -16,6 +16,8 @@ LEAST_TOKENS = 8
 """Of a prompt, however slow it is: so every prompt ends."""
 FIRST_TOKENS = 16
 """Of the first prompt beside streams, before it is known what its tokens take."""
+LEAST_SECONDS = 1e-9
+"""That a token of a prompt takes: clocks may tell none."""
 TRUSTED_STEPS = 128
 """After so many steps with prompts it is measured again what the streams alone take."""
 
@@ -50,7 +52,7 @@ class PrefillBudget:
         for_each = self._beside or self._unmixed
         if not for_each:
             return min(FIRST_TOKENS, most)
-        room = (self._ratio - 1) * alone.median() / for_each.median()
+        room = (self._ratio - 1) * alone.median() / max(for_each.median(), LEAST_SECONDS)
         return min(max(int(room), LEAST_TOKENS), most)
 
     def took(self, num_tokens: int, seconds: float) -> None:
