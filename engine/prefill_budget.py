@@ -25,8 +25,9 @@ TRUSTED_STEPS = 128
 class PrefillBudget:
     """`tokens` before each step, `took` after it.
 
-    The limit holds while at least as many answers are being written as prompts wait. Otherwise those who wait for
-    their first token are more, and large pieces of prompts, which cost the least for each token, serve them best.
+    The limit holds beside a single prompt, and while at least twice as many answers are being written as prompts wait.
+    Where more wait, all are served best by large pieces of prompts: each step of a small one costs a pass over the
+    weights, which the streams' tokens in a large one get for nothing.
     """
 
     def __init__(self, ratio: float) -> None:
@@ -43,7 +44,7 @@ class PrefillBudget:
         0 where it is not known yet how long the streams take alone: the step shows it.
         """
         self._num_streams = num_streams
-        if num_streams == 0 or num_prompts == 0 or num_prompts > num_streams:
+        if num_streams == 0 or num_prompts == 0 or num_prompts > max(1, num_streams // 2):
             return most
         alone = self._alone.setdefault(num_streams.bit_length(), _Recent())
         if alone.age >= TRUSTED_STEPS or not alone:

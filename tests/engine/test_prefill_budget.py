@@ -71,11 +71,12 @@ def test_a_prompt_computed_alone_tells_what_its_tokens_take() -> None:
     assert budget.tokens(1, 1, MOST) == 27  # twice 27 ms, at 2 ms each
 
 
-def test_more_waiting_prompts_than_streams_are_computed_in_large_pieces() -> None:
+@pytest.mark.parametrize(("num_streams", "most_prompts"), [(1, 1), (2, 1), (4, 2), (9, 4)])
+def test_many_waiting_prompts_are_computed_in_large_pieces(num_streams: int, most_prompts: int) -> None:
     budget = PrefillBudget(2.5)
-    decode(budget, measured, 4, 1)
-    assert budget.tokens(4, 4, MOST) < MOST
-    assert budget.tokens(4, 5, MOST) == MOST
+    decode(budget, measured, num_streams, 1)
+    assert budget.tokens(num_streams, most_prompts, MOST) < MOST
+    assert budget.tokens(num_streams, most_prompts + 1, MOST) == MOST
 
 
 def test_one_slow_step_changes_nothing() -> None:
