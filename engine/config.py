@@ -11,6 +11,7 @@ from specserve.engine.errors import InvalidParameterError
 SCHEDULING_POLICIES = ("fcfs", "priority")
 NO_QUANTIZATION = "none"
 QUANTIZATIONS = (NO_QUANTIZATION, "int8", "int4", "fp8")
+KV_CACHE_DTYPES = ("auto", "bfloat16", "float16", "int8", "fp8", "fp8_e4m3")
 RUNNERS = ("auto", "generate", "pooling")
 CONVERSIONS = ("auto", "none", "embed", "classify")
 POOLING_TYPES = ("cls", "last", "mean", "max", "mean_sqrt_len", "weighted_mean", "all", "step")
@@ -74,7 +75,10 @@ class ModelConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheConfig:
-    """The KV cache. `block_size` None lets the attention backend choose (16 on CPU, 64 on GPU)."""
+    """The KV cache. `block_size` None lets the attention backend choose (16 on CPU, 64 on GPU).
+
+    `dtype` is one of KV_CACHE_DTYPES: what keys and values are rounded to when they are written; auto keeps them.
+    """
 
     block_size: int | None = None
     num_blocks: int | None = None
@@ -82,6 +86,14 @@ class CacheConfig:
     gpu_memory_utilization: float = 0.9
     """Share of a GPU's memory that weights, one step's activations and the cache may take together."""
     enable_prefix_caching: bool = True
+    dtype: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.dtype not in KV_CACHE_DTYPES:
+            raise InvalidParameterError(
+                f"KV cache dtype is {self.dtype!r}, but must be one of {', '.join(KV_CACHE_DTYPES)}",
+                param="kv_cache_dtype",
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

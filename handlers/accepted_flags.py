@@ -66,12 +66,6 @@ ACCEPTED = (
         only("auto", "safetensors", reason="weights are read from safetensors"),
         "FORMAT",
     ),
-    accepted(
-        "kv_cache_dtype",
-        "keys and values have the type of the model",
-        only("auto", reason="keys and values have the type of the model"),
-        "TYPE",
-    ),
     accepted("tensor_parallel_size", ONE_DEVICE, only("1", reason=ONE_DEVICE), "N", "-tp"),
     accepted("pipeline_parallel_size", ONE_DEVICE, only("1", reason=ONE_DEVICE), "N", "-pp"),
     accepted("data_parallel_size", ONE_DEVICE, only("1", reason=ONE_DEVICE), "N", "-dp"),

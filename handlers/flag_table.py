@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from specserve.engine.config import CONVERSIONS, QUANTIZATIONS, RUNNERS, SCHEDULING_POLICIES
+from specserve.engine.config import CONVERSIONS, KV_CACHE_DTYPES, QUANTIZATIONS, RUNNERS, SCHEDULING_POLICIES
 from specserve.engine.generation_config import HONOURED_FIELDS
 from specserve.handlers.flags import (
     Flag,
@@ -339,6 +339,13 @@ FLAGS = (
     flag("block_size", CACHE, "tokens of a KV block. Default: the attention backend's own", integer(1, 1024), "N"),
     flag("num_gpu_blocks_override", CACHE, "number of KV blocks, on CPUs too", positive_size, "N"),
     flag("kv_cache_memory_bytes", CACHE, "memory of the KV cache; 2G is 2 GiB", positive_size, "SIZE"),
+    flag(
+        "kv_cache_dtype",
+        CACHE,
+        "what keys and values are rounded to: int8 on CPUs, fp8 (e4m3) on GPUs. auto keeps them as they are",
+        one_of(*KV_CACHE_DTYPES),
+        "TYPE",
+    ),
     flag(
         "gpu_memory_utilization",
         CACHE,

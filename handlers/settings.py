@@ -112,6 +112,7 @@ class ServerSettings:
     block_size: int | None = None
     num_gpu_blocks_override: int | None = None
     kv_cache_memory_bytes: int | None = None
+    kv_cache_dtype: str = "auto"
     gpu_memory_utilization: float = 0.9
     enable_prefix_caching: bool = True
     max_num_seqs: int = 64
@@ -194,6 +195,7 @@ class ServerSettings:
                     memory_bytes=self.kv_cache_memory_bytes,
                     gpu_memory_utilization=self.gpu_memory_utilization,
                     enable_prefix_caching=self.enable_prefix_caching,
+                    dtype=self.kv_cache_dtype,
                 ),
                 scheduler=SchedulerConfig(
                     max_num_seqs=self.max_num_seqs,

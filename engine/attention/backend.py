@@ -31,6 +31,8 @@ class LayerSpec:
     has_sinks: bool = False
     is_causal: bool = True
     """False: tokens see those behind them too, `window` - 1 to each side if there is one."""
+    cache_dtype: torch.dtype | None = None
+    """What keys and values are rounded to when they are written; None keeps them as they are."""
 
 
 @dataclass(slots=True)

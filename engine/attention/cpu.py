@@ -28,6 +28,8 @@ class CpuBackend:
     def refuses(cls, layers: list[LayerSpec], device: torch.device, block_size: int) -> str | None:
         if device.type != "cpu":
             return f"it runs on CPUs, not on {device}"
+        if any(spec.cache_dtype not in (None, torch.int8) for spec in layers):
+            return "it rounds keys and values to int8 only"
         return None
 
     def __init__(self, layers: list[LayerSpec], device: torch.device, block_size: int, isa: str | None = None) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from specserve.engine.attention.backend import AttentionMetadata, LayerCache, LayerSpec
 from specserve.engine.attention.cache_memory import lazy_zeros
+from specserve.engine.attention.rounded_rows import restore, store, stored_dtype, stored_size
 
 GROUP_TOKENS = 8192
 """Padded tokens gathered for one group of decodes: enough to fill the cores, few enough to stay in cache."""
@@ -122,28 +123,35 @@ class GatherStep:
 
 
 class GatherLayer:
-    """One layer on the pure-torch path; caches are [B + 1, S, K, D], the last block is zeros."""
+    """One layer on the pure-torch path; caches are [B + 1, S, K, D], the last block is zeros.
+
+    Rounded ones are in the form of rounded_rows.py.
+    """
 
     def __init__(self, spec: LayerSpec, block_size: int) -> None:
         self.spec = spec
         self._block_size = block_size
         self._group = spec.num_heads // spec.num_kv_heads
+        self._stored = stored_dtype(spec.dtype, spec.cache_dtype)
+        self._key_size = stored_size(spec.head_size, spec.cache_dtype)
+        self._value_size = stored_size(spec.value_head_size, spec.cache_dtype)
 
     def bytes_per_block(self) -> int:
-        spec = self.spec
-        slot = spec.num_kv_heads * (spec.head_size + spec.value_head_size) * spec.dtype.itemsize
+        slot = self.spec.num_kv_heads * (self._key_size + self._value_size) * self._stored.itemsize
         return self._block_size * slot
 
     def allocate(self, num_blocks: int) -> LayerCache:
         shape = (num_blocks + 1, self._block_size, self.spec.num_kv_heads)
         return LayerCache(
-            keys=lazy_zeros((*shape, self.spec.head_size), self.spec.dtype),
-            values=lazy_zeros((*shape, self.spec.value_head_size), self.spec.dtype),
+            keys=lazy_zeros((*shape, self._key_size), self._stored),
+            values=lazy_zeros((*shape, self._value_size), self._stored),
         )
 
     def write_kv(self, step: GatherStep, key: Tensor, value: Tensor, cache: LayerCache) -> None:
         if step.written is not None:
             key, value = key[step.written], value[step.written]
+        key = store(key, self.spec.cache_dtype, are_keys=True)
+        value = store(value, self.spec.cache_dtype, are_keys=False)
         cache.keys.flatten(0, 1).index_copy_(0, step.slots, key)
         cache.values.flatten(0, 1).index_copy_(0, step.slots, value)
 
@@ -154,14 +162,12 @@ class GatherLayer:
             size, length = group.slots.shape
             slots = group.slots.flatten()
             q = query[group.rows].view(size, spec.num_kv_heads, self._group, spec.head_size)
-            k = cache.keys.flatten(0, 1).index_select(0, slots).view(size, length, spec.num_kv_heads, -1)
-            v = cache.values.flatten(0, 1).index_select(0, slots).view(size, length, spec.num_kv_heads, -1)
+            k, v = (each.view(size, length, spec.num_kv_heads, -1) for each in self._gathered(cache, slots))
             per_row = None if sinks is None else sinks.view(spec.num_kv_heads, self._group, 1)
             result = self._attention(q, k.transpose(1, 2), v.transpose(1, 2), group.mask, per_row)
             out[group.rows] = result.reshape(size, spec.num_heads, -1)
         for chunk in step.prefills(spec.window):
-            k = cache.keys.flatten(0, 1).index_select(0, chunk.slots).transpose(0, 1)
-            v = cache.values.flatten(0, 1).index_select(0, chunk.slots).transpose(0, 1)
+            k, v = (each.transpose(0, 1) for each in self._gathered(cache, chunk.slots))
             if self._group > 1:
                 k, v = k.repeat_interleave(self._group, 0), v.repeat_interleave(self._group, 0)
             per_head = None if sinks is None else sinks.view(spec.num_heads, 1, 1)
@@ -173,6 +179,15 @@ class GatherLayer:
                 result = self._attention(q[None], k[None], v[None], mask, per_head)
                 out[chunk.start + first : chunk.start + last] = result[0].transpose(0, 1)
         return out
+
+    def _gathered(self, cache: LayerCache, slots: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys [N, K, D] and values [N, K, Dv] of the slots [N], as the layer computes with them."""
+        spec = self.spec
+        keys, values = (each.flatten(0, 1).index_select(0, slots) for each in (cache.keys, cache.values))
+        return (
+            restore(keys, spec.head_size, spec.cache_dtype, spec.dtype, are_keys=True),
+            restore(values, spec.value_head_size, spec.cache_dtype, spec.dtype, are_keys=False),
+        )
 
     def _plain(self, sinks: Tensor | None) -> bool:
         spec = self.spec

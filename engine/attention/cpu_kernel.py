@@ -11,11 +11,14 @@ from torch import Tensor
 from specserve.engine.attention.backend import AttentionMetadata, LayerCache, LayerSpec
 from specserve.engine.attention.cache_memory import lazy_zeros
 from specserve.engine.attention.reference import attend_one_sequence
+from specserve.engine.attention.rounded_rows import SCALE_BYTES, restore, store
 from specserve.engine.native.library import KernelUnavailableError, Library, load_library
 
 PAGE = 16
 """Tokens per page of the kernel; a block is one or more pages."""
 DTYPES = (torch.bfloat16, torch.float32)
+MAX_INT8_HEAD_SIZE = 1024
+"""What native/hadamard.h has room for."""
 _POINTER, _INT64, _INT32, _FLOAT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32, ctypes.c_float
 
 
@@ -28,7 +31,7 @@ class AttendArgs(ctypes.Structure):
         *((name, _INT64) for name in ("query_token_stride", "query_head_stride")),
         *((name, _INT32) for name in ("num_seqs", "num_heads", "num_kv_heads", "head_size", "value_head_size")),
         *((name, _INT32) for name in ("block_size", "table_stride", "window", "looks_ahead")),
-        *((name, _INT32) for name in ("is_bf16", "num_threads")),
+        *((name, _INT32) for name in ("is_bf16", "is_int8", "num_threads")),
         *((name, _FLOAT) for name in ("scale", "softcap")),
     )
 
@@ -41,7 +44,7 @@ class WriteArgs(ctypes.Structure):
         *((name, _INT64) for name in ("key_token_stride", "key_head_stride")),
         *((name, _INT64) for name in ("value_token_stride", "value_head_stride")),
         *((name, _INT32) for name in ("num_tokens", "num_kv_heads", "head_size", "value_head_size")),
-        *((name, _INT32) for name in ("is_bf16", "num_threads")),
+        *((name, _INT32) for name in ("is_bf16", "is_int8", "num_threads")),
     )
 
 
@@ -70,6 +73,7 @@ class Kernel:
         spec = LayerSpec(4, 2, 24, 24, dtype, 0.2, window=17, softcap=5.0, has_sinks=True)
         self._compare(spec)
         self._compare(replace(spec, is_causal=False, head_size=32, value_head_size=32))
+        self._compare(replace(spec, cache_dtype=torch.int8))
 
     def _compare(self, spec: LayerSpec) -> None:
         dtype, size = spec.dtype, spec.head_size
@@ -87,6 +91,9 @@ class Kernel:
         layer.write_kv(KernelStep(whole), keys, values, cache)
         step = KernelStep(_metadata(query_lens, seq_lens, tables, slots.new_full((4,), -1)))
         found = layer.attend(step, query, cache, sinks)
+        if spec.cache_dtype is torch.int8:
+            keys = restore(store(keys, torch.int8, are_keys=True), size, torch.int8, torch.float32, are_keys=True)
+            values = restore(store(values, torch.int8, are_keys=False), size, torch.int8, torch.float32, are_keys=False)
         wanted = torch.cat(
             [
                 attend_one_sequence(query[:1], keys[:35], values[:35], spec, sinks),
@@ -149,16 +156,24 @@ class KernelLayer:
     def __init__(self, kernel: Kernel, spec: LayerSpec, block_size: int) -> None:
         self.spec = spec
         self._kernel = kernel
-        pair = 2 if spec.dtype == torch.bfloat16 else 1
+        self._is_int8 = spec.cache_dtype is torch.int8
+        pair = 2 if self._is_int8 or spec.dtype == torch.bfloat16 else 1
         width = -(-spec.value_head_size // 16) * 16
-        self._key_page = (spec.num_kv_heads, -(-spec.head_size // pair), PAGE, pair)
-        self._value_page = (spec.num_kv_heads, PAGE // pair, width, pair)
+        key_rows = -(-spec.head_size // pair)
+        if self._is_int8:  # bytes, and the tokens' scales behind them
+            self._key_page: tuple[int, ...] = (spec.num_kv_heads, PAGE * (key_rows * pair + SCALE_BYTES))
+            self._value_page: tuple[int, ...] = (spec.num_kv_heads, PAGE * (width + SCALE_BYTES))
+        else:
+            self._key_page = (spec.num_kv_heads, key_rows, PAGE, pair)
+            self._value_page = (spec.num_kv_heads, PAGE // pair, width, pair)
+        self._stored = torch.int8 if self._is_int8 else spec.dtype
         self._pages_per_block = block_size // PAGE
         sizes = {
             "num_kv_heads": spec.num_kv_heads,
             "head_size": spec.head_size,
             "value_head_size": spec.value_head_size,
-            "is_bf16": int(pair == 2),
+            "is_bf16": int(spec.dtype == torch.bfloat16),
+            "is_int8": int(self._is_int8),
         }
         self._write = WriteArgs(**sizes)
         self._attend = AttendArgs(
@@ -176,18 +191,20 @@ class KernelLayer:
         """Why the kernel cannot serve this layer, or None."""
         if spec.dtype not in DTYPES:
             return f"{str(spec.dtype).removeprefix('torch.')} (the kernel takes bfloat16 and float32)"
+        if spec.cache_dtype is torch.int8 and max(spec.head_size, spec.value_head_size) > MAX_INT8_HEAD_SIZE:
+            return f"heads of more than {MAX_INT8_HEAD_SIZE} in int8"
         if block_size % PAGE:
             return f"block size {block_size} (the kernel takes multiples of {PAGE})"
         return None
 
     def bytes_per_block(self) -> int:
         page = torch.Size(self._key_page).numel() + torch.Size(self._value_page).numel()
-        return self._pages_per_block * page * self.spec.dtype.itemsize
+        return self._pages_per_block * page * self._stored.itemsize
 
     def allocate(self, num_blocks: int) -> LayerCache:
         return LayerCache(
-            keys=lazy_zeros((num_blocks, self._pages_per_block, *self._key_page), self.spec.dtype),
-            values=lazy_zeros((num_blocks, self._pages_per_block, *self._value_page), self.spec.dtype),
+            keys=lazy_zeros((num_blocks, self._pages_per_block, *self._key_page), self._stored),
+            values=lazy_zeros((num_blocks, self._pages_per_block, *self._value_page), self._stored),
         )
 
     def write_kv(self, step: KernelStep, key: Tensor, value: Tensor, cache: LayerCache) -> None:

@@ -10,12 +10,16 @@ import torch
 from torch import Tensor
 
 from specserve.engine.attention.backend import AttentionMetadata, LayerCache, LayerSpec
+from specserve.engine.attention.rounded_rows import restore, store, stored_dtype, stored_size
 
 DEFAULT_BLOCK_SIZE = 16
 
 
 class ReferenceBackend:
-    """Serves every layer everywhere. Caches are [B, S, K, D]: B blocks of S slots, K key-value heads."""
+    """Serves every layer everywhere. Caches are [B, S, K, D]: B blocks of S slots, K key-value heads.
+
+    Rounded ones are in the form of rounded_rows.py.
+    """
 
     name = "reference"
 
@@ -38,15 +42,19 @@ class ReferenceBackend:
 
     def bytes_per_block(self) -> int:
         return self.block_size * sum(
-            spec.num_kv_heads * (spec.head_size + spec.value_head_size) * spec.dtype.itemsize for spec in self._layers
+            spec.num_kv_heads * (_stored_bytes(spec, spec.head_size) + _stored_bytes(spec, spec.value_head_size))
+            for spec in self._layers
         )
 
     def allocate(self, num_blocks: int) -> list[LayerCache]:
         caches = []
         for spec in self._layers:
             shape = (num_blocks, self.block_size, spec.num_kv_heads)
-            keys = torch.zeros(*shape, spec.head_size, dtype=spec.dtype, device=self._device)
-            values = torch.zeros(*shape, spec.value_head_size, dtype=spec.dtype, device=self._device)
+            stored = stored_dtype(spec.dtype, spec.cache_dtype)
+            keys, values = (
+                torch.zeros(*shape, stored_size(size, spec.cache_dtype), dtype=stored, device=self._device)
+                for size in (spec.head_size, spec.value_head_size)
+            )
             caches.append(LayerCache(keys=keys, values=values))
         return caches
 
@@ -58,8 +66,9 @@ class ReferenceBackend:
         assert self._step is not None, "plan was not called"
         slots = self._step.slot_mapping
         written = slots >= 0
-        cache.keys.flatten(0, 1)[slots[written]] = key[written]
-        cache.values.flatten(0, 1)[slots[written]] = value[written]
+        kept = self._layers[layer].cache_dtype
+        cache.keys.flatten(0, 1)[slots[written]] = store(key, kept, are_keys=True)[written]
+        cache.values.flatten(0, 1)[slots[written]] = store(value, kept, are_keys=False)[written]
 
     def attend(self, layer: int, query: Tensor, cache: LayerCache, sinks: Tensor | None = None) -> Tensor:
         assert self._step is not None, "plan was not called"
@@ -71,11 +80,17 @@ class ReferenceBackend:
             position = torch.arange(seq_len, device=query.device)
             block = step.block_tables[row].long()[position // self.block_size]
             slot = block * self.block_size + position % self.block_size
-            out[start : start + query_len] = attend_one_sequence(
-                query[start : start + query_len], keys[slot], values[slot], spec, sinks
-            )
+            exact = spec.dtype if spec.cache_dtype is None else torch.float32
+            k = restore(keys[slot], spec.head_size, spec.cache_dtype, exact, are_keys=True)
+            v = restore(values[slot], spec.value_head_size, spec.cache_dtype, exact, are_keys=False)
+            out[start : start + query_len] = attend_one_sequence(query[start : start + query_len], k, v, spec, sinks)
             start += query_len
         return out
+
+
+def _stored_bytes(spec: LayerSpec, size: int) -> int:
+    """Of one head of a token's keys or values."""
+    return stored_size(size, spec.cache_dtype) * stored_dtype(spec.dtype, spec.cache_dtype).itemsize
 
 
 def attend_one_sequence(query: Tensor, keys: Tensor, values: Tensor, spec: LayerSpec, sinks: Tensor | None) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from specserve.engine.attention.backend import AttentionMetadata, LayerCache, LayerSpec
+from specserve.engine.attention.rounded_rows import stored_dtype, to_float8
 from specserve.engine.attention.xformers_backend import device_misfit
 from specserve.engine.attention.xformers_check import self_test
 from specserve.engine.kernels.paged_attention import paged_attention, rows_of_tile
@@ -18,6 +19,9 @@ from specserve.engine.kernels.paged_attention import paged_attention, rows_of_ti
 DEFAULT_BLOCK_SIZE = 64
 MAX_HEAD_SIZE = 512
 DTYPES = (torch.float16, torch.bfloat16, torch.float32)
+CACHE_DTYPES = (None, torch.float8_e4m3fn)
+FLOAT8_CAPABILITY = (8, 9)
+"""Of the first GPUs that turn 8-bit floats into wider ones by an instruction."""
 INTERPRETED_MULTIPROCESSORS = 2
 """Stands for the GPU's number in the interpreter: few programs run, but more than one split."""
 PROGRAMS_PER_MULTIPROCESSOR = 3
@@ -77,12 +81,17 @@ class TritonBackend:
         notes = [f"triton attention: one paged kernel, blocks of {self.block_size}"]
         if self._device.type == "cuda" and any(spec.dtype == torch.float32 for spec in self._layers):
             notes.append("triton attention: float32 layers multiply without tensor cores")
+        if any(spec.cache_dtype is torch.float8_e4m3fn for spec in self._layers):
+            notes.append("triton attention: keys and values are kept as float8_e4m3fn, without a scale")
         return notes
 
     def bytes_per_block(self) -> int:
         """The one extra block of `allocate` does not count."""
         return self.block_size * sum(
-            spec.num_kv_heads * (spec.head_size + spec.value_head_size) * spec.dtype.itemsize for spec in self._layers
+            spec.num_kv_heads
+            * (spec.head_size + spec.value_head_size)
+            * stored_dtype(spec.dtype, spec.cache_dtype).itemsize
+            for spec in self._layers
         )
 
     def allocate(self, num_blocks: int) -> list[LayerCache]:
@@ -90,8 +99,9 @@ class TritonBackend:
         num_slots = (num_blocks + 1) * self.block_size
         caches = []
         for spec in self._layers:
+            stored = stored_dtype(spec.dtype, spec.cache_dtype)
             keys, values = (
-                torch.zeros(num_slots, spec.num_kv_heads, size, dtype=spec.dtype, device=self._device)
+                torch.zeros(num_slots, spec.num_kv_heads, size, dtype=stored, device=self._device)
                 for size in (spec.head_size, spec.value_head_size)
             )
             caches.append(LayerCache(keys=keys, values=values))
@@ -113,8 +123,12 @@ class TritonBackend:
         return self._slot_buffers[size][:num_tokens]
 
     def write_kv(self, layer: int, key: Tensor, value: Tensor, cache: LayerCache) -> None:
-        cache.keys.index_copy_(0, self.slots, key)
-        cache.values.index_copy_(0, self.slots, value)
+        if self._layers[layer].cache_dtype is None:
+            cache.keys.index_copy_(0, self.slots, key)
+            cache.values.index_copy_(0, self.slots, value)
+        else:  # torch copies bytes by index, but no 8-bit floats
+            cache.keys.view(torch.uint8).index_copy_(0, self.slots, to_float8(key).view(torch.uint8))
+            cache.values.view(torch.uint8).index_copy_(0, self.slots, to_float8(value).view(torch.uint8))
 
     def note_written(self, layer: int, key: Tensor, value: Tensor) -> None:
         """Nothing follows: everything is read from the cache."""
@@ -207,6 +221,15 @@ def _rows(spec: LayerSpec, *, decodes: bool) -> int:
 
 def _layers_misfit(layers: list[LayerSpec], device: torch.device) -> str | None:
     for index, spec in enumerate(layers):
+        if spec.cache_dtype not in CACHE_DTYPES:
+            return f"it rounds keys and values to float8_e4m3fn, not to {spec.cache_dtype}"
+        if spec.cache_dtype is not None and device.type == "cuda":
+            capability = torch.cuda.get_device_capability(device)
+            if capability < FLOAT8_CAPABILITY:
+                return (
+                    f"keys and values as fp8 need compute capability 8.9 (RTX 40, L4, H100 or newer), this GPU has "
+                    f"{capability[0]}.{capability[1]}; leave --kv-cache-dtype at auto"
+                )
         if spec.dtype not in DTYPES:
             return f"layer {index} computes in {spec.dtype}; it takes float16, bfloat16 and float32"
         if spec.dtype == torch.bfloat16 and device.type == "cpu":

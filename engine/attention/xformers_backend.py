@@ -275,6 +275,8 @@ def _layers_misfit(layers: list[LayerSpec], device: torch.device, block_size: in
                 f"layer {index} caps its scores at {spec.softcap}, for which xformers has no form; "
                 "the triton backend has it"
             )
+        if spec.cache_dtype is not None:
+            return "its kernels read keys and values as the model computes them; the triton backend reads rounded ones"
         if spec.dtype not in DTYPES:
             return f"layer {index} computes in {spec.dtype}; it takes float16, bfloat16 and float32"
         if spec.dtype == torch.bfloat16 and device.type == "cpu":

@@ -101,7 +101,7 @@ def _attend(
             keys + slot[None, :] * slot_stride + kv_head * head_stride + dim[:, None],
             mask=is_key[None, :] & (dim < HEAD_SIZE)[:, None],
             other=0.0,
-        )
+        ).to(q.dtype)
         scores = tl.dot(q, k, input_precision=PRECISION) * scale
         if CAPS:
             scores = softcap * (1.0 - 2.0 / (tl.exp(scores * (2.0 / softcap)) + 1.0))
@@ -117,7 +117,7 @@ def _attend(
             values + slot[:, None] * value_slot_stride + kv_head * value_head_stride + value_dim[None, :],
             mask=is_key[:, None] & (value_dim < VALUE_SIZE)[None, :],
             other=0.0,
-        )
+        ).to(q.dtype)
         gathered = gathered * shrink[:, None] + tl.dot(weights.to(v.dtype), v, input_precision=PRECISION)
         largest = new_largest
 
@@ -222,7 +222,7 @@ def paged_attention(
     """Causal attention of the chunks at the end of sequences.
 
     query          [T, H, D]          stride 1 inside a head; tokens no tile covers are left as they are
-    keys, values   [slots, K, D], [slots, K, Dv]
+    keys, values   [slots, K, D], [slots, K, Dv]   of the query's type, or float8_e4m3fn, which is widened to it
     tile_sequence  [N] int32          row of `seq_lens` and `block_tables` each tile belongs to
     tile_first     [N] int32          the tile's first token, counted in its sequence's chunk; it has rows // (H / K)
     query_start    [B + 1] int32      offsets of the sequences' chunks in T
@@ -275,7 +275,7 @@ def paged_attention(
         VALUE_BLOCK=value_block,
         PAGE=page,
         ROWS=rows,
-        KEYS=keys_of_tile(max(head_size, value_size), keys.element_size()),
+        KEYS=keys_of_tile(max(head_size, value_size), query.element_size()),
         CAPS=softcap is not None,
         SINKS=sinks is not None,
         SPLITS=splits,

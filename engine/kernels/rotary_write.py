@@ -11,6 +11,13 @@ from specserve.engine.kernels.rms_norm import rms_norm_torch
 
 
 @triton.jit
+def _float8(x):
+    """Beyond the largest 8-bit float there is only that; NaN stays NaN."""
+    wide = x.to(tl.float32)
+    return tl.where(wide > 448.0, 448.0, tl.where(wide < -448.0, -448.0, wide)).to(tl.float8e4nv)
+
+
+@triton.jit
 def _rotary_write(
     qkv,
     cos,
@@ -30,6 +37,7 @@ def _rotary_write(
     HALF: tl.constexpr,
     BLOCK: tl.constexpr,
     NORMS: tl.constexpr,
+    ROUNDS: tl.constexpr,
 ):
     """One program per token and head of the queries, keys and values, which lie behind each other in a row of qkv."""
     token = tl.program_id(0).to(tl.int64)
@@ -67,8 +75,12 @@ def _rotary_write(
             cache = value_cache
             kv_head = head - NUM_HEADS - NUM_KV_HEADS
         target = cache + slot.to(tl.int64) * cache_slot_stride + kv_head * cache_head_stride
-        tl.store(target + place, first, mask=inside)
-        tl.store(target + HALF + place, second, mask=inside)
+        if ROUNDS:  # to 8-bit floats
+            tl.store(target + place, _float8(first), mask=inside)
+            tl.store(target + HALF + place, _float8(second), mask=inside)
+        else:
+            tl.store(target + place, first, mask=inside)
+            tl.store(target + HALF + place, second, mask=inside)
 
 
 def rotary_write(
@@ -87,7 +99,7 @@ def rotary_write(
     qkv                  [T, (H + 2 K) D]   rows as the joined projection gives them; queries and keys turn in place
     cos, sin             [T, D]             of each token's position, two equal halves
     slots                [T] int64          -1 skips the token
-    key_cache, value_cache  [slots, K, at least D]
+    key_cache, value_cache  [slots, K, at least D]  of the type of qkv or float8_e4m3fn
     query_norm, key_norm [D]                weights of RMS norms of the heads, before the turn, or None
 
     Returns queries [T, H, D], keys and values [T, K, D], views of `qkv`. D is even.
@@ -117,6 +129,7 @@ def rotary_write(
             HALF=half,
             BLOCK=triton.next_power_of_2(half),
             NORMS=query_norm is not None,
+            ROUNDS=key_cache.dtype == torch.float8_e4m3fn,
             num_warps=1,
         )
     return _split(qkv, num_kv_heads, head_size)
@@ -141,8 +154,10 @@ def rotary_write_torch(
     query.copy_(_turned(query, cos, sin))
     key.copy_(_turned(key, cos, sin))
     written = slots >= 0
-    key_cache[slots[written], :, :head_size] = key[written]
-    value_cache[slots[written], :, :head_size] = value[written]
+    for cache, rows in ((key_cache, key), (value_cache, value)):
+        if cache.dtype == torch.float8_e4m3fn:
+            rows = rows.clamp(-448.0, 448.0).to(cache.dtype)
+        cache[slots[written], :, :head_size] = rows[written]
     return query, key, value
 
 

@@ -58,7 +58,7 @@ class DecoderArgs(ctypes.Structure):
         *((name, _POINTER) for name in ("normed", "projected", "attended", "inner", "rearranged", "turns")),
         *((name, _INT32) for name in ("num_layers", "num_tokens", "num_rows", "num_seqs", "hidden_size")),
         *((name, _INT32) for name in ("num_heads", "num_kv_heads", "head_size")),
-        *((name, _INT32) for name in ("block_size", "table_stride", "num_threads")),
+        *((name, _INT32) for name in ("block_size", "table_stride", "is_int8", "num_threads")),
         *((name, _FLOAT) for name in ("epsilon", "scale", "rotary_scale")),
     )
 
@@ -132,6 +132,7 @@ class CpuDecoder:
             num_kv_heads=spec.num_kv_heads,
             head_size=spec.head_size,
             block_size=block_size,
+            is_int8=int(spec.cache_dtype is torch.int8),
             epsilon=config.rms_norm_eps,
             scale=spec.scale,
             rotary_scale=self._rotary.attention_scaling,

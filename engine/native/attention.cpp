@@ -7,132 +7,19 @@
 // Sources: online softmax, Milakov and Gimelshein 2018; paged layout, Kwon et al. 2023.
 #include "attention.h"
 
-#include "vectors.h"
+#include "attention_int8.h"
+#include "attention_tile.h"
 namespace {
-constexpr int kTile = 64;                  // tokens per pass of the online softmax
 constexpr int kRows = 112, kQueries = 64;  // of one work item: query rows (tokens times heads of the group); tokens
 constexpr int kPart = 512;                 // keys that are summed up by themselves, wherever a context begins and ends
-
-// ---- how a row of a page meets its weights: query elements for keys, probabilities for values ----------------
-struct Float32 {
-  using Element = float;
-  using Word = float;
-  struct Row { Vec x; };
-  static constexpr int kPair = 1, kWords = 1;  // tokens or dimensions per row, weight words per row
-  static Row load_row(const uint32_t *p) { return {load((const float *)p)}; }
-  static Row load_first(const uint32_t *p) { return load_row(p); }
-  static Vec mac(Vec acc, Row row, const Word *w) { return fma(row.x, fill(w[0]), acc); }
-  static void put(Word *to, Vec p) { store(to, p); }
-  static void put_query(Word *to, const Element *q, int size) { memcpy(to, q, size * 4); }
-  static Element element(float x) { return x; }
-};
-struct Bfloat16Widened {  // float32 arithmetic on bfloat16 pages
-  using Element = uint16_t;
-  using Word = float;
-  struct Row { Vec x, y; };
-  static constexpr int kPair = 2, kWords = 2;
-  static Row load_row(const uint32_t *p) { return {low_halves(p), high_halves(p)}; }
-  static Row load_first(const uint32_t *p) { return {low_halves(p), fill(0.f)}; }
-  static Vec mac(Vec acc, Row row, const Word *w) {
-    return fma(row.y, fill(w[1]), fma(row.x, fill(w[0]), acc));
-  }
-  static void put(Word *to, Vec p) { store(to, p); }
-  static void put_query(Word *to, const Element *q, int size) {
-    for (int d = 0; d < size; d++) to[d] = from_bf16(q[d]);
-    if (size % 2) to[size] = 0;
-  }
-  static Element element(float x) { return to_bf16(x); }
-};
-#ifdef __AVX512BF16__
-struct Bfloat16 {
-  using Element = uint16_t;
-  using Word = uint32_t;
-  struct Row { __m512i x; };
-  static constexpr int kPair = 2, kWords = 1;
-  static Row load_row(const uint32_t *p) { return {_mm512_loadu_si512(p)}; }
-  static Row load_first(const uint32_t *p) {
-    return {_mm512_and_si512(_mm512_loadu_si512(p), _mm512_set1_epi32(0xffff))};
-  }
-  static Vec mac(Vec acc, Row row, const Word *w) {
-    return _mm512_dpbf16_ps(acc, (__m512bh)row.x, (__m512bh)_mm512_set1_epi32((int)w[0]));
-  }
-  static void put(Word *to, Vec p) {
-    _mm256_storeu_si256((__m256i *)to, (__m256i)_mm512_cvtneps_pbh(p));
-  }
-  static void put_query(Word *to, const Element *q, int size) {
-    if (size % 2) to[size / 2] = 0;
-    memcpy(to, q, size * 2);
-  }
-  static Element element(float x) { return to_bf16(x); }
-};
-#endif
-
-// ---- one tile ------------------------------------------------------------------------------------------------
-struct Shape { int key_rows, query_words, width; float scale, softcap; };  // width: Dv padded to 16
-struct Rows { const int *first, *last; float *acc, *max, *sum; };          // visible keys [first, last) per row
-struct Tile { const uint32_t *keys[kTile / kPage], *values[kTile / kPage]; int start, size; };
-
-// R query rows against one tile: scores, online softmax, weighted values.
-template <class S, int R>
-void attend_tile(const Shape &shape, const typename S::Word *query, const Tile &tile, Rows rows) {
-  alignas(64) float scores[R][kTile];
-  alignas(64) typename S::Word weights[R][kTile];
-  Vec rescale[R];
-  const int pages = (tile.size + kPage - 1) / kPage;
-  for (int g = 0; g < pages; g++) {
-    Vec acc[R];
-    for (int r = 0; r < R; r++) acc[r] = fill(0.f);
-    for (int d = 0; d < shape.key_rows; d++) {
-      const auto row = S::load_row(tile.keys[g] + d * kPage);
-      for (int r = 0; r < R; r++) acc[r] = S::mac(acc[r], row, query + r * shape.query_words + d * S::kWords);
-    }
-    for (int r = 0; r < R; r++) store(scores[r] + g * kPage, acc[r]);
-  }
-  for (int r = 0; r < R; r++) {
-    const int lo = rows.first[r] - tile.start, end = rows.last[r] - tile.start;
-    const int hi = end < tile.size ? end : tile.size;
-    Vec top = fill(-kInf);
-    for (int g = 0; g < pages; g++) {
-      Vec x = mul(load(scores[r] + g * kPage), fill(shape.scale));
-      if (shape.softcap > 0) x = mul(tanh_of(div(x, fill(shape.softcap))), fill(shape.softcap));
-      if (lo > g * kPage || hi < (g + 1) * kPage) x = keep_range(x, lo - g * kPage, hi - g * kPage);
-      store(scores[r] + g * kPage, x);
-      top = max(top, x);
-    }
-    const float seen = max_of(top), peak = seen > rows.max[r] ? seen : rows.max[r];
-    const Vec base = fill(peak == -kInf ? 0.f : peak);  // -inf: nothing visible to this row so far
-    const float factor = rows.max[r] == peak ? 1.f : rows.max[r] == -kInf ? 0.f : exp_of(rows.max[r] - peak);
-    Vec sum = fill(0.f);
-    for (int g = 0; g < pages; g++) {
-      const Vec p = exp_of(sub(load(scores[r] + g * kPage), base));
-      sum = add(sum, p);
-      S::put(weights[r] + g * (kPage / S::kPair) * S::kWords, p);
-    }
-    rescale[r] = fill(factor);
-    rows.sum[r] = rows.sum[r] * factor + sum_of(sum);
-    rows.max[r] = peak;
-  }
-  // Never more value rows than tokens: a page may hold NaN behind the last one, and zero times NaN is NaN.
-  const int full = tile.size / S::kPair, per_page = kPage / S::kPair;
-  for (int j = 0; j < shape.width; j += 16) {
-    Vec out[R];
-    for (int r = 0; r < R; r++) out[r] = mul(rescale[r], load(rows.acc + r * shape.width + j));
-    for (int t = 0; t < full; t++) {
-      const auto row = S::load_row(tile.values[t / per_page] + t % per_page * shape.width + j);
-      for (int r = 0; r < R; r++) out[r] = S::mac(out[r], row, weights[r] + t * S::kWords);
-    }
-    if (full * S::kPair < tile.size) {
-      const auto row = S::load_first(tile.values[full / per_page] + full % per_page * shape.width + j);
-      for (int r = 0; r < R; r++) out[r] = S::mac(out[r], row, weights[r] + full * S::kWords);
-    }
-    for (int r = 0; r < R; r++) store(rows.acc + r * shape.width + j, out[r]);
-  }
-}
 
 template <class S, int R>
 void attend_rows(int count, const Shape &shape, const typename S::Word *query, const Tile &tile, Rows rows) {
   if constexpr (R > 0) {
-    if (count == R) return attend_tile<S, R>(shape, query, tile, rows);
+    if (count == R) {
+      if constexpr (S::kIsInt8) return attend_int8_tile<R>(shape, query, tile, rows);
+      else return attend_tile<S, R>(shape, query, tile, rows);
+    }
     attend_rows<S, R - 1>(count, shape, query, tile, rows);
   }
 }
@@ -198,12 +85,14 @@ template <class S> void run_item(const Job &job, const Item &item, float *scratc
   const Shape &shape = job.shape;
   const int group = a.num_heads / a.num_kv_heads, rows = item.num_queries * group;
   const int pages_per_block = a.block_size / kPage;
-  const int64_t key_words = (int64_t)shape.key_rows * kPage, value_words = (int64_t)kPage / S::kPair * shape.width;
+  const int64_t key_words = S::page_words(shape.key_rows);
+  const int64_t value_words = S::page_words(kPage / S::kPair * shape.width / 16);
   const int64_t size = (int64_t)rows * (shape.width + 2);
   const Sums sums = sums_at(item.parts > 1 ? job.partials + item.partial + item.part * size : scratch, rows, shape.width);
   const Sums next = sums_at(scratch + size, rows, shape.width);
   auto *query = (typename S::Word *)(scratch + 2 * (int64_t)job.max_rows * (shape.width + 2));
   int *first = (int *)(query + (int64_t)job.max_rows * shape.query_words), *last = first + job.max_rows;
+  float *factor = (float *)(last + job.max_rows);
   const int position = a.seq_lens[item.seq] - a.query_start[item.seq + 1] + item.query;
   for (int i = 0; i < rows; i++) {
     last[i] = position + i / group + 1;
@@ -211,7 +100,7 @@ template <class S> void run_item(const Job &job, const Item &item, float *scratc
     if (a.looks_ahead) last[i] = end_of_sight(a, last[i], a.seq_lens[item.seq]);
     const int64_t token = item.query + i / group, head = item.head * group + i % group;
     const auto *from = (const typename S::Element *)a.query + token * a.query_token_stride;
-    S::put_query(query + (int64_t)i * shape.query_words, from + head * a.query_head_stride, a.head_size);
+    factor[i] = S::put_query(query + (int64_t)i * shape.query_words, from + head * a.query_head_stride, a.head_size);
   }
   const int32_t *table = a.block_tables + (int64_t)item.seq * a.table_stride;
   const auto page_of = [&](int token) {
@@ -242,7 +131,7 @@ template <class S> void run_item(const Job &job, const Item &item, float *scratc
         const int count = rows - r < kBlock ? rows - r : kBlock;
         if (last[r + count - 1] <= t || first[r] >= t + tile.size) continue;  // rows are in order of position
         attend_rows<S, kBlock>(count, shape, query + (int64_t)r * shape.query_words, tile,
-                               {first + r, last + r, to.acc + (int64_t)r * shape.width, to.max + r, to.sum + r});
+                               {first + r, last + r, factor + r, to.acc + (int64_t)r * shape.width, to.max + r, to.sum + r});
       }
     }
   };
@@ -309,7 +198,7 @@ template <class S> int attend(const AttendArgs &a) {
   Job job = {};
   job.args = &a;
   job.shape.key_rows = (a.head_size + S::kPair - 1) / S::kPair;
-  job.shape.query_words = job.shape.key_rows * S::kWords;
+  job.shape.query_words = (job.shape.key_rows * S::kWords + 7) / 8 * 8;
   job.shape.width = (a.value_head_size + 15) / 16 * 16;
   job.shape.scale = a.scale, job.shape.softcap = a.softcap;
   job.max_rows = group > kRows ? group : kRows;
@@ -326,7 +215,7 @@ template <class S> int attend(const AttendArgs &a) {
   const int64_t part_cost = cost / threads + 1;
   const int64_t partial = cut(a, part_cost, job.shape.width, 0, 0, &job.num_items);
   if (job.num_items == 0) return 0;
-  job.scratch_words = ((int64_t)job.max_rows * (2 * (job.shape.width + 2) + 2 + job.shape.query_words) + 15) / 16 * 16;
+  job.scratch_words = ((int64_t)job.max_rows * (2 * (job.shape.width + 2) + 3 + job.shape.query_words) + 15) / 16 * 16;
   const int64_t floats = job.scratch_words * threads + (partial + 15) / 16 * 16;
   void *memory;
   const size_t bytes = floats * sizeof(float) + job.num_items * (sizeof(Item) + sizeof(int32_t));
@@ -349,6 +238,7 @@ template <class S> int attend(const AttendArgs &a) {
 #define SPECSERVE_NAME(isa) SPECSERVE_JOIN(specserve_attend_, isa)
 // Returns 0, or 1 when memory for the scratch space cannot be had.
 extern "C" int SPECSERVE_NAME(SPECSERVE_ISA)(const AttendArgs *a) {
+  if (a->is_int8) return a->is_bf16 ? attend<Int8<uint16_t>>(*a) : attend<Int8<float>>(*a);
   if (!a->is_bf16) return attend<Float32>(*a);
 #ifdef __AVX512BF16__
   return attend<Bfloat16>(*a);

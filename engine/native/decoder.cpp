@@ -68,12 +68,12 @@ int run_layer(const DecoderArgs &d, const DecoderLayer &layer) {
   const int64_t stride = (int64_t)heads * head;
   const uint16_t *keys = d.projected + (int64_t)d.num_heads * head, *values = keys + (int64_t)d.num_kv_heads * head;
   const WriteArgs write = {keys, values, layer.keys, layer.values, d.slots, stride, head, stride, head,
-                           tokens, d.num_kv_heads, head, head, 1, d.num_threads};
+                           tokens, d.num_kv_heads, head, head, 1, d.is_int8, d.num_threads};
   specserve_write_pages(&write);
   const AttendArgs attend = {d.projected, layer.keys, layer.values, d.attended, nullptr,
                              d.block_tables, d.seq_lens, d.query_start, stride, head,
                              d.num_seqs, d.num_heads, d.num_kv_heads, head, head, d.block_size, d.table_stride,
-                             layer.window, 0, 1, d.num_threads, d.scale, 0.f};
+                             layer.window, 0, 1, d.is_int8, d.num_threads, d.scale, 0.f};
   if (specserve_attend_avx512_bf16(&attend)) return 1;
   multiply(d, layer.out, d.attended, d.hidden, size, tokens, kAddTo);
   for_each(tokens, size, d.num_threads, normed_by(layer.mlp_norm));

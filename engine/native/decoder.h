@@ -28,7 +28,7 @@ struct DecoderArgs {
   uint16_t *rearranged;                      // scratch of the products: [T, max(H, heads D, I)], see linear.h
   float *turns;                              // scratch: [T, D], cosines then sines
   int32_t num_layers, num_tokens, num_rows, num_seqs, hidden_size, num_heads, num_kv_heads, head_size;
-  int32_t block_size, table_stride, num_threads;
+  int32_t block_size, table_stride, is_int8, num_threads;  // is_int8: the pages, see attention.h
   float epsilon, scale, rotary_scale;        // of the norms, of attention scores, of cosines and sines
 };
 int specserve_decode_avx512_bf16(const DecoderArgs *);

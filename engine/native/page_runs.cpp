@@ -77,7 +77,7 @@ void write_run(const WriteArgs &a, Run run) {
 }  // namespace
 
 extern "C" int specserve_write_pages(const WriteArgs *a) {
-  if (!a->is_bf16 || a->head_size % 32 || a->value_head_size % 16) return specserve_write_kv(a);
+  if (!a->is_bf16 || a->is_int8 || a->head_size % 32 || a->value_head_size % 16) return specserve_write_kv(a);
   constexpr int kRun = 64;  // tokens that one thread writes in a row
   for_each((a->num_tokens + kRun - 1) / kRun, kRun * 16, a->num_threads, [&](int i) {
     const int64_t left = a->num_tokens - (int64_t)i * kRun;

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from specserve.engine.api import ModelInfo
 from specserve.engine.attention.backend import AttentionBackend
+from specserve.engine.attention.cache_dtype import capacity_note, with_cache_dtype
 from specserve.engine.attention.select import select_backend
 from specserve.engine.attention.xformers_check import first_line
 from specserve.engine.batch import ScheduledBatch, ScheduledRequest, StepOutput
@@ -116,7 +117,7 @@ class ModelRunner:
         loaded = load_model(config.model, lambda phase, done: progress(phase, READING * done))
         max_model_len = choose_max_model_len(loaded.config, config.model.max_model_len)
         notes = [*loaded.notes, *fix_rotary_scaling(loaded.model, max_model_len)]
-        specs = probe_layers(loaded)
+        specs = with_cache_dtype(probe_layers(loaded), config.cache.dtype, loaded.device)
         if loaded.device.type == "cpu" and has_to_build():
             progress("building CPU kernels", READING)
         backend = select_backend(
@@ -144,6 +145,7 @@ class ModelRunner:
             available_bytes=available // config.num_engines,
             device=loaded.device,
         )
+        notes += capacity_note(specs, num_blocks * backend.block_size, num_blocks * backend.bytes_per_block())
         forward.bind(backend.allocate(num_blocks))
         graphs = None
         if loaded.device.type == "cuda" and isinstance(forward, CapturableForward) and not config.model.enforce_eager:

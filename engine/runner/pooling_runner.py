@@ -14,6 +14,7 @@ from torch import Tensor
 
 from specserve.engine.api import ModelInfo
 from specserve.engine.attention.backend import AttentionBackend
+from specserve.engine.attention.cache_dtype import refuse_without_cache, with_cache_dtype
 from specserve.engine.attention.select import select_backend
 from specserve.engine.batch import PackedRows, ScheduledBatch, ScheduledRequest, StepOutput
 from specserve.engine.config import EngineConfig
@@ -125,6 +126,7 @@ class PoolingRunner:
             notes += describe() if describe is not None else []
             attention, block_size, has_types = backend.name, backend.block_size, False
         else:
+            refuse_without_cache(config.cache.dtype)
             sequences = WholeSequences(pooler, packing)
             hidden_states = WholeTexts(sequences)
             budget = choose_encoder_budget(config.scheduler, max_model_len, loaded.device)
@@ -211,7 +213,7 @@ def _paged(
     progress: Callable[[str, float], None],
 ) -> tuple[PagedChunks, AttentionBackend, int]:
     loaded = pooler.body
-    specs = probe_layers(loaded)
+    specs = with_cache_dtype(probe_layers(loaded), config.cache.dtype, loaded.device)
     backend = select_backend(
         config.model.attention_backend, list(specs.values()), loaded.device, config.cache.block_size
     )

@@ -150,7 +150,12 @@ def oracle(folder: Path, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
 
 
 def load_runner(
-    folder: Path, backend: str = "reference", dtype: str = "auto", quantization: str = "none", **limits: int
+    folder: Path,
+    backend: str = "reference",
+    dtype: str = "auto",
+    quantization: str = "none",
+    cache_dtype: str = "auto",
+    **limits: int,
 ) -> ModelRunner:
     config = EngineConfig(
         model=ModelConfig(
@@ -161,7 +166,7 @@ def load_runner(
             attention_backend=backend,
             max_model_len=limits.get("max_model_len", 128),
         ),
-        cache=CacheConfig(num_blocks=limits.get("num_blocks", 48)),
+        cache=CacheConfig(num_blocks=limits.get("num_blocks", 48), dtype=cache_dtype),
         enable_prompt_embeds=bool(limits.get("enable_prompt_embeds", False)),
     )
     return ModelRunner.load(config, lambda phase, done: None)

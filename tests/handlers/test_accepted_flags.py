@@ -47,7 +47,6 @@ def test_environment_and_file_are_told_of_too(tmp_path: Path) -> None:
     ("argv", "told"),
     [
         (["-tp", "2"], "one process computes on one device"),
-        (["--kv-cache-dtype", "fp8"], "keys and values have the type of the model"),
         (["--load-format", "gguf"], "weights are read from safetensors"),
         (["--logprobs-mode", "processed_logprobs"], "before penalties and temperature"),
     ],

@@ -58,7 +58,7 @@ def test_every_value_reaches_the_section_that_uses_it() -> None:
         *("--attention-backend", "reference", "--enforce-eager", "--trust-remote-code", "--block-size", "32"),
         *("--num-gpu-blocks-override", "99", "--no-enable-prefix-caching", "--max-num-seqs", "4"),
         *("--max-num-batched-tokens", "1k", "--max-num-queued-reqs", "5", "--engine-watchdog", "9"),
-        *("--quantization", "INT8"),
+        *("--quantization", "INT8", "--kv-cache-dtype", "FP8"),
         *("--num-threads", "3", "--log-level", "DEBUG", "--scheduling-policy", "Priority", "--enable-prompt-embeds"),
     ).engine_config()
     model, cache, scheduler = engine.model, engine.cache, engine.scheduler
@@ -71,6 +71,7 @@ def test_every_value_reaches_the_section_that_uses_it() -> None:
         None,
         False,
     )
+    assert cache.dtype == "fp8"
     assert (scheduler.max_num_seqs, scheduler.max_num_batched_tokens, scheduler.max_num_queued) == (4, 1000, 5)
     assert (scheduler.policy, engine.enable_prompt_embeds) == ("priority", True)
     assert (engine.watchdog_s, engine.num_threads, engine.log_level) == (9.0, 3, "debug")
@@ -179,6 +180,7 @@ def test_switches_come_from_the_environment_as_words() -> None:
         (["--port", "70000"], "65535"),
         (["--dtype", "int3"], "bfloat16"),
         (["--quantization", "awq"], "must be one of none, int8, int4"),
+        (["--kv-cache-dtype", "fp8_e5m2"], "must be one of auto, bfloat16, float16, int8, fp8, fp8_e4m3"),
         (["--shutdown-timeout", "-1"], "seconds"),
         (["--engine-watchdog", "0"], "above 0"),
         (["--api-key", "two words"], "printable ASCII"),

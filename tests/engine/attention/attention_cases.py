@@ -35,6 +35,7 @@ class Case:
     softcap: float | None = None
     block_size: int = DEFAULT_BLOCK_SIZE
     padded_rows: int = 0
+    cache_dtype: torch.dtype | None = None
 
     def layers(self, dtype: torch.dtype) -> list[LayerSpec]:
         return [
@@ -48,6 +49,7 @@ class Case:
                 window=window,
                 has_sinks=self.sinks,
                 softcap=self.softcap,
+                cache_dtype=self.cache_dtype,
             )
             for window in self.windows
         ]
@@ -92,6 +94,16 @@ CAPPED_CASES = (
     Case("capped scores with sinks", DECODES, heads=(6, 2), softcap=2.0, sinks=True),
 )
 """What Gemma 2 needs, and xformers has no form for."""
+
+FLOAT8 = torch.float8_e4m3fn
+FLOAT8_CASES = (
+    Case("8-bit floats", MIXED, heads=(14, 2), cache_dtype=FLOAT8),
+    Case("8-bit floats in a window, with sinks", MIXED, heads=(8, 2), sinks=True, windows=(50,), cache_dtype=FLOAT8),
+    Case("8-bit floats under a cap", DECODES, heads=(6, 2), softcap=2.0, padded_rows=3, cache_dtype=FLOAT8),
+    Case("8-bit floats, values smaller", MIXED, head_size=96, value_head_size=64, cache_dtype=FLOAT8),
+    Case("8-bit floats in many pieces", ((2300, 1, 1),), heads=(2, 1), cache_dtype=FLOAT8),
+)
+"""What the triton backend keeps rounded, and xformers cannot read."""
 
 PREFILLS = ((63, 70), (20, 44, 9), (0, 5, 100))
 """No decodes: whole prompts with nothing before them, then chunks behind a context beside a new prompt."""

@@ -44,9 +44,20 @@ def spec_of(
     window: int | None = None,
     softcap: float | None = None,
     sinks: bool = False,
+    cache_dtype: torch.dtype | None = None,
 ) -> LayerSpec:
     values = size if value_size is None else value_size
-    return LayerSpec(*heads, size, values, dtype, size**-0.5, window=window, softcap=softcap, has_sinks=sinks)
+    return LayerSpec(
+        *heads,
+        size,
+        values,
+        dtype,
+        size**-0.5,
+        window=window,
+        softcap=softcap,
+        has_sinks=sinks,
+        cache_dtype=cache_dtype,
+    )
 
 
 @dataclass

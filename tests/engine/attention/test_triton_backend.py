@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
-from attention_cases import CAPPED_CASES, CASES, MIXED, PREFILL_CASES, Case, largest_error
+from attention_cases import CAPPED_CASES, CASES, FLOAT8_CASES, MIXED, PREFILL_CASES, Case, largest_error
 from greedy import SHORTFALL, generated_by, generated_by_transformers, largest_shortfall, tiny_llama
+from paged_batch import metadata
 
 from specserve.engine.attention.select import select_backend
 from specserve.engine.attention.triton_backend import TritonBackend
@@ -32,6 +35,41 @@ def test_capped_scores_agree_with_the_reference(case: Case) -> None:
 @pytest.mark.parametrize("case", [*CASES[::4], *CAPPED_CASES[::2]], ids=lambda case: case.name)
 def test_agrees_with_the_reference_in_half_precision(case: Case) -> None:
     assert largest_error(TritonBackend, case, torch.float16, CPU) <= TOLERANCE[torch.float16]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
+@pytest.mark.parametrize("case", FLOAT8_CASES, ids=lambda case: case.name)
+def test_reads_8_bit_floats_as_the_reference_does(case: Case, dtype: torch.dtype) -> None:
+    """Both keep what torch's own conversion makes of the same numbers, so there is nothing else to be off by."""
+    assert largest_error(TritonBackend, case, dtype, CPU) <= 2 * TOLERANCE[dtype]
+
+
+def test_keeps_what_torch_makes_of_a_number() -> None:
+    (spec,) = FLOAT8_CASES[3].layers(torch.float32)
+    backend = TritonBackend([spec], CPU, 64)
+    (cache,) = backend.allocate(2)
+    rows = torch.randn(64, 2, 160, generator=torch.Generator().manual_seed(0))
+    rows *= torch.logspace(-4, 3, 64)[:, None, None]
+    rows[3, 1, 2] = float("nan")
+    slots = torch.randperm(128, generator=torch.Generator().manual_seed(1))[:64]
+    backend.plan(metadata([64], [64], torch.tensor([[0, 1]], dtype=torch.int32), slots))
+    backend.write_kv(0, rows[..., :96], rows[..., 96:], cache)
+    kept = torch.cat([cache.keys[slots], cache.values[slots]], -1)
+    inside = rows.abs() <= 448
+    assert torch.equal(kept.view(torch.uint8)[inside], rows.to(torch.float8_e4m3fn).view(torch.uint8)[inside])
+    assert torch.equal(kept.float().isnan(), rows.isnan())
+    assert (kept.float()[rows.abs() > 448].abs() == 448).all()
+
+
+def test_8_bit_floats_go_to_the_backend_that_reads_them() -> None:
+    assert select_backend("auto", FLOAT8_CASES[0].layers(torch.float16), CPU, None).name == "triton"
+    bytes_of_8_bits = TritonBackend(FLOAT8_CASES[0].layers(torch.float16), CPU, 64).bytes_per_block()
+    assert 2 * bytes_of_8_bits == TritonBackend(CASES[0].layers(torch.float16), CPU, 64).bytes_per_block()
+
+
+def test_bytes_with_scales_are_left_to_cpus() -> None:
+    layers = [replace(spec, cache_dtype=torch.int8) for spec in CASES[0].layers(torch.float16)]
+    assert "not to torch.int8" in str(TritonBackend.refuses(layers, CPU, 64))
 
 
 def test_greedy_tokens_are_those_of_transformers() -> None:

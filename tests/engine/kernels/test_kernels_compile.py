@@ -78,6 +78,15 @@ def test_rotary_write(recorded: Any, norms: bool, head_size: int, target: GPUTar
     assert compile_recorded(recorder, target).asm["cubin"]
 
 
+def test_rotary_write_rounds_to_8_bit_floats(recorded: Any) -> None:
+    recorder = recorded(rotary_write, "_rotary_write")
+    cache = zeros(128, 4, 128, dtype=torch.float8_e4m3fn)
+    turns = (zeros(8, 128), zeros(8, 128), torch.zeros(8, dtype=torch.int64))
+    rotary_write.rotary_write(zeros(8, (28 + 2 * 4) * 128), *turns, cache, cache.clone())
+    compiled = compile_recorded(recorder, H100)
+    assert "cvt.rn.satfinite.e4m3x2" in compiled.asm["ptx"]
+
+
 def attend(
     heads: tuple[int, int],
     head_size: int,
@@ -85,11 +94,12 @@ def attend(
     *,
     decodes: bool = True,
     page: int = 64,
+    cache_dtype: torch.dtype | None = None,
     **options: Any,
 ) -> None:
     """Eight sequences of one block, each with one query token."""
     integers = torch.zeros(9, dtype=torch.int32)
-    cache = zeros(8 * page, heads[1], head_size, dtype=dtype)
+    cache = zeros(8 * page, heads[1], head_size, dtype=cache_dtype or dtype)
     paged_attention.paged_attention(
         zeros(8, heads[0], head_size, dtype=dtype),
         cache,
@@ -127,6 +137,17 @@ def test_attention_copies_asynchronously_and_multiplies_on_tensor_cores(recorded
     assembly = compile_recorded(recorder).asm["ptx"]
     assert assembly.count("cp.async.c") > 0
     assert assembly.count("mma") > 0
+
+
+@pytest.mark.parametrize("decodes", [True, False], ids=["decodes", "prefill"])
+@pytest.mark.parametrize(("heads", "head_size"), SHAPES, ids=str)
+def test_attention_reads_8_bit_floats(recorded: Any, heads: tuple[int, int], head_size: int, decodes: bool) -> None:
+    recorder = recorded(paged_attention, "_attend")
+    attend(heads, head_size, decodes=decodes, cache_dtype=torch.float8_e4m3fn)
+    compiled = compile_recorded(recorder, H100)
+    assert "e4m3x2" in compiled.asm["ptx"]
+    assert "mma" in compiled.asm["ptx"]
+    assert compiled.metadata.shared <= SMALLEST_SHARED_MEMORY
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=str)
