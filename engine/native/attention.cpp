@@ -119,12 +119,11 @@ template <class S> void run_item(const Job &job, const Item &item, float *scratc
         const int64_t page = page_of(t + g * kPage);
         tile.keys[g] = (const uint32_t *)a.keys + page * key_words;
         tile.values[g] = (const uint32_t *)a.values + page * value_words;
+        tile.next_keys[g] = tile.keys[g], tile.next_values[g] = tile.values[g];
         if (end + g * kPage < hi) {  // pages are scattered: the hardware prefetcher cannot follow them
           const int64_t ahead = page_of(end + g * kPage);
-          const uint32_t *keys = (const uint32_t *)a.keys + ahead * key_words;
-          const uint32_t *values = (const uint32_t *)a.values + ahead * value_words;
-          for (int64_t w = 0; w < key_words; w += 16) __builtin_prefetch(keys + w);
-          for (int64_t w = 0; w < value_words; w += 16) __builtin_prefetch(values + w);
+          tile.next_keys[g] = (const uint32_t *)a.keys + ahead * key_words;
+          tile.next_values[g] = (const uint32_t *)a.values + ahead * value_words;
         }
       }
       for (int r = 0; r < rows; r += kBlock) {
@@ -132,6 +131,7 @@ template <class S> void run_item(const Job &job, const Item &item, float *scratc
         if (last[r + count - 1] <= t || first[r] >= t + tile.size) continue;  // rows are in order of position
         attend_rows<S, kBlock>(count, shape, query + (int64_t)r * shape.query_words, tile,
                                {first + r, last + r, factor + r, to.acc + (int64_t)r * shape.width, to.max + r, to.sum + r});
+        memcpy(tile.next_keys, tile.keys, sizeof tile.keys), memcpy(tile.next_values, tile.values, sizeof tile.values);
       }
     }
   };

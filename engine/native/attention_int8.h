@@ -14,9 +14,10 @@ namespace {
 using Ints = __m512i;
 inline Ints no_ints() { return _mm512_setzero_si512(); }
 inline Ints load_codes(const uint32_t *p) { return _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)p)); }
-inline Ints dot(Ints acc, Ints row, uint32_t word) {
-#ifdef __AVX512VNNI__
-  return _mm512_dpwssd_epi32(acc, row, _mm512_set1_epi32((int)word));
+inline Ints dot(Ints acc, Ints row, const uint32_t &word) {
+#ifdef __AVX512VNNI__  // written out, because with the compiler's function the sums leave their registers
+  asm("vpdpwssd %2%{1to16%}, %1, %0" : "+v"(acc) : "v"(row), "m"(word));
+  return acc;
 #else
   return _mm512_add_epi32(acc, _mm512_madd_epi16(row, _mm512_set1_epi32((int)word)));
 #endif
@@ -33,7 +34,7 @@ inline Ints load_codes(const uint32_t *p) {
   return {_mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)p)),
           _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(p + 4)))};
 }
-inline Ints dot(Ints acc, Ints row, uint32_t word) {
+inline Ints dot(Ints acc, Ints row, const uint32_t &word) {
   const __m256i w = _mm256_set1_epi32((int)word);
   return {_mm256_add_epi32(acc.a, _mm256_madd_epi16(row.a, w)), _mm256_add_epi32(acc.b, _mm256_madd_epi16(row.b, w))};
 }
@@ -94,7 +95,7 @@ template <class T> struct Int8 {
 // R query rows against one tile. What attend_tile does, but probabilities get their values' scales before they are
 // rounded, and every row weighs a tile against the largest score it sees there before it compares tiles.
 template <int R> void attend_int8_tile(const Shape &shape, const uint32_t *query, const Tile &tile, Rows rows) {
-  alignas(64) float scores[R][kTile];
+  alignas(64) float scores[R][kTile], scales[kTile], seen[16], before[16], peaks[16], keep[16], take[16];
   alignas(64) uint32_t weights[R][kTile / 2];
   Vec rescale[R], gain[R];
   const int pages = (tile.size + kPage - 1) / kPage, key_words = shape.key_rows * kInt8Row;
@@ -103,12 +104,15 @@ template <int R> void attend_int8_tile(const Shape &shape, const uint32_t *query
     Ints acc[R];
     for (int r = 0; r < R; r++) acc[r] = no_ints();
     for (int d = 0; d < shape.key_rows; d++) {
+      if (d % 2 == 0) fetch(tile.next_keys[g] + d * kInt8Row);
       const Ints row = load_codes(tile.keys[g] + d * kInt8Row);
       for (int r = 0; r < R; r++) acc[r] = dot(acc[r], row, query[r * shape.query_words + d]);
     }
-    const Vec scales = load_scales(tile.keys[g] + key_words);
-    for (int r = 0; r < R; r++) store(scores[r] + g * kPage, mul(to_floats(acc[r]), scales));
+    const Vec of_keys = load_scales(tile.keys[g] + key_words);
+    for (int r = 0; r < R; r++) store(scores[r] + g * kPage, mul(to_floats(acc[r]), of_keys));
+    store(scales + g * kPage, load_scales(tile.values[g] + value_words));
   }
+  store(seen, fill(-kInf)), store(before, fill(-kInf));
   for (int r = 0; r < R; r++) {
     const int lo = rows.first[r] - tile.start, end = rows.last[r] - tile.start;
     const int hi = end < tile.size ? end : tile.size;
@@ -120,31 +124,35 @@ template <int R> void attend_int8_tile(const Shape &shape, const uint32_t *query
       store(scores[r] + g * kPage, x);
       top = max(top, x);
     }
-    const float seen = max_of(top), peak = seen > rows.max[r] ? seen : rows.max[r];
-    const Vec base = fill(seen == -kInf ? 0.f : seen);  // -inf: nothing of this tile is visible to this row
+    seen[r] = max_of(top), before[r] = rows.max[r];
+  }
+  // -inf: nothing is visible to the row, in this tile or so far.
+  const Vec largest = max(load(seen), load(before)), finite = max(fill(-3e38f), largest);
+  store(peaks, largest), store(keep, exp_of(sub(load(before), finite))), store(take, exp_of(sub(load(seen), finite)));
+  for (int r = 0; r < R; r++) {
+    const Vec base = fill(seen[r] == -kInf ? 0.f : seen[r]);
     Vec sum = fill(0.f), heaviest = fill(0.f);
     for (int g = 0; g < pages; g++) {
       const Vec x = sub(load(scores[r] + g * kPage), base), p = exp_of(x);
       // Slots behind the last token may have any scale, but no probability. A NaN that is seen shows in the sum.
-      const Vec w = zero_where_less(x, fill(-87.f), mul(p, load_scales(tile.values[g] + value_words)));
+      const Vec w = zero_where_less(x, fill(-87.f), mul(p, load(scales + g * kPage)));
       sum = fma(w, fill(0.f), add(sum, p));
       heaviest = max(heaviest, w);
       store(scores[r] + g * kPage, w);
     }
     const float most = max_of(heaviest), step = most > 0 ? 32767.f / most : 0.f;
     for (int g = 0; g < pages; g++) store_int16(weights[r] + g * kPage / 2, mul(load(scores[r] + g * kPage), fill(step)));
-    const float keep = rows.max[r] == peak ? 1.f : rows.max[r] == -kInf ? 0.f : exp_of(rows.max[r] - peak);
-    const float take = seen == peak ? 1.f : seen == -kInf ? 0.f : exp_of(seen - peak);
-    rescale[r] = fill(keep);
-    gain[r] = fill(most > 0 ? take * (most / 32767.f) : 0.f);
-    rows.sum[r] = rows.sum[r] * keep + sum_of(sum) * take;
-    rows.max[r] = peak;
+    rescale[r] = fill(keep[r]);
+    gain[r] = fill(most > 0 ? take[r] * (most / 32767.f) : 0.f);
+    rows.sum[r] = rows.sum[r] * keep[r] + sum_of(sum) * take[r];
+    rows.max[r] = peaks[r];
   }
   const int pairs = (tile.size + 1) / 2, per_page = kPage / 2;
   for (int j = 0; j < shape.width; j += 16) {
     Ints acc[R];
     for (int r = 0; r < R; r++) acc[r] = no_ints();
     for (int t = 0; t < pairs; t++) {
+      if (j % 32 == 0) fetch(tile.next_values[t / per_page] + (t % per_page * shape.width + j) / 2);
       const Ints row = load_codes(tile.values[t / per_page] + (t % per_page * shape.width + j) / 2);
       for (int r = 0; r < R; r++) acc[r] = dot(acc[r], row, weights[r][t]);
     }

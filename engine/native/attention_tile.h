@@ -71,7 +71,13 @@ struct Bfloat16 {
 // ---- one tile ------------------------------------------------------------------------------------------------
 struct Shape { int key_rows, query_words, width; float scale, softcap; };  // width: Dv padded to 16
 struct Rows { const int *first, *last; const float *factor; float *acc, *max, *sum; };  // see keys [first, last)
-struct Tile { const uint32_t *keys[kTile / kPage], *values[kTile / kPage]; int start, size; };
+struct Tile {
+  const uint32_t *keys[kTile / kPage], *values[kTile / kPage];
+  const uint32_t *next_keys[kTile / kPage], *next_values[kTile / kPage];  // pages to be fetched meanwhile, or these again
+  int start, size;
+};
+// Into the second-level cache, for two tiles may be more than the first holds.
+inline void fetch(const uint32_t *p) { __builtin_prefetch(p, 0, 2); }
 
 // R query rows against one tile: scores, online softmax, weighted values.
 template <class S, int R>
@@ -84,6 +90,7 @@ void attend_tile(const Shape &shape, const typename S::Word *query, const Tile &
     Vec acc[R];
     for (int r = 0; r < R; r++) acc[r] = fill(0.f);
     for (int d = 0; d < shape.key_rows; d++) {
+      fetch(tile.next_keys[g] + d * kPage);
       const auto row = S::load_row(tile.keys[g] + d * kPage);
       for (int r = 0; r < R; r++) acc[r] = S::mac(acc[r], row, query + r * shape.query_words + d * S::kWords);
     }
@@ -119,6 +126,7 @@ void attend_tile(const Shape &shape, const typename S::Word *query, const Tile &
     Vec out[R];
     for (int r = 0; r < R; r++) out[r] = mul(rescale[r], load(rows.acc + r * shape.width + j));
     for (int t = 0; t < full; t++) {
+      fetch(tile.next_values[t / per_page] + t % per_page * shape.width + j);
       const auto row = S::load_row(tile.values[t / per_page] + t % per_page * shape.width + j);
       for (int r = 0; r < R; r++) out[r] = S::mac(out[r], row, weights[r] + t * S::kWords);
     }
