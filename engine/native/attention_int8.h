@@ -103,6 +103,7 @@ template <int R> void attend_int8_tile(const Shape &shape, const uint32_t *query
   for (int g = 0; g < pages; g++) {
     Ints acc[R];
     for (int r = 0; r < R; r++) acc[r] = no_ints();
+    fetch(tile.next_keys[g] + key_words), fetch(tile.next_values[g] + value_words);
     for (int d = 0; d < shape.key_rows; d++) {
       if (d % 2 == 0) fetch(tile.next_keys[g] + d * kInt8Row);
       const Ints row = load_codes(tile.keys[g] + d * kInt8Row);
