@@ -53,9 +53,9 @@ def turn(rows: Tensor) -> Tensor:
     Products of two turned rows are L times those of the rows, and a row turned twice is L times itself. The order of
     sums is that of native/hadamard.h, to the bit. Source: Ashkboos et al. 2024 (QuaRot), section 4, stage 1c.
     """
-    length, half = turned_length(rows.shape[-1]), 1
-    while half < length:
-        pairs = rows.unflatten(-1, (-1, 2, half))
+    size, half = rows.shape[-1], 1
+    while half < turned_length(size):
+        pairs = rows.reshape(*rows.shape[:-1], size // (2 * half), 2, half)
         low, high = pairs[..., 0, :], pairs[..., 1, :]
         rows = torch.stack([low + high, low - high], -2).flatten(-3)
         half *= 2
