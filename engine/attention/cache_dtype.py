@@ -10,6 +10,8 @@ from specserve.engine.attention.backend import LayerSpec
 from specserve.engine.errors import UnsupportedModelError
 
 FLAG = "--kv-cache-dtype"
+FLOAT8_CAPABILITY = (8, 9)
+"""Of the first GPUs that turn 8-bit floats into wider ones by an instruction."""
 
 
 def with_cache_dtype(specs: dict[int, LayerSpec], name: str, device: torch.device) -> dict[int, LayerSpec]:
@@ -35,6 +37,13 @@ def with_cache_dtype(specs: dict[int, LayerSpec], name: str, device: torch.devic
         raise UnsupportedModelError(
             f"{FLAG} {name} is for NVIDIA GPUs; CPUs have no instructions for 8-bit floats",
             f"use {FLAG} int8: as small, more precise and faster on a CPU",
+        )
+    capability = torch.cuda.get_device_capability(device) if torch.cuda.is_available() else FLOAT8_CAPABILITY
+    if capability < FLOAT8_CAPABILITY:
+        raise UnsupportedModelError(
+            f"{FLAG} {name} needs a GPU of compute capability 8.9 or higher (RTX 40, L4, H100 and newer), this one has "
+            f"{capability[0]}.{capability[1]}",
+            f"leave {FLAG} at auto",
         )
     return _rounded(specs, torch.float8_e4m3fn)
 

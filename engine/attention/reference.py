@@ -67,13 +67,14 @@ class ReferenceBackend:
         slots = self._step.slot_mapping
         written = slots >= 0
         kept = self._layers[layer].cache_dtype
-        cache.keys.flatten(0, 1)[slots[written]] = store(key, kept, are_keys=True)[written]
-        cache.values.flatten(0, 1)[slots[written]] = store(value, kept, are_keys=False)[written]
+        _indexable(cache.keys).flatten(0, 1)[slots[written]] = _indexable(store(key, kept, are_keys=True))[written]
+        _indexable(cache.values).flatten(0, 1)[slots[written]] = _indexable(store(value, kept, are_keys=False))[written]
 
     def attend(self, layer: int, query: Tensor, cache: LayerCache, sinks: Tensor | None = None) -> Tensor:
         assert self._step is not None, "plan was not called"
         spec, step = self._layers[layer], self._step
-        keys, values = cache.keys.flatten(0, 1), cache.values.flatten(0, 1)
+        keys, values = _indexable(cache.keys).flatten(0, 1), _indexable(cache.values).flatten(0, 1)
+        stored = stored_dtype(spec.dtype, spec.cache_dtype)
         out = query.new_zeros(query.shape[0], spec.num_heads, spec.value_head_size)
         start = 0
         for row, (query_len, seq_len) in enumerate(zip(step.query_lens, step.seq_lens_list, strict=True)):
@@ -81,11 +82,16 @@ class ReferenceBackend:
             block = step.block_tables[row].long()[position // self.block_size]
             slot = block * self.block_size + position % self.block_size
             exact = spec.dtype if spec.cache_dtype is None else torch.float32
-            k = restore(keys[slot], spec.head_size, spec.cache_dtype, exact, are_keys=True)
-            v = restore(values[slot], spec.value_head_size, spec.cache_dtype, exact, are_keys=False)
+            k = restore(keys[slot].view(stored), spec.head_size, spec.cache_dtype, exact, are_keys=True)
+            v = restore(values[slot].view(stored), spec.value_head_size, spec.cache_dtype, exact, are_keys=False)
             out[start : start + query_len] = attend_one_sequence(query[start : start + query_len], k, v, spec, sinks)
             start += query_len
         return out
+
+
+def _indexable(x: Tensor) -> Tensor:
+    """8-bit floats as bytes: not every device indexes the floats."""
+    return x.view(torch.uint8) if x.dtype == torch.float8_e4m3fn else x
 
 
 def _stored_bytes(spec: LayerSpec, size: int) -> int:

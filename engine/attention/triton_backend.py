@@ -20,8 +20,6 @@ DEFAULT_BLOCK_SIZE = 64
 MAX_HEAD_SIZE = 512
 DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 CACHE_DTYPES = (None, torch.float8_e4m3fn)
-FLOAT8_CAPABILITY = (8, 9)
-"""Of the first GPUs that turn 8-bit floats into wider ones by an instruction."""
 INTERPRETED_MULTIPROCESSORS = 2
 """Stands for the GPU's number in the interpreter: few programs run, but more than one split."""
 PROGRAMS_PER_MULTIPROCESSOR = 3
@@ -223,13 +221,6 @@ def _layers_misfit(layers: list[LayerSpec], device: torch.device) -> str | None:
     for index, spec in enumerate(layers):
         if spec.cache_dtype not in CACHE_DTYPES:
             return f"it rounds keys and values to float8_e4m3fn, not to {spec.cache_dtype}"
-        if spec.cache_dtype is not None and device.type == "cuda":
-            capability = torch.cuda.get_device_capability(device)
-            if capability < FLOAT8_CAPABILITY:
-                return (
-                    f"keys and values as fp8 need compute capability 8.9 (RTX 40, L4, H100 or newer), this GPU has "
-                    f"{capability[0]}.{capability[1]}; leave --kv-cache-dtype at auto"
-                )
         if spec.dtype not in DTYPES:
             return f"layer {index} computes in {spec.dtype}; it takes float16, bfloat16 and float32"
         if spec.dtype == torch.bfloat16 and device.type == "cpu":

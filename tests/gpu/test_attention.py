@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from attention_cases import CASES, PREFILL_CASES, Case, largest_error
+from attention_cases import CASES, FLOAT8_CASES, PREFILL_CASES, Case, largest_error
 from greedy import SHORTFALL, generated_by, largest_shortfall, tiny_llama
 
 from specserve.engine.attention.backend import AttentionBackend, LayerSpec
@@ -52,6 +52,14 @@ def backends(case: Case, dtype: torch.dtype, device: torch.device) -> list[type[
 def test_agrees_with_the_reference(case: Case, dtype: torch.dtype, gpu: torch.device) -> None:
     for backend in backends(case, dtype, gpu):
         assert largest_error(backend, case, dtype, gpu) <= TOLERANCE[dtype], backend.name
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("case", FLOAT8_CASES, ids=lambda case: case.name)
+def test_8_bit_floats_are_read_as_the_reference_reads_them(case: Case, dtype: torch.dtype, gpu: torch.device) -> None:
+    backend = select_backend("auto", case.layers(dtype), gpu, None)
+    assert backend.name == "triton"
+    assert largest_error(type(backend), case, dtype, gpu) <= TOLERANCE[dtype]
 
 
 @pytest.mark.parametrize("case", CASES[:4], ids=lambda case: case.name)

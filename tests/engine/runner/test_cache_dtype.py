@@ -123,6 +123,13 @@ def test_8_bit_floats_are_for_gpus(name: str) -> None:
     assert "use --kv-cache-dtype int8" in refusal.value.remedy
 
 
+def test_8_bit_floats_need_a_gpu_that_has_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
+    with pytest.raises(UnsupportedModelError, match=r"needs a GPU of compute capability 8\.9 .* this one has 8\.0"):
+        with_cache_dtype(SPECS, "fp8", CUDA)
+
+
 def test_bytes_with_scales_are_for_cpus() -> None:
     assert with_cache_dtype(SPECS, "int8", CPU)[0].cache_dtype is torch.int8
     with pytest.raises(UnsupportedModelError) as refusal:
