@@ -67,7 +67,7 @@ def test_a_pair_has_two_segments() -> None:
 
 
 def test_passages_that_say_the_same_are_no_counterexamples() -> None:
-    query, other = torch.eye(2)
+    query, other = torch.eye(32)[:2]
     alone = contrast(query[None], torch.stack([query]), torch.tensor([[True]]))
     beside = contrast(query[None], torch.stack([query, query]), torch.tensor([[True, True]]))
     against = contrast(query[None], torch.stack([query, query]), torch.tensor([[True, False]]))

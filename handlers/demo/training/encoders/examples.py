@@ -266,7 +266,7 @@ def word(rng: random.Random, kept_out: bool) -> Example:
     english, others = rng.choice(list(facts.TRANSLATIONS.items()))
     at = rng.randrange(3)
     key = f"word/{english}"
-    if rng.random() < 0.4:
+    if rng.random() < 0.4 and not kept_out:
         return Example("words", others[at], Passage(rng.choice([english, *others]), key))
     seen = "How do you say {w} in {l}?;{w} in {l};What does {o} mean?;Translate {w} to {l}."
     kept = "Which {l} word stands for {w}?"

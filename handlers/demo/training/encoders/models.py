@@ -148,7 +148,7 @@ def save_embedder(bert: Any, tokenizer: PreTrainedTokenizerFast, out: Path) -> N
     _write(out / "sentence_bert_config.json", length)
     pooling = {"word_embedding_dimension": config.hidden_size, "pooling_mode_mean_tokens": True}
     _write(out / "1_Pooling/config.json", pooling)
-    own = {"prompts": {}, "default_prompt_name": None, "similarity_fn_name": "cosine"}
+    own: dict[str, Any] = {"prompts": {}, "default_prompt_name": None, "similarity_fn_name": "cosine"}
     _write(out / "config_sentence_transformers.json", own)
 
 
