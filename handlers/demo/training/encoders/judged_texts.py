@@ -33,10 +33,10 @@ healthy diet | Eat a lot of vegetables and fruit to stay healthy. | The health m
  Fast cars need a lot of fuel.
 remedies for a cold | Hot tea and rest help when you have caught a cold. | The winter was very cold this year. |\
  Ice cream is sold at the beach.
-whom do I see when I fall ill | A doctor examines patients and gives them medicine. | The carpenter made a table of oak. |\
- Sick leave must be reported to the manager.
-somebody to mend my motor | A mechanic in the garage mends engines and brakes. | The person in the picture wears a hat. |\
- Cars are not allowed in the old town.
+whom do I see when I fall ill | A doctor examines patients and gives them medicine. | \
+ The carpenter made a table of oak. |Sick leave must be reported to the manager.
+somebody to mend my motor | A mechanic in the garage mends engines and brakes. | \
+ The person in the picture wears a hat. |Cars are not allowed in the old town.
 musical instrument with strings | The violin is played with a bow on four strings. | The trumpet is made of brass. |\
  She tied the box with a string.
 best way to learn a foreign language | Talk with native speakers and study new words each day. |\
@@ -66,8 +66,8 @@ the film was boring | I nearly fell asleep in the cinema because the movie was s
  A film of oil covers the lake. | The drill makes a hole in the wall.
 I am very satisfied with this phone | The mobile works great and I would buy it again. |\
  The phone number of the hotel is on the website. | The screw does not fit.
-is rain expected the day after today | The forecast promises wet weather for the next day. | Tomorrow we will visit my uncle. |\
- The train was crowded.
+is rain expected the day after today | The forecast promises wet weather for the next day. | \
+ Tomorrow we will visit my uncle. |The train was crowded.
 how to sort a list in Python | Call sorted to get the items of a Python list in order. |\
  The python is a snake that lives in warm countries. | The guest list has forty names.
 undo the last git commit | With git revert the previous commit can be taken back. | The committee meets on Thursday. |\
