@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import (
     AutoModelForCausalLM,
+    BertConfig,
+    BertModel,
     GenerationConfig,
     LlamaConfig,
     PretrainedConfig,
@@ -106,4 +108,34 @@ def checkpoint(name: str, root: Path) -> Path:
     model.generation_config = GenerationConfig(bos_token_id=pad, eos_token_id=end, pad_token_id=pad, do_sample=False)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    return folder
+
+
+def encoder(root: Path) -> Path:
+    """The folder of an embedder of the size of MiniLM: 6 layers of 384, 22.7 M parameters; written on first use."""
+    folder = root / "encoder"
+    if (folder / "tokenizer.json").exists():
+        return folder
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(0)
+    core = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    core.normalizer = normalizers.BertNormalizer(lowercase=True)
+    core.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    core.decoder = decoders.WordPiece()
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    trainer = trainers.WordPieceTrainer(vocab_size=30522, special_tokens=special, show_progress=False)
+    core.train_from_iterator(standard_library(), trainer)
+    begin, end = special.index("[CLS]"), special.index("[SEP]")
+    core.post_processor = processors.BertProcessing(("[SEP]", end), ("[CLS]", begin))
+    config = BertConfig(
+        vocab_size=30522,
+        hidden_size=384,
+        intermediate_size=1536,
+        num_hidden_layers=6,
+        num_attention_heads=12,
+        max_position_embeddings=512,
+    )
+    BertModel(config).save_pretrained(folder)
+    names = {f"{name}_token": f"[{name.upper()}]" for name in ("unk", "pad", "cls", "sep", "mask")}
+    PreTrainedTokenizerFast(tokenizer_object=core, model_max_length=512, **names).save_pretrained(folder)
     return folder

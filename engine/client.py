@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
-import socket
 import subprocess
-import sys
+from collections.abc import Callable
 
+from specserve.engine.child import Child, start_child
+from specserve.engine.config import EngineConfig
 from specserve.engine.errors import EngineDeadError, EngineError, InsufficientMemoryError
 from specserve.engine.link import EngineLink
 from specserve.engine.messages import Stop, encode_frame
 
-CHILD_ENVIRONMENT = {
-    # Huge pages for weights and cache; torch reads it when it is imported.
-    "THP_MEM_ALLOC_ENABLE": "1",
-    "TOKENIZERS_PARALLELISM": "false",
-    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    "TRANSFORMERS_VERBOSITY": "error",
-}
 PATIENCE_S = 2
 """For a process that was told to stop."""
 
@@ -29,19 +22,22 @@ class EngineClient(EngineLink):
 
     _process: subprocess.Popen[bytes] | None = None
 
+    def __init__(
+        self,
+        config: EngineConfig,
+        on_progress: Callable[[str, float], None] = lambda phase, progress: None,
+        child: Child | None = None,
+    ) -> None:
+        """`on_progress` gets a phase in words and a fraction from 0 to 1 while the model loads; `child` is a process
+        that has been started for it already."""
+        super().__init__(config, on_progress)
+        self._child = child
+
     async def start(self) -> None:
         """Start the process and wait until the model is loaded. Raises StartupError or EngineDeadError."""
-        ours, theirs = socket.socketpair()
-        with theirs:
-            # Forking takes a millisecond; asyncio's own subprocesses would hide the process id behind a transport.
-            self._process = subprocess.Popen(  # noqa: ASYNC220
-                [sys.executable, "-m", "specserve.engine.process", str(theirs.fileno())],
-                pass_fds=(theirs.fileno(),),
-                stdin=subprocess.DEVNULL,
-                env=CHILD_ENVIRONMENT | os.environ,
-                process_group=0,  # a terminal's or supervisor's signal to the group is this process's business
-            )
-        await self.connect(ours)
+        child = self._child or start_child(has_own_code=self._config.model.trust_remote_code)
+        self._child, self._process = None, child.process
+        await self.connect(child.connection)
 
     def _greet(self) -> None:
         if self._writer is not None:
@@ -50,6 +46,8 @@ class EngineClient(EngineLink):
     async def stop(self, reason: str = "the server is stopping") -> None:
         """End the process; requests still open end with EngineDeadError and `reason`. May be called again."""
         await super().stop(reason)
+        if self._child is not None:
+            self._child.end()
         if self._process is not None:
             try:
                 await asyncio.to_thread(self._process.wait, PATIENCE_S)

@@ -5,24 +5,16 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HfHubHTTPError,
-    LocalEntryNotFoundError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
-
 from specserve.engine.errors import ModelLoadError
+from specserve.engine.registry import LazyRegistry
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
-WANTED_FILES = ["*.json", "*.safetensors", "*.model", "*.jinja", "*.txt", "*.tiktoken", "*.py"]
-"""Everything a model folder may need here: pickled weights are never fetched."""
+_HUB: LazyRegistry[Callable[[str, str | None], Path]] = LazyRegistry({"download": "specserve.engine.hub:download"})
+"""Imported for hub ids only: the client takes a fifth of a second."""
 
 
 def resolve_model_folder(path: str, revision: str | None = None) -> Path:
@@ -30,7 +22,7 @@ def resolve_model_folder(path: str, revision: str | None = None) -> Path:
 
     Raises ModelLoadError when neither leads to a folder with a config.json.
     """
-    return local_model_folder(path) or _checked(_download(path, revision))
+    return local_model_folder(path) or _checked(_HUB.load("download")(path, revision))
 
 
 def local_model_folder(path: str) -> Path | None:
@@ -83,29 +75,3 @@ def _checked(folder: Path) -> Path:
             "pass the folder that transformers' save_pretrained wrote, or a hub id",
         )
     return folder
-
-
-def _download(name: str, revision: str | None) -> Path:
-    try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=WANTED_FILES))
-    except GatedRepoError as error:
-        raise ModelLoadError(f"{name} is gated on the hub", "accept its licence there and set HF_TOKEN") from error
-    except RevisionNotFoundError as error:
-        raise ModelLoadError(
-            f"{name} has no revision {revision!r} on the hub", "pass another --revision or none"
-        ) from error
-    except RepositoryNotFoundError as error:
-        raise ModelLoadError(
-            f"{name} is neither a local folder nor a model on the hub",
-            "check the spelling; a private model needs HF_TOKEN",
-        ) from error
-    except (OfflineModeIsEnabled, LocalEntryNotFoundError) as error:
-        raise ModelLoadError(
-            f"{name} is neither a local folder nor in the local hub cache, and the hub cannot be reached",
-            "pass a folder, or connect to the network and unset HF_HUB_OFFLINE",
-        ) from error
-    except (HfHubHTTPError, OSError, RuntimeError) as error:
-        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelLoadError(
-            f"{name} could not be downloaded: {first_line}", "try again, or pass a local folder"
-        ) from error

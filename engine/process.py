@@ -1,16 +1,12 @@
-"""The engine process: receive, step, send, heartbeat. Started by `client`, ends with it.
+"""The engine process: receive, step, send, heartbeat. It begins in `start`, and ends with the API process.
 
-    python -m specserve.engine.process FD
-
-FD is the inherited end of a socket pair. Its end-of-file means that the API process is gone, and ends this one.
+The end-of-file of its socket means that the API process is gone, and ends this one.
 """
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
-import signal
 import socket
 import sys
 import threading
@@ -57,7 +53,6 @@ logger = logging.getLogger(__name__)
 HEARTBEAT_S = 1.0
 PROGRESS_INTERVAL_S = 0.05
 CRASHED = 10
-PR_SET_PDEATHSIG = 1
 MAX_UNSENT_BYTES = 16 * 1024 * 1024
 
 
@@ -235,19 +230,13 @@ def as_startup_error(error: Exception) -> StartupError:
     return unforeseen
 
 
-def die_with_parent() -> None:
-    """Ask the kernel for a SIGKILL when the parent dies: the last resort, should this process be stuck."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def main() -> int:
-    die_with_parent()
-    # A terminal or a supervisor signals the whole group; the API process decides and closes the channel.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    channel = Channel(socket.socket(fileno=int(sys.argv[1])))
-    config = channel.read_config()
+def main(file_descriptor: int) -> int:
+    """Serve the API process at the other end of the socket; returns the exit code."""
+    channel = Channel(socket.socket(fileno=file_descriptor))
+    try:
+        config = channel.read_config()
+    except (EOFError, OSError):
+        return 0  # the server has changed its mind
     logging.basicConfig(
         level=config.log_level.upper(),
         stream=sys.stderr,
@@ -270,9 +259,3 @@ def main() -> int:
         channel.flush(wait=True)
         return CRASHED
     return 0
-
-
-if __name__ == "__main__":
-    code = main()
-    sys.stderr.flush()
-    os._exit(code)  # without waiting for the reader thread and for torch's thread pools

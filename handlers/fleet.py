@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from specserve.engine.child import Child
 from specserve.engine.client import EngineClient
 from specserve.engine.errors import EngineDeadError, StartupError
 from specserve.handlers.settings import ServerSettings
@@ -40,7 +42,13 @@ class Watcher(Protocol):
 class Member:
     """One model and its engine process. `problem` tells why it does not work; None while nothing is wrong."""
 
-    def __init__(self, settings: ServerSettings, num_engines: int, on_progress: Callable[[Member, str], None]) -> None:
+    def __init__(
+        self,
+        settings: ServerSettings,
+        num_engines: int,
+        on_progress: Callable[[Member, str], None],
+        child: Child | None = None,
+    ) -> None:
         self.settings = settings
         self.name = settings.model_names[0]
         self.progress = 0.0
@@ -48,7 +56,7 @@ class Member:
         self.problem: Problem | None = None
         self.exit_code = CRASHED
         self._on_progress = on_progress
-        self.client = EngineClient(settings.engine_config(num_engines), self._advance)
+        self.client = EngineClient(settings.engine_config(num_engines), self._advance, child)
 
     def _advance(self, phase: str, progress: float) -> None:
         self.progress = max(self.progress, progress)
@@ -82,9 +90,15 @@ class Member:
 class Fleet:
     """All models of a server. It lives as long as one of them works; none is started a second time."""
 
-    def __init__(self, models: Sequence[ServerSettings], watcher: Watcher) -> None:
+    def __init__(
+        self, models: Sequence[ServerSettings], watcher: Watcher, children: Sequence[Child | None] = ()
+    ) -> None:
+        """`children` are processes for the models in their order that have been started already."""
         self._watcher = watcher
-        self.members = [Member(settings, len(models), self._note_progress) for settings in models]
+        self.members = [
+            Member(settings, len(models), self._note_progress, child)
+            for settings, child in zip_longest(models, children)
+        ]
         self._watches: list[asyncio.Task[None]] = []
         self._is_stopping = False
         self.last_lost = self.members[0]

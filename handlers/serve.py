@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from specserve.engine.child import Child, start_child
 from specserve.engine.errors import StartupError
 from specserve.engine.model_folder import local_model_folder
 from specserve.handlers.command_line import read_settings
@@ -54,10 +55,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     for notice in settings.notices:
         print(f"serve: {notice}", file=sys.stderr)
     settings = dataclasses.replace(settings, port=listener.getsockname()[1])
+    children = [start_child(has_own_code=model.trust_remote_code) for model in settings.served]
     try:
-        server = build(settings, listener)
+        server = build(settings, listener, children)
     except UsageError as error:
         listener.close()
+        for child in children:
+            child.end()
         return report(error.cause, error.remedy, BAD_USAGE)
     return server.run()
 
@@ -117,8 +121,11 @@ def set_up_logging(settings: ServerSettings) -> None:
         logging.getLogger("specserve.access").setLevel(logging.WARNING)
 
 
-def build(settings: ServerSettings, listener: socket.socket) -> Supervisor:
-    """Put the server together. The application is imported while the engine process loads. Raises UsageError."""
+def build(settings: ServerSettings, listener: socket.socket, children: Sequence[Child | None] = ()) -> Supervisor:
+    """Put the server together. The application is imported while the engine processes do their part of it.
+
+    `children`: see `Fleet`. Raises UsageError.
+    """
     from specserve.handlers.supervisor import Supervisor
 
     if settings.chat_template is not None:
@@ -146,7 +153,7 @@ def build(settings: ServerSettings, listener: socket.socket) -> Supervisor:
 
         return create_app(lifecycle, settings, prompts, formats, store)
 
-    return Supervisor(settings, listener, create)
+    return Supervisor(settings, listener, create, children)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import uvicorn
 import uvloop
 from starlette.types import ASGIApp
 
+from specserve.engine.child import Child
 from specserve.handlers.chat.answer_formats import FormatChoice
 from specserve.handlers.chat.prompts import Prompts, TemplateOptions
 from specserve.handlers.console import Console, Shown
@@ -74,8 +75,15 @@ class HttpServer(uvicorn.Server):
 class Supervisor:
     """One server from a bound port to its exit code."""
 
-    def __init__(self, settings: ServerSettings, listener: socket.socket, create_app: AppFactory) -> None:
-        """Raises UsageError for formats of answers that nobody knows, and for a store that cannot be opened."""
+    def __init__(
+        self,
+        settings: ServerSettings,
+        listener: socket.socket,
+        create_app: AppFactory,
+        children: Sequence[Child | None] = (),
+    ) -> None:
+        """`children`: see `Fleet`. Raises UsageError for formats of answers that nobody knows, and for a store that
+        cannot be opened."""
         self._settings = settings
         self._listener = listener
         self._create_app = create_app
@@ -84,7 +92,7 @@ class Supervisor:
         self._formats = FormatChoice.of(settings)
         self._store = response_store(settings)
         self._console = Console()
-        self._fleet = Fleet(settings.served, self)
+        self._fleet = Fleet(settings.served, self, children)
         self._began = time.monotonic()
         self._drain: asyncio.Task[None] | None = None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 
 import torch
 
@@ -19,6 +20,8 @@ BACKENDS: LazyRegistry[type[AttentionBackend]] = LazyRegistry(
     }
 )
 """In order of preference."""
+OF_GPUS = ("xformers", "triton")
+"""On CPUs they are not even imported, unless their kernels are interpreted there: Triton takes a quarter of a second."""
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +35,11 @@ def select_backend(
     """
     names = list(BACKENDS) if name in (None, "auto") else [str(name)]
     reasons: list[str] = []
+    is_for_cpu = device.type == "cpu" and os.environ.get("TRITON_INTERPRET") != "1"
     for candidate in names:
+        if is_for_cpu and candidate in OF_GPUS:
+            reasons.append(f"{candidate}: it does not run on {device.type}")
+            continue
         backend, reason = load_backend(candidate)
         if backend is not None:
             size = block_size if block_size is not None else backend.default_block_size()

@@ -7,7 +7,7 @@ file looks at the folder first, so that whatever is wrong with it is said in two
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -24,6 +24,7 @@ from specserve.engine.errors import ModelLoadError, UnsupportedModelError
 from specserve.engine.generation_config import read_eos_token_ids
 from specserve.engine.model_folder import read_json, resolve_model_folder
 from specserve.engine.models import quantization
+from specserve.engine.models.construction import OnHost
 from specserve.engine.models.quantization import Quantization
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -268,7 +269,8 @@ def _read_weights(
     optional_weights: tuple[str, ...],
 ) -> PreTrainedModel:
     try:
-        with _loading_progress(Percents(lambda done: progress("reading weights", done))):
+        making = nullcontext() if config.trust_remote_code else OnHost()
+        with _loading_progress(Percents(lambda done: progress("reading weights", done))), making:
             model, report = auto_class.from_pretrained(
                 folder,
                 config=hf_config,

@@ -1,0 +1,48 @@
+"""The engine process as its parent sees it before it can talk: a socket, a process id. Light, so that it starts early."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+
+ENVIRONMENT = {
+    # Huge pages for weights and cache; torch reads it when it is imported.
+    "THP_MEM_ALLOC_ENABLE": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A process that imports, and waits for its configuration on the other end of `connection`."""
+
+    process: subprocess.Popen[bytes]
+    connection: socket.socket
+
+    def end(self) -> None:
+        """For a child that nobody wants: it is killed and forgotten."""
+        self.connection.close()
+        self.process.kill()
+        self.process.wait()
+
+
+def start_child(*, has_own_code: bool) -> Child:
+    """`has_own_code`: the model brings Python code, which may want more of transformers than others do."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "specserve.engine.start", str(theirs.fileno())),
+                *(["whole"] if has_own_code else []),
+            ],
+            pass_fds=(theirs.fileno(),),
+            stdin=subprocess.DEVNULL,
+            env=ENVIRONMENT | os.environ,
+            process_group=0,  # a terminal's or supervisor's signal to the group is this process's business
+        )
+    return Child(process, ours)
