@@ -1,4 +1,4 @@
-"""The engine process as its parent sees it before it can talk: a socket, a process id. Light, so that it starts early."""
+"""The engine process as its parent sees it before it can talk: process and socket. Light, so that it starts early."""
 
 from __future__ import annotations
 

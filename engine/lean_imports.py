@@ -2,8 +2,8 @@
 
 At its import transformers takes in torch's compiler, distributed tensors, its own generation loop, and scipy, sklearn
 and pandas where they are installed. All of that hangs on a few names, which are others while it is imported: flags say
-that a library is not there, and marks for the compiler leave functions as they are. Nothing that a forward pass calls is
-touched, and what a model's module asks for later comes as it is. The tests compare both ways.
+that a library is not there, and marks for the compiler leave functions as they are. Nothing that a forward pass calls
+is touched, and what a model's module asks for later comes as it is. The tests compare both ways.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ BACKENDS: LazyRegistry[type[AttentionBackend]] = LazyRegistry(
 )
 """In order of preference."""
 OF_GPUS = ("xformers", "triton")
-"""On CPUs they are not even imported, unless their kernels are interpreted there: Triton takes a quarter of a second."""
+"""On CPUs they are not even imported, unless their kernels are interpreted there: Triton takes 0.2 s."""
 
 logger = logging.getLogger(__name__)
 

@@ -213,6 +213,6 @@ class CpuDecoder:
 
     def _floats(self, values: Tensor) -> int:
         """Their address as float32; they are kept as long as the decoder."""
-        kept = values.detach().float().contiguous()
+        kept = values.detach().to(torch.float32, copy=True).contiguous()
         self._kept.append(kept)
         return kept.data_ptr()

@@ -14,6 +14,7 @@ from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
+from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.utils import logging as transformers_logging
@@ -107,6 +108,17 @@ def load_class(
         quantization=wanted,
         notes=tuple(notes),
     )
+
+
+def release_files(model: nn.Module, *, but: nn.Module | None = None) -> None:
+    """Copy weights that are still read from the checkpoint's files: one of them keeps a whole file mapped.
+
+    For what is left on the CPU when the rest has been packed, such as embeddings and norms; `but` is left as it is.
+    """
+    others = set() if but is None else set(map(id, but.parameters()))
+    for parameter in model.parameters():
+        if parameter.device.type == "cpu" and id(parameter) not in others:
+            parameter.data = parameter.data.clone()
 
 
 def merged(values: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:

@@ -68,7 +68,8 @@ class Bfloat16:
 
     def pack(self, weight: Tensor) -> Tensor:
         """[N, K] → [N/32, K/2, 32] pairs, N to the next multiple of 32."""
-        padded = F.pad(weight, (0, 0, 0, -weight.shape[0] % FEATURES))
+        missing = -weight.shape[0] % FEATURES
+        padded = F.pad(weight, (0, 0, 0, missing)) if missing else weight  # padding by nothing copies
         pairs = padded.contiguous().view(torch.int32).view(-1, FEATURES, weight.shape[1] // 2)
         return pairs.transpose(1, 2).contiguous()
 

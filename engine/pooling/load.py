@@ -21,7 +21,7 @@ from specserve.engine.attention.interface import ATTENTION_NAME, ProbingContext,
 from specserve.engine.config import ModelConfig
 from specserve.engine.errors import UnsupportedModelError
 from specserve.engine.model_folder import read_json, resolve_model_folder
-from specserve.engine.models.load import LoadedModel, load_class, merged, read_config
+from specserve.engine.models.load import LoadedModel, load_class, merged, read_config, release_files
 from specserve.engine.pooling.classifiers import (
     ClassifierHead,
     LastTokenClassifierHead,
@@ -106,6 +106,7 @@ def load_pooler(config: ModelConfig, progress: Callable[[str, float], None]) -> 
     is_causal = reaches and not is_encoder_only and _is_causal(body, loaded.device)
     if purpose.form is Form.EMBEDDER:
         take_pooler(body)
+    release_files(loaded.model, but=body)
     head, labels = _head(loaded, body, folder, purpose, config, is_causal)
     return LoadedPooler(
         body=dataclasses.replace(loaded, model=body),

@@ -19,7 +19,7 @@ from specserve.engine.attention.xformers_check import first_line
 from specserve.engine.batch import ScheduledBatch, ScheduledRequest, StepOutput
 from specserve.engine.config import EngineConfig
 from specserve.engine.models.context_length import choose_max_model_len, fix_rotary_scaling
-from specserve.engine.models.load import LoadedModel, Percents, load_model
+from specserve.engine.models.load import LoadedModel, Percents, load_model, release_files
 from specserve.engine.native.build import has_to_build
 from specserve.engine.params import SamplingParams
 from specserve.engine.prefill_budget import PrefillBudget
@@ -129,6 +129,7 @@ class ModelRunner:
         packing = Percents(lambda done: progress("packing weights", READING + (0.9 - READING) * done))
         forward = prepare_forward(loaded, specs, backend, packing)
         notes += forward.notes
+        release_files(loaded.model)
         token_budget = choose_token_budget(config.scheduler, loaded.device)
         if loaded.device.type == "cuda":
             progress("measuring a step's memory", 0.9)

@@ -22,7 +22,7 @@ from specserve.engine.errors import UnsupportedModelError
 from specserve.engine.kv_cache.manager import KVCacheManager
 from specserve.engine.kv_cache.nothing_kept import NothingKept
 from specserve.engine.models.context_length import choose_max_model_len, fix_rotary_scaling
-from specserve.engine.models.load import Percents
+from specserve.engine.models.load import Percents, release_files
 from specserve.engine.native.build import has_to_build
 from specserve.engine.params import PoolingParams, PoolingTask
 from specserve.engine.pooling.load import LoadedPooler, load_pooler
@@ -131,6 +131,7 @@ class PoolingRunner:
             hidden_states = WholeTexts(sequences)
             budget = choose_encoder_budget(config.scheduler, max_model_len, loaded.device)
             attention, block_size, num_blocks, has_types = NO_CACHE, max_model_len, 1, sequences.has_token_types
+        release_files(loaded.model)
         info = _info(
             pooler, [*notes, *hidden_states.notes], max_model_len, attention, block_size, num_blocks, has_types
         )
