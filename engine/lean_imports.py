@@ -118,7 +118,7 @@ def _distributions_on_demand() -> Iterator[None]:
     """Which distributions are installed is read when the first one is asked for that bears another name than its
     package: it takes up to a second, and transformers asks for few."""
     read_all = importlib.metadata.packages_distributions
-    importlib.metadata.packages_distributions = lambda: _Distributions(read_all)  # type: ignore[assignment]
+    importlib.metadata.packages_distributions = lambda: _Distributions(read_all)
     try:
         yield
     finally:

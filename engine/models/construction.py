@@ -1,9 +1,9 @@
-"""How transformers' modules are made before their weights are read: at once, and without torch's compiler.
+"""How transformers' modules are made before their weights are read: without torch's compiler.
 
-transformers makes them on the meta device, where torch computes in Python much of the little that constructors compute
-(frequencies of rotary embeddings, positions, random weights): that brings in its reference operators, sympy and the
-compiler, 1.5 s of a start. Here the same tensors are made on the CPU: memory that nobody writes costs nothing, and
-weights that are about to be read from a file are not drawn first.
+transformers makes them on the meta device, where torch computes in Python what constructors compute beside weights
+(positions, frequencies of rotary embeddings, random numbers): that brings in its reference operators, sympy and the
+compiler, 1.5 s of a start. Here what counts is counted on the CPU, weights that are about to be read from a file are not
+drawn first, and the rest stays as it is.
 """
 
 from __future__ import annotations
@@ -12,9 +12,16 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 META = torch.device("meta")
+COUNTING = (torch.arange, torch.linspace)
+"""What they count is computed with further, mostly alone: constructors take its device from their arguments."""
+ALIKE: dict[Callable[..., Tensor], Callable[..., Tensor]] = {
+    torch.empty_like: torch.empty,
+    torch.zeros_like: torch.zeros,
+}
 INITIALIZERS = ("torch.nn.init", "transformers.initialization")
 """transformers puts functions of its own in the place of torch's while it makes a module."""
 DRAWING = frozenset(
@@ -27,8 +34,8 @@ DRAWING = frozenset(
 """Functions of INITIALIZERS that fill a tensor with random numbers. They take it first, or as `tensor`."""
 
 
-class OnHost(TorchFunctionMode):
-    """A context in which the meta device is the CPU, and no weights are drawn."""
+class Construction(TorchFunctionMode):
+    """A context for `from_pretrained`. The values of the module's weights and buffers are the same as without it."""
 
     def __torch_function__(
         self,
@@ -38,9 +45,13 @@ class OnHost(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         options = kwargs or {}
+        if func in COUNTING and torch.device(options.get("device") or "cpu") == META:
+            return func(*args, **options | {"device": "cpu"})
+        if func in ALIKE and set(options) <= {"device", "dtype"} and len(args) == 1 and args[0].is_meta:
+            options = {"dtype": args[0].dtype, "device": META} | options
+            return ALIKE[func](args[0].shape, **options)
         if getattr(func, "__module__", None) in INITIALIZERS and func.__name__ in DRAWING:
-            return args[0] if args else options["tensor"]
-        device = options.get("device")
-        if device is not None and torch.device(device) == META:
-            options = options | {"device": "cpu"}
+            filled: Tensor = args[0] if args else options["tensor"]
+            if filled.is_meta:
+                return filled
         return func(*args, **options)

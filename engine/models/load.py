@@ -25,7 +25,7 @@ from specserve.engine.errors import ModelLoadError, UnsupportedModelError
 from specserve.engine.generation_config import read_eos_token_ids
 from specserve.engine.model_folder import read_json, resolve_model_folder
 from specserve.engine.models import quantization
-from specserve.engine.models.construction import OnHost
+from specserve.engine.models.construction import Construction
 from specserve.engine.models.quantization import Quantization
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -281,7 +281,7 @@ def _read_weights(
     optional_weights: tuple[str, ...],
 ) -> PreTrainedModel:
     try:
-        making = nullcontext() if config.trust_remote_code else OnHost()
+        making = nullcontext() if config.trust_remote_code else Construction()
         with _loading_progress(Percents(lambda done: progress("reading weights", done))), making:
             model, report = auto_class.from_pretrained(
                 folder,
