@@ -64,6 +64,10 @@ class EngineClient(EngineLink):
             self._process.kill()
 
     @property
+    def was_started(self) -> bool:
+        return self._process is not None
+
+    @property
     def process_id(self) -> int | None:
         return None if self._process is None else self._process.pid
 

@@ -68,6 +68,15 @@ def read_json_list(path: Path) -> list[dict[str, Any]]:
     return value
 
 
+def merged(values: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
+    """`values` with those of `overrides`; objects in both are merged."""
+    found = dict(values)
+    for name, value in overrides.items():
+        before = found.get(name)
+        found[name] = merged(before, value) if isinstance(before, dict) and isinstance(value, dict) else value
+    return found
+
+
 def _checked(folder: Path) -> Path:
     if not (folder / "config.json").is_file():
         raise ModelLoadError(

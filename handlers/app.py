@@ -114,7 +114,7 @@ def create_app(
 
 def source_of(model: ServerSettings, lifecycle: Lifecycle, *, is_alone: bool) -> Source:
     """The life of a single model is that of the server."""
-    if is_alone:
+    if is_alone and not model.load_on_first_use:
         return Source(model.model_names, lambda: lifecycle.engine, model.generation_defaults)
     name = model.model_names[0]
     return Source(
@@ -122,6 +122,7 @@ def source_of(model: ServerSettings, lifecycle: Lifecycle, *, is_alone: bool) ->
         lambda: lifecycle.engine_of(name),
         model.generation_defaults,
         lambda: lifecycle.failure_of(name),
+        lambda: lifecycle.on_demand(name),
     )
 
 

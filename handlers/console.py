@@ -42,12 +42,16 @@ def while_read(stream: TextIO | None) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A model of the banner. `template`: what there is to say about its chat template; `answers`: how they are read."""
+    """A model of the banner. `template`: what there is to say about its chat template; `answers`: how they are read.
+
+    `is_waiting`: it is loaded when it is first asked for; less is known of it.
+    """
 
     name: str
     model: ModelInfo
     template: str | None = None
     answers: str | None = None
+    is_waiting: bool = False
 
 
 class Console:
@@ -130,6 +134,8 @@ class Console:
 
 def model_rows(shown: Shown) -> list[tuple[str, str]]:
     model = shown.model
+    if shown.is_waiting:
+        return [("model", f"{shown.name} ({model.architecture}), loaded when it is first asked for")]
     size = (
         f"{model.num_parameters / 1e9:.2f} B" if model.num_parameters >= 1e8 else f"{model.num_parameters / 1e6:.1f} M"
     )

@@ -329,6 +329,7 @@ FLAGS = (
     flag("attention_backend", ENGINE, "auto, or one by name: xformers, triton, cpu, reference", name, "NAME"),
     flag("enforce_eager", ENGINE, "never capture CUDA graphs", switch),
     flag("num_threads", ENGINE, "threads on a CPU. Default: the physical cores this process may use", integer(1), "N"),
+    flag("load_on_first_use", ENGINE, "load the model when a request first asks for it", switch),
     flag(
         "engine_watchdog",
         ENGINE,

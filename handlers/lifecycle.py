@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from specserve.engine.api import Engine
 from specserve.handlers.context import State
+from specserve.handlers.first_use import OnDemand
 
 FOLLOWERS: dict[State, tuple[State, ...]] = {
     "loading": ("ready", "draining", "failed"),
@@ -29,6 +30,7 @@ class Lifecycle:
         self._engine: Engine | None = None
         self._engines: dict[str, Engine] = {}
         self._failures: dict[str, str] = {}
+        self._on_demand: dict[str, OnDemand] = {}
         self._on_drain: list[Callable[[], None]] = []
         self._unheard: set[asyncio.Task[None]] = set()
 
@@ -48,8 +50,8 @@ class Lifecycle:
 
     @property
     def engine(self) -> Engine | None:
-        """Of several models, the first that works."""
-        return self._engine
+        """Of several models, the first that works; None also while all of them wait for their first request."""
+        return self._engine or next(iter(self._engines.values()), None)
 
     def engine_of(self, name: str) -> Engine | None:
         """None while the model loads, and when it could not be loaded."""
@@ -58,6 +60,14 @@ class Lifecycle:
     def failure_of(self, name: str) -> str | None:
         """Why this model does not work, though others may."""
         return self._failures.get(name)
+
+    def on_demand(self, name: str) -> OnDemand | None:
+        """Who starts this model when it is first asked for; None where it is loaded at the start."""
+        return self._on_demand.get(name)
+
+    def offer(self, name: str, model: OnDemand) -> None:
+        """One of several models waits for its first request."""
+        self._on_demand[name] = model
 
     def add(self, name: str, engine: Engine) -> None:
         """One of several models is loaded."""
@@ -73,7 +83,8 @@ class Lifecycle:
             self._phase = phase
             self._progress = max(self._progress or 0.0, min(progress, 1.0))
 
-    def become_ready(self, engine: Engine) -> None:
+    def become_ready(self, engine: Engine | None) -> None:
+        """`engine` is None where all models wait for their first request."""
         if self._enter("ready", "ready"):
             self._engine = engine
 

@@ -20,6 +20,7 @@ from specserve.generated.errors import (
     UnsupportedTask,
 )
 from specserve.handlers.errors import cleaned
+from specserve.handlers.first_use import NotStarted, OnDemand
 from specserve.handlers.generation_defaults import GenerationDefaults
 
 DOES: Mapping[str, str] = {
@@ -38,15 +39,25 @@ Fits = Callable[[ModelInfo], bool]
 class Source:
     """One model. The calls are made at each use: an engine is there once it is loaded, and may die.
 
-    names    the first one is what replies call the model
-    engine   None while it loads, and for a model that could not be loaded
-    failure  why the model does not work any more, or never did; None while nothing is wrong
+    names      the first one is what replies call the model
+    engine     None while it loads, and for a model that could not be loaded
+    failure    why the model does not work any more, or never did; None while nothing is wrong
+    on_demand  who starts it when it is first asked for; None where it is loaded at the start
     """
 
     names: Sequence[str]
     engine: Callable[[], Engine | None]
     defaults: Callable[[ModelInfo], GenerationDefaults] = lambda model: GenerationDefaults()
     failure: Callable[[], str | None] = lambda: None
+    on_demand: Callable[[], OnDemand | None] = lambda: None
+
+    @property
+    def model(self) -> ModelInfo | None:
+        """What is known of the model: less before its first use, nothing while it is loaded at the start."""
+        if (engine := self.engine()) is not None:
+            return engine.model
+        waiting = self.on_demand()
+        return None if waiting is None else waiting.preview
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +105,21 @@ class ModelDirectory:
         """The names of models that could answer; of a single one, its names."""
         if not self.has_several:
             return self.names
-        return tuple(name for name in self.names if self.state_of(self._by_name[name]) == "ready")
+        return tuple(name for name in self.names if self._may_answer(self._by_name[name]))
+
+    @staticmethod
+    def _may_answer(source: Source) -> bool:
+        return source.failure() is None and source.model is not None
+
+    def info(self, name: str) -> ModelInfo:
+        """What is known of a model by now, without starting it. Raises as `resolve`."""
+        source = self._by_name.get(name)
+        if source is not None and source.failure() is None and (model := source.model) is not None:
+            return model
+        return self.resolve(name).engine.model
 
     def states(self) -> dict[str, str]:
-        """Each model's first name, and whether it is loading, ready or failed."""
+        """Each model's first name, and whether it is not_started, loading, ready or failed."""
         return {source.names[0]: self.state_of(source) for source in self._sources}
 
     def check_health(self) -> None:
@@ -119,7 +141,10 @@ class ModelDirectory:
     def state_of(source: Source) -> str:
         if source.failure() is not None:
             return "failed"
-        return "loading" if source.engine() is None else "ready"
+        if source.engine() is not None:
+            return "ready"
+        waiting = source.on_demand()
+        return "loading" if waiting is None else waiting.stage
 
     def names_of(self, fits: Fits) -> list[str]:
         """First names of the models that fit, also of those that have died: they will be asked for the reason."""
@@ -129,7 +154,8 @@ class ModelDirectory:
         """The model called so. None and the empty string mean the one model there is or, of several, the one that fits.
 
         When several are served and no name is given, the first of `fits` that exactly one of them meets decides.
-        Raises ModelNotFound, MissingRequiredParameter, UnsupportedTask, ServerLoading, EngineDead.
+        Raises ModelNotFound, MissingRequiredParameter, UnsupportedTask, ServerLoading, EngineDead; and NotStarted,
+        after which it has to be asked again (see `first_use.with_models`).
         """
         if name and name not in self._by_name:
             near = difflib.get_close_matches(name[:200], self.names, n=3, cutoff=0.5)
@@ -153,7 +179,7 @@ class ModelDirectory:
         return self._serve(self._sources[0])
 
     def _fitting(self, fits: Fits) -> list[Source]:
-        return [one for one in self._sources if (engine := one.engine()) is not None and fits(engine.model)]
+        return [one for one in self._sources if (model := one.model) is not None and fits(model)]
 
     def _meant(self, fits: Sequence[Fits]) -> Source:
         if not self.has_several:
@@ -180,6 +206,8 @@ class ModelDirectory:
                 + (f"; still served: {', '.join(others[:10])}" if others else "")
             )
         if engine is None:
+            if (waiting := source.on_demand()) is not None:
+                raise NotStarted(waiting)
             raise ServerLoading("the model is still loading; try again soon", headers={"Retry-After": "2"})
         served = self._served.get(name)
         if served is None or served.engine is not engine:

@@ -31,6 +31,7 @@ from specserve.handlers.context import OWNER_KEY, Readiness, RequestContext, req
 from specserve.handlers.deadlines import Deadline
 from specserve.handlers.errors import bounded, cleaned, send_error, to_api_error
 from specserve.handlers.fair_share import FairShare
+from specserve.handlers.first_use import with_models
 from specserve.handlers.limits import Limits
 from specserve.handlers.open_bodies import ClientGone, OpenBodies
 from specserve.handlers.sse import EventStream, payload_of
@@ -267,7 +268,7 @@ class Endpoint:
             return to_api_error(error, request_id=context.identity.id)
 
         try:
-            work, deadline = self.method(*arguments), context.deadline
+            work, deadline = with_models(lambda: self.method(*arguments)), context.deadline
             result = await (work if deadline is None else deadline.wait(work))
         except Exception as error:
             await self.refuse(send, to_error(error), context)

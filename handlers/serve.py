@@ -55,13 +55,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     for notice in settings.notices:
         print(f"serve: {notice}", file=sys.stderr)
     settings = dataclasses.replace(settings, port=listener.getsockname()[1])
-    children = [start_child(has_own_code=model.trust_remote_code) for model in settings.served]
+    children = [
+        None if model.load_on_first_use else start_child(has_own_code=model.trust_remote_code)
+        for model in settings.served
+    ]
     try:
         server = build(settings, listener, children)
     except UsageError as error:
         listener.close()
         for child in children:
-            child.end()
+            if child is not None:
+                child.end()
         return report(error.cause, error.remedy, BAD_USAGE)
     return server.run()
 

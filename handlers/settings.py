@@ -108,6 +108,7 @@ class ServerSettings:
     attention_backend: str = "auto"
     enforce_eager: bool = False
     num_threads: int | None = None
+    load_on_first_use: bool = False
     engine_watchdog: float = 120.0
     block_size: int | None = None
     num_gpu_blocks_override: int | None = None

@@ -30,6 +30,7 @@ from specserve.handlers.context import OWNER_KEY, RequestContext, RequestIdentit
 from specserve.handlers.deadlines import Deadline
 from specserve.handlers.envelopes import error_bytes
 from specserve.handlers.errors import to_api_error
+from specserve.handlers.first_use import with_models
 from specserve.handlers.refused_upgrades import refuse_upgrade
 from specserve.handlers.routing import Endpoint, current_task
 from specserve.handlers.sse import payload_of
@@ -242,7 +243,7 @@ class Connection:
         self._endpoint.check_state()
         if DeadlineExceeded.code in self._endpoint.operation.refusals:
             context.deadline = Deadline.of(self._scope, self._limits.request_timeout_s)
-        work, deadline = self._turns.answer(received.body, context), context.deadline
+        work, deadline = with_models(lambda: self._turns.answer(received.body, context)), context.deadline
         return await (work if deadline is None else deadline.wait(work))
 
     def _identity(self) -> RequestIdentity:

@@ -95,6 +95,7 @@ class Supervisor:
         self._fleet = Fleet(settings.served, self, children)
         self._began = time.monotonic()
         self._drain: asyncio.Task[None] | None = None
+        self._yields = False
 
     def run(self) -> int:
         """Serve until a signal or a failure; returns the exit code."""
@@ -161,7 +162,7 @@ class Supervisor:
     async def _run_engines(self) -> None:
         fleet = self._fleet
         await fleet.start()
-        if not any(member.is_loaded for member in fleet.members):
+        if not fleet.can_serve:
             if (problem := fleet.last_lost.problem) is not None:
                 self._fail(problem.cause, problem.remedy, fleet.last_lost.exit_code)
             return
@@ -180,6 +181,13 @@ class Supervisor:
 
     def note_loaded(self, member: Member) -> None:
         self._lifecycle.add(member.name, member.client)
+        if self._lifecycle.state == "ready":
+            self._yield_to(member)
+            self._console.line(f"{member.name} is loaded: it has been asked for")
+
+    def note_offered(self, member: Member) -> None:
+        if member.first_use is not None:
+            self._lifecycle.offer(member.name, member.first_use)
 
     def note_lost(self, member: Member, others: Sequence[str]) -> None:
         if member.problem is None:
@@ -196,13 +204,15 @@ class Supervisor:
         if self._lifecycle.state != "loading":
             return
         working = self._fleet.working
-        if not working:
-            return  # they have died since, which `_run_engines` is about to find out
+        if self._fleet.has_died:
+            return  # which `_run_engines` is about to find out
         shown = [self._shown(member) for member in working]  # compiles templates, so that no request waits for it
+        waiting = [(one.name, one.first_use.preview) for one in self._fleet.members if one.first_use is not None]
+        shown += [Shown(name, preview, is_waiting=True) for name, preview in waiting]
         settle_memory()
-        self._lifecycle.become_ready(working[0].client)
-        if any(one.model.device.startswith("cpu") for one in shown):
-            os.nice(API_NICENESS)
+        self._lifecycle.become_ready(working[0].client if working else None)
+        for member in working:
+            self._yield_to(member)
         settings = self._settings
         self._console.ready(
             shown,
@@ -211,6 +221,11 @@ class Supervisor:
             is_public=settings.is_public,
             took_s=time.monotonic() - self._began,
         )
+
+    def _yield_to(self, member: Member) -> None:
+        if not self._yields and member.client.model.device.startswith("cpu"):
+            os.nice(API_NICENESS)
+            self._yields = True
 
     def _shown(self, member: Member) -> Shown:
         model, tokenizer = member.client.model, member.client.tokenizer

@@ -2,8 +2,8 @@
 
 transformers makes them on the meta device, where torch computes in Python what constructors compute beside weights
 (positions, frequencies of rotary embeddings, random numbers): that brings in its reference operators, sympy and the
-compiler, 1.5 s of a start. Here what counts is counted on the CPU, weights that are about to be read from a file are not
-drawn first, and the rest stays as it is.
+compiler, 1.5 s of a start. Here what counts is counted on the CPU, weights that are about to be read from a file are
+not drawn first, and the rest stays as it is.
 """
 
 from __future__ import annotations

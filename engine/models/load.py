@@ -23,7 +23,7 @@ from specserve.engine.attention.interface import ATTENTION_NAME, register
 from specserve.engine.config import ModelConfig
 from specserve.engine.errors import ModelLoadError, UnsupportedModelError
 from specserve.engine.generation_config import read_eos_token_ids
-from specserve.engine.model_folder import read_json, resolve_model_folder
+from specserve.engine.model_folder import merged, read_json, resolve_model_folder
 from specserve.engine.models import quantization
 from specserve.engine.models.construction import Construction
 from specserve.engine.models.quantization import Quantization
@@ -119,15 +119,6 @@ def release_files(model: nn.Module, *, but: nn.Module | None = None) -> None:
     for parameter in model.parameters():
         if parameter.device.type == "cpu" and id(parameter) not in others:
             parameter.data = parameter.data.clone()
-
-
-def merged(values: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
-    """`values` with those of `overrides`; objects in both are merged."""
-    found = dict(values)
-    for name, value in overrides.items():
-        before = found.get(name)
-        found[name] = merged(before, value) if isinstance(before, dict) and isinstance(value, dict) else value
-    return found
 
 
 def choose_device(name: str) -> torch.device:

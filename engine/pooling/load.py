@@ -20,8 +20,8 @@ from transformers import (
 from specserve.engine.attention.interface import ATTENTION_NAME, ProbingContext, attention_context
 from specserve.engine.config import ModelConfig
 from specserve.engine.errors import UnsupportedModelError
-from specserve.engine.model_folder import read_json, resolve_model_folder
-from specserve.engine.models.load import LoadedModel, load_class, merged, read_config, release_files
+from specserve.engine.model_folder import merged, read_json, resolve_model_folder
+from specserve.engine.models.load import LoadedModel, load_class, read_config, release_files
 from specserve.engine.pooling.classifiers import (
     ClassifierHead,
     LastTokenClassifierHead,

@@ -18,8 +18,9 @@ from specserve.engine.attention.select import select_backend
 from specserve.engine.attention.xformers_check import first_line
 from specserve.engine.batch import ScheduledBatch, ScheduledRequest, StepOutput
 from specserve.engine.config import EngineConfig
-from specserve.engine.models.context_length import choose_max_model_len, fix_rotary_scaling
+from specserve.engine.context_length import choose_max_model_len
 from specserve.engine.models.load import LoadedModel, Percents, load_model, release_files
+from specserve.engine.models.rotary_scaling import fix_rotary_scaling
 from specserve.engine.native.build import has_to_build
 from specserve.engine.params import SamplingParams
 from specserve.engine.prefill_budget import PrefillBudget

@@ -18,11 +18,12 @@ from specserve.engine.attention.cache_dtype import refuse_without_cache, with_ca
 from specserve.engine.attention.select import select_backend
 from specserve.engine.batch import PackedRows, ScheduledBatch, ScheduledRequest, StepOutput
 from specserve.engine.config import EngineConfig
+from specserve.engine.context_length import choose_max_model_len
 from specserve.engine.errors import UnsupportedModelError
 from specserve.engine.kv_cache.manager import KVCacheManager
 from specserve.engine.kv_cache.nothing_kept import NothingKept
-from specserve.engine.models.context_length import choose_max_model_len, fix_rotary_scaling
 from specserve.engine.models.load import Percents, release_files
+from specserve.engine.models.rotary_scaling import fix_rotary_scaling
 from specserve.engine.native.build import has_to_build
 from specserve.engine.params import PoolingParams, PoolingTask
 from specserve.engine.pooling.load import LoadedPooler, load_pooler

@@ -15,7 +15,7 @@ from specserve.generated.operations import TokenizationApi
 from specserve.handlers import fields
 from specserve.handlers.chat.prompts import Prompts
 from specserve.handlers.context import RequestContext
-from specserve.handlers.model_directory import ModelDirectory
+from specserve.handlers.model_directory import ModelDirectory, is_generative
 from specserve.handlers.openai.messages import own_template, to_conversation
 from specserve.handlers.openai.tools import read_tools
 
@@ -35,7 +35,7 @@ class Tokenization(TokenizationApi[RequestContext]):
     async def tokenize(self, body: schemas.TokenizeRequest, context: RequestContext) -> schemas.TokenizeResponse:
         fields.TOKENIZE.check(body)
         check_form(body)
-        engine = self._directory.resolve(body.model).engine
+        engine = self._directory.resolve(body.model, is_generative).engine
         return await asyncio.to_thread(self._tokens, body, engine.tokenizer, engine.model)
 
     async def tokenize_v1(self, body: schemas.TokenizeRequest, context: RequestContext) -> schemas.TokenizeResponse:
@@ -43,7 +43,7 @@ class Tokenization(TokenizationApi[RequestContext]):
 
     async def detokenize(self, body: schemas.DetokenizeRequest, context: RequestContext) -> schemas.DetokenizeResponse:
         fields.DETOKENIZE.check(body)
-        engine = self._directory.resolve(body.model).engine
+        engine = self._directory.resolve(body.model, is_generative).engine
         return await asyncio.to_thread(text_of, body, engine.tokenizer, engine.model)
 
     async def detokenize_v1(

@@ -12,7 +12,7 @@ from specserve.handlers.model_directory import ModelDirectory
 
 
 class Models(ModelsApi[RequestContext]):
-    """Every served name is listed as a model of its own. Models that no longer work are not."""
+    """Every served name is a model of its own, also before its first use. Models that no longer work are not listed."""
 
     def __init__(self, directory: ModelDirectory) -> None:
         self._directory = directory
@@ -28,16 +28,16 @@ class Models(ModelsApi[RequestContext]):
         """Raises ModelNotFound, also for a model that no longer works."""
         if name in self._directory.names and name not in self._directory.listed_names:
             raise ModelNotFound(f"the model {name} does not work; the server has to be restarted for it", param="model")
-        engine = self._directory.resolve(name).engine
+        model = self._directory.info(name)
         return schemas.Model(
             id=name,
             object="model",
             created=self._created,
             owned_by="specserve",
-            root=engine.model.path,
+            root=model.path,
             parent=None,
-            max_model_len=engine.model.max_model_len,
-            tasks=list(engine.model.tasks),
+            max_model_len=model.max_model_len,
+            tasks=list(model.tasks),
             permission=[
                 schemas.ModelPermission(
                     id=f"modelperm-{name}",

@@ -118,7 +118,7 @@ class RunningServer:
     @property
     def engine_id(self) -> int:
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return next(int(child) for child in children if "engine.process" in command_line(int(child)))
+        return next(int(child) for child in children if "engine.start" in command_line(int(child)))
 
     def signal_engine(self, number: signal.Signals) -> None:
         os.kill(self.engine_id, number)
@@ -148,7 +148,7 @@ def command_line(process_id: int) -> str:
 def wait_gone(process_id: int) -> None:
     """Until the process runs no more; the engine is nobody's child once its parent is dead."""
     limit = time.monotonic() + PATIENCE_S
-    while "engine.process" in command_line(process_id):
+    while "engine.start" in command_line(process_id):
         assert time.monotonic() < limit, f"process {process_id} is an orphan"
         time.sleep(0.01)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,10 +10,12 @@ import httpx2
 import pytest
 from fake_engine import Condition, FakeEngine, client_of
 from fake_pooling import classifier, cross_encoder, embedder
+from fastapi import FastAPI
 
-from specserve.engine.api import Engine
+from specserve.engine.api import Engine, ModelInfo
 from specserve.engine.errors import EngineDeadError
 from specserve.handlers.app import assemble
+from specserve.handlers.limits import Limits
 from specserve.handlers.model_directory import ModelDirectory, Source
 
 CHAT = {"messages": [{"role": "user", "content": "Hello"}]}
@@ -83,7 +86,7 @@ async def test_a_model_of_another_kind_is_refused_with_the_name_of_the_right_one
         ("/v1/chat/completions", CHAT, {"a": FakeEngine(), "b": FakeEngine(), "c": embedder()}, "a, b"),
         ("/rerank", TEXTS, {"a": embedder(), "b": embedder(), "c": FakeEngine()}, "a, b"),
         ("/pooling", {"input": "one"}, {"a": embedder(), "b": classifier(), "c": FakeEngine()}, "a, b"),
-        ("/tokenize", {"prompt": "one"}, {"a": embedder(), "b": FakeEngine()}, "a, b"),
+        ("/tokenize", {"prompt": "one"}, {"a": FakeEngine(), "b": FakeEngine()}, "a, b"),
     ],
 )
 async def test_where_several_could_be_meant_they_are_named(
@@ -153,3 +156,67 @@ async def test_health_is_that_of_a_server_with_one_model_that_works_and_tells_of
     assert (await ask({"a": DeadEngine(), "b": DeadEngine()}, "/health")).status_code == 503
     alone = await ask({"a": FakeEngine()}, "/health")
     assert "x-model-states" not in alone.headers
+
+
+class Waiting:
+    """A model that is there in one turn of the event loop after it was asked for. Implements `OnDemand`."""
+
+    stage = "not_started"
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.engine: Engine | None = None
+        self.num_starts = 0
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    @property
+    def preview(self) -> ModelInfo:
+        return self._engine.model
+
+    async def start(self) -> None:
+        self.num_starts += 1
+        await self.gate.wait()
+        self.engine = self._engine
+
+
+def waiting_app(waiting: Mapping[str, Waiting], limits: Limits | None = None) -> FastAPI:
+    chat = FakeEngine()
+    directory = ModelDirectory(
+        Source(["chat"], lambda: chat),
+        *(Source([name], lambda one=one: one.engine, on_demand=lambda one=one: one) for name, one in waiting.items()),
+    )
+    return assemble(directory=directory, engine=lambda: chat, readiness=Condition(), limits=limits)
+
+
+@pytest.mark.parametrize(("path", "body", "name"), BY_PATH)
+async def test_the_first_request_for_a_model_starts_it_and_is_answered(
+    path: str, body: dict[str, Any], name: str
+) -> None:
+    waiting = {"embed": Waiting(embedder()), "rerank": Waiting(cross_encoder())}
+    async with client_of(waiting_app(waiting)) as client:
+        for _ in range(2):
+            reply = await client.post(path, json=body)
+            assert (reply.status_code, reply.json()["model"]) == (200, name), reply.text
+    assert {one: waiting[one].num_starts for one in waiting} == {one: int(one == name) for one in waiting}
+
+
+async def test_a_model_is_listed_and_told_of_before_its_first_use() -> None:
+    waiting = {"embed": Waiting(embedder())}
+    async with client_of(waiting_app(waiting)) as client:
+        listed = (await client.get("/v1/models")).json()["data"]
+        assert [(one["id"], one["tasks"]) for one in listed] == [("chat", ["generate"]), ("embed", ["embed"])]
+        assert (await client.get("/v1/models/embed")).json()["max_model_len"] == 40
+        assert (await client.get("/health")).headers["x-model-states"] == "chat=ready, embed=not_started"
+        wrong = await client.post("/v1/embeddings", json={"input": "one", "model": "chat"})
+        assert "send model: embed" in wrong.json()["error"]["message"]
+    assert waiting["embed"].num_starts == 0
+
+
+async def test_who_waits_for_a_model_waits_no_longer_than_the_time_limit_allows() -> None:
+    waiting = {"embed": Waiting(embedder())}
+    waiting["embed"].gate.clear()
+    async with client_of(waiting_app(waiting, Limits(request_timeout_s=0.05))) as client:
+        late = await client.post("/v1/embeddings", json={"input": "one"})
+        assert (late.status_code, late.json()["error"]["code"]) == (504, "deadline_exceeded")
+        assert (await client.post("/v1/completions", json={"prompt": "one"})).status_code == 200

@@ -32,7 +32,7 @@ def damaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def engines(server: RunningServer) -> list[int]:
     """Process ids, in the order of the models."""
     children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
-    return [int(child) for child in children if "engine.process" in command_line(int(child))]
+    return [int(child) for child in children if "engine.start" in command_line(int(child))]
 
 
 def state_header(server: RunningServer) -> str | None:
@@ -76,7 +76,7 @@ def test_a_signal_lets_the_answer_end_and_stops_every_engine(server: RunningServ
     server.process.send_signal(signal.SIGTERM)
     assert stream.rest()[-1] == "[DONE]"
     assert server.wait_end()[0] == 0
-    assert [process for process in processes if "engine.process" in command_line(process)] == []
+    assert [process for process in processes if "engine.start" in command_line(process)] == []
 
 
 def test_a_model_that_cannot_be_loaded_leaves_the_other(damaged: Path) -> None:

@@ -9,8 +9,8 @@ import pytest
 import torch
 from tiny_checkpoints import batch_of, load_runner, oracle, request_of, tiny_config, write_checkpoint
 
+from specserve.engine.context_length import choose_max_model_len, model_context_length
 from specserve.engine.errors import UnsupportedModelError
-from specserve.engine.models.context_length import choose_max_model_len, model_context_length
 
 
 def rope(rope_type: str, **options: Any) -> dict[str, Any]:
