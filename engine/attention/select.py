@@ -35,7 +35,7 @@ def select_backend(
     """
     names = list(BACKENDS) if name in (None, "auto") else [str(name)]
     reasons: list[str] = []
-    is_for_cpu = device.type == "cpu" and os.environ.get("TRITON_INTERPRET") != "1"
+    is_for_cpu = name in (None, "auto") and device.type == "cpu" and os.environ.get("TRITON_INTERPRET") != "1"
     for candidate in names:
         if is_for_cpu and candidate in OF_GPUS:
             reasons.append(f"{candidate}: it does not run on {device.type}")

@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 META = torch.device("meta")
 COUNTING = (torch.arange, torch.linspace)
-"""What they count is computed with further, mostly alone: constructors take its device from their arguments."""
+"""What they count is computed with further, with numbers of the configuration."""
 ALIKE: dict[Callable[..., Tensor], Callable[..., Tensor]] = {
     torch.empty_like: torch.empty,
     torch.zeros_like: torch.zeros,
@@ -35,7 +35,10 @@ DRAWING = frozenset(
 
 
 class Construction(TorchFunctionMode):
-    """A context for `from_pretrained`. The values of the module's weights and buffers are the same as without it."""
+    """A context for `from_pretrained`. The values of the module's weights and buffers are the same as without it.
+
+    Constructors that join what they count with tensors on the meta device raise a RuntimeError (see `is_mixture`).
+    """
 
     def __torch_function__(
         self,
@@ -45,7 +48,9 @@ class Construction(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         options = kwargs or {}
-        if func in COUNTING and torch.device(options.get("device") or "cpu") == META:
+        # An empty one asks where tensors are made.
+        is_number = func in COUNTING or (func is torch.tensor and bool(args) and args[0] != [])
+        if is_number and torch.device(options.get("device") or "cpu") == META:
             return func(*args, **options | {"device": "cpu"})
         if func in ALIKE and set(options) <= {"device", "dtype"} and len(args) == 1 and args[0].is_meta:
             options = {"dtype": args[0].dtype, "device": META} | options
@@ -55,3 +60,7 @@ class Construction(TorchFunctionMode):
             if filled.is_meta:
                 return filled
         return func(*args, **options)
+
+
+def is_mixture(error: Exception) -> bool:
+    return isinstance(error, RuntimeError) and META.type in str(error)

@@ -7,7 +7,7 @@ file looks at the folder first, so that whatever is wrong with it is said in two
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -25,7 +25,7 @@ from specserve.engine.errors import ModelLoadError, UnsupportedModelError
 from specserve.engine.generation_config import read_eos_token_ids
 from specserve.engine.model_folder import merged, read_json, resolve_model_folder
 from specserve.engine.models import quantization
-from specserve.engine.models.construction import Construction
+from specserve.engine.models.construction import Construction, is_mixture
 from specserve.engine.models.quantization import Quantization
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -271,10 +271,9 @@ def _read_weights(
     options: dict[str, Any],
     optional_weights: tuple[str, ...],
 ) -> PreTrainedModel:
-    try:
-        making = nullcontext() if config.trust_remote_code else Construction()
+    def read(making: AbstractContextManager[object]) -> tuple[Any, Any]:
         with _loading_progress(Percents(lambda done: progress("reading weights", done))), making:
-            model, report = auto_class.from_pretrained(
+            found: tuple[Any, Any] = auto_class.from_pretrained(
                 folder,
                 config=hf_config,
                 dtype=dtype,
@@ -284,6 +283,15 @@ def _read_weights(
                 output_loading_info=True,
                 **options,
             )
+        return found
+
+    try:
+        try:
+            model, report = read(nullcontext() if config.trust_remote_code else Construction())
+        except RuntimeError as error:
+            if not is_mixture(error):
+                raise
+            model, report = read(nullcontext())
     except (SafetensorError, OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
         raise ModelLoadError(
