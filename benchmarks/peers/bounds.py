@@ -47,8 +47,8 @@ def products(folder: Path) -> Products:
     with safe_open(folder / "model.safetensors", "pt") as file:
         for name in file.keys():  # noqa: SIM118 - no mapping
             shape = file.get_slice(name).get_shape()
-            if len(shape) != 2:
-                continue
+            if len(shape) != 2 or "pooler" in name or "classifier" in name:
+                continue  # what is computed for one token of a text
             if "lm_head" in name:
                 head = math.prod(shape)
             elif "embed" in name:
