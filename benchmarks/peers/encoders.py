@@ -52,7 +52,7 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
 
 def encoder(name: str, root: Path) -> Path:
     """The folder of "encoder" or "reranker", written on first use."""
-    folder = root / name
+    folder = root / f"peers-{name}"
     if (folder / "tokenizer.json").exists():
         return folder
     folder.mkdir(parents=True, exist_ok=True)
