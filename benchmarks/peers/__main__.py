@@ -200,9 +200,16 @@ def main() -> None:
         os.sched_setaffinity(0, {arguments.client_core})
     with open(arguments.log, "ab") as log:
         comparison = Comparison(arguments, peers, log)
-        for model in arguments.models:
-            if rows := chosen([model], arguments.rows):
-                comparison.model(model, rows)
+        try:
+            for model in arguments.models:
+                if rows := chosen([model], arguments.rows):
+                    comparison.model(model, rows)
+        finally:  # an hour's work is not lost when the last server fails
+            if comparison.starts:
+                write(comparison, arguments, peers)
+
+
+def write(comparison: Comparison, arguments: argparse.Namespace, peers: dict[str, Peer]) -> None:
     found = result(comparison, arguments, peers)
     today = found["date"].partition("T")[0]
     out = arguments.out or ROOT / "benchmarks" / "results" / f"peers-{today}-{found['commit']}.json"
