@@ -199,6 +199,12 @@ def is_covered(covered: Covered, paths: set[str]) -> bool:
     return good
 
 
+def with_adapters(folder: Path) -> tuple[str, ...]:
+    """The demo model, and an adapter that may be loaded as the examples do."""
+    tiny_models.write_adapter(folder / "sql-adapter")
+    return ("-m", "specserve.handlers.serve", *FLAGS, "--enable-lora", "--lora-dir", str(folder))
+
+
 def tiny_models_hold(covered: Covered) -> tuple[bool, set[str]]:
     """The gate for each of the tiny models, one after the other; and the paths they are for."""
     good = True
@@ -253,7 +259,7 @@ def main() -> int:
         return 0 if good & is_covered(covered, paths) else 1
     good, covered, tried = True, Covered(), set[str]()
     if arguments.only != "pooling":
-        with started("-m", "specserve.handlers.serve", *FLAGS) as url:
+        with tempfile.TemporaryDirectory() as folder, started(*with_adapters(Path(folder))) as url:
             tried = paths_of(url)
             good, covered = gate(url, tried)
     if arguments.only != "writing":

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import (
     AutoModelForCausalLM,
@@ -102,6 +103,22 @@ def write_judge(folder: Path) -> None:
     save(AutoModelForCausalLM.from_config(config), folder)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (folder / name).write_bytes((demo / name).read_bytes())
+
+
+def write_adapter(folder: Path) -> None:
+    """Of rank 1, for the demo model, with weights that change next to nothing."""
+    demo = json.loads((Path(checkpoint_path()) / "config.json").read_text())
+    num_in = int(demo["hidden_size"])
+    num_out = int(demo["num_attention_heads"]) * int(demo.get("head_dim") or num_in // demo["num_attention_heads"])
+    weights = {
+        f"base_model.model.model.layers.{at}.self_attn.q_proj.lora_{side}.weight": torch.full(shape, 1e-3)
+        for at in range(demo["num_hidden_layers"])
+        for side, shape in (("A", (1, num_in)), ("B", (num_out, 1)))
+    }
+    folder.mkdir()
+    save_file(weights, folder / "adapter_model.safetensors")
+    about = {"peft_type": "LORA", "r": 1, "lora_alpha": 1, "target_modules": ["q_proj"]}
+    (folder / "adapter_config.json").write_text(json.dumps(about))
 
 
 def save(model: PreTrainedModel, folder: Path, **more: Any) -> None:

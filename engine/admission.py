@@ -42,6 +42,7 @@ def shares_prompt(first: Request, request: Request, cache: KVCacheManager) -> bo
         cache.enable_prefix_caching
         and num_shareable_tokens(first, cache) > 0
         and request.cache_salt == first.cache_salt
+        and request.adapter is first.adapter
         and request.token_ids == first.token_ids
         and request.prompt_embeds is None
         and request.params.prompt_logprobs in (None, first.params.prompt_logprobs)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from specserve.engine.params import PoolingParams, SamplingParams
 from specserve.engine.stats import EngineStats
 
+NO_ADAPTER = 0
 NO_TOKEN = -1
 """Stands in `prompt_token_ids` for a position that is given as an embedding."""
 
@@ -68,6 +69,8 @@ class GenerationRequest:
 
     `prompt_embeds` replaces the prompt's tokens: a safetensors file with one tensor [tokens, hidden size], as
     `engine.prompt_embeds` checks it. `prompt_token_ids` then hold as many `NO_TOKEN`.
+
+    `adapter_id` is what `Engine.load_adapter` returned, or NO_ADAPTER for the model as it is.
     """
 
     request_id: str
@@ -79,6 +82,7 @@ class GenerationRequest:
     priority: int = 0
     prompt_embeds: bytes | None = None
     continues_prompt: bool = False
+    adapter_id: int = NO_ADAPTER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +115,7 @@ class PoolingRequest:
     """One text, or one pair of texts, to embed or classify.
 
     `token_type_ids` tell the segments of a pair apart for models that have such (`ModelInfo.has_token_types`);
-    None: all 0. `cache_salt` and `priority` as in GenerationRequest.
+    None: all 0. `cache_salt`, `priority` and `adapter_id` as in GenerationRequest.
     """
 
     request_id: str
@@ -120,6 +124,7 @@ class PoolingRequest:
     token_type_ids: Sequence[int] | None = None
     cache_salt: str = ""
     priority: int = 0
+    adapter_id: int = NO_ADAPTER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -130,6 +135,15 @@ class PoolingOutput:
     data: NDArray[np.float32]
     num_prompt_tokens: int
     num_cached_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterInfo:
+    """An adapter that was loaded at the start: its id, its name and the folder it came from."""
+
+    adapter_id: int
+    name: str
+    path: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,6 +192,8 @@ class ModelInfo:
     """Marks that late-interaction models want behind the first special token."""
     is_decoder_reranker: bool = False
     """One class, whose value says how well a document answers a query, both in one prompt that a template wrote."""
+    accepts_adapters: bool = False
+    adapters: tuple[AdapterInfo, ...] = ()
 
     @property
     def is_generative(self) -> bool:
@@ -289,6 +305,15 @@ class Engine(Protocol):
         Raises RequestError, OverloadedError or EngineDeadError, from the call or the await; one that fails takes its
         siblings with it. Cancelling the await aborts what is not finished.
         """
+
+    def load_adapter(self, name: str, path: str) -> Awaitable[int]:
+        """Load an adapter from a folder of this machine; returns its id, by which requests may ask for it.
+
+        Raises RequestError when the folder is not as it must be or does not fit the model, EngineDeadError.
+        """
+
+    def drop_adapter(self, adapter_id: int) -> None:
+        """Nobody asks for it any more; requests that compute with it end as they began. From any thread."""
 
     def stats(self) -> EngineStats: ...
 

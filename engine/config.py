@@ -134,12 +134,39 @@ class SchedulerConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AdapterSource:
+    """An adapter to load at the start: the name clients use, and its folder."""
+
+    name: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoraConfig:
+    """Whether requests may ask for adapters, and limits of those.
+
+    max_loras   different ones that compute in one step
+    max_rank    width of their matrices
+    """
+
+    is_enabled: bool = False
+    max_loras: int = 8
+    max_rank: int = 16
+    modules: tuple[AdapterSource, ...] = ()
+
+    @property
+    def num_places(self) -> int:
+        return self.max_loras if self.is_enabled else 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EngineConfig:
     """Everything the engine process is started with."""
 
     model: ModelConfig
     cache: CacheConfig = field(default_factory=CacheConfig)
     scheduler: SchedulerConfig = field(default_factory=SchedulerConfig)
+    lora: LoraConfig = field(default_factory=LoraConfig)
     watchdog_s: float = 120.0
     """A step that takes longer than this while work is queued counts as hung."""
     num_threads: int | None = None

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from time import perf_counter
-from typing import Protocol
+from typing import Protocol, TypeVar
 
-from specserve.engine.api import GenerationRequest, PoolingRequest
+from specserve.engine.adapter import Adapter
+from specserve.engine.api import NO_ADAPTER, GenerationRequest, PoolingRequest
 from specserve.engine.batch import Launched, RequestProgress, ScheduledBatch, StepOutput
 from specserve.engine.grammar_spec import GrammarSpec
 from specserve.engine.grammars.store import GrammarStore
@@ -17,6 +18,8 @@ from specserve.engine.scheduler import Scheduler
 from specserve.engine.stats import EngineStats
 
 logger = logging.getLogger(__name__)
+
+Wanted = TypeVar("Wanted", GenerationRequest, PoolingRequest)
 
 MAX_CONSECUTIVE_FAILURES = 2
 """A step that fails may be the fault of one batch; two in a row are the fault of the engine."""
@@ -36,6 +39,18 @@ class Launcher(Protocol):
         the rows of `batch` go on: such a batch can be launched because `after` could."""
 
 
+class Adapters(Protocol):
+    """What loads adapters and knows them: `lora.AdapterStore`."""
+
+    def load(self, adapter_id: int, name: str, path: str) -> None: ...
+
+    def take_loaded(self) -> list[tuple[int, str | None]]: ...
+
+    def find(self, adapter_id: int) -> Adapter | None: ...
+
+    def drop(self, adapter_id: int) -> None: ...
+
+
 class EngineCore:
     """Schedule, execute, update: nothing else happens in a step."""
 
@@ -47,9 +62,10 @@ class EngineCore:
         reads_all_hidden: Callable[[PoolingParams], bool] = lambda params: True,
         launcher: Launcher | None = None,
         took: Callable[[int, float], None] = lambda num_tokens, seconds: None,
+        adapters: Adapters | None = None,
     ) -> None:
-        """Without `grammars`, constrained requests are refused. With a `launcher`, a step is launched before the tokens
-        of the one before it are known, wherever that is possible.
+        """Without `grammars`, constrained requests are refused, without `adapters` those that ask for one. With a
+        `launcher`, a step is launched before the tokens of the one before it are known, wherever that is possible.
 
         `reads_all_hidden` tells whether a pooled result depends on the hidden states of all tokens, so that none of
         them may be left out because its keys are in the prefix cache. `took` is told the tokens and seconds of every
@@ -60,6 +76,7 @@ class EngineCore:
         self._launched: Launched | None = None
         self._reads_all_hidden = reads_all_hidden
         self._grammars = grammars
+        self._adapters = adapters
         self._scheduler = scheduler
         self._runner = runner
         self._num_failures = 0
@@ -76,11 +93,11 @@ class EngineCore:
 
         Those whose grammar is not known yet are held until it has been compiled.
         """
-        made = [Request.of(request) for request in requests]
+        made, refused = self._with_adapters(requests, Request.of)
         constrained = [request for request in made if request.params.grammar is not None]
         for request in constrained:
             request.is_ready = False
-        refused = self._scheduler.add(made)
+        refused += self._scheduler.add(made)
         for request in constrained:
             if request.params.grammar is not None and self._scheduler.find(request.request_id) is request:
                 refused += self._constrain(request, request.params.grammar)
@@ -88,9 +105,42 @@ class EngineCore:
 
     def pool(self, requests: Sequence[PoolingRequest]) -> list[RequestProgress]:
         """Queue texts to embed or classify; as `add`."""
-        return self._scheduler.add(
-            [Request.to_pool(request, needs_all_hidden=self._reads_all_hidden(request.params)) for request in requests]
-        )
+
+        def make(request: PoolingRequest) -> Request:
+            return Request.to_pool(request, needs_all_hidden=self._reads_all_hidden(request.params))
+
+        made, refused = self._with_adapters(requests, make)
+        return refused + self._scheduler.add(made)
+
+    def _with_adapters(
+        self, requests: Sequence[Wanted], make: Callable[[Wanted], Request]
+    ) -> tuple[list[Request], list[RequestProgress]]:
+        """Requests that hold the adapters they ask for; those whose adapter is not there are refused."""
+        made: list[Request] = []
+        refused: list[RequestProgress] = []
+        for wanted in requests:
+            request = make(wanted)
+            if wanted.adapter_id != NO_ADAPTER:
+                request.adapter = None if self._adapters is None else self._adapters.find(wanted.adapter_id)
+                if request.adapter is None:
+                    reason = "the adapter that this request asks for is not loaded"
+                    refused.append(RequestProgress.failed(wanted.request_id, reason, is_refusal=True))
+                    continue
+            made.append(request)
+        return made, refused
+
+    def load_adapter(self, adapter_id: int, name: str, path: str) -> None:
+        if self._adapters is not None:
+            self._adapters.load(adapter_id, name, path)
+
+    def drop_adapter(self, adapter_id: int) -> None:
+        """Requests that compute with it keep it."""
+        if self._adapters is not None:
+            self._adapters.drop(adapter_id)
+
+    def take_loaded_adapters(self) -> list[tuple[int, str | None]]:
+        """Ids of those that can be asked for from now on, or cannot be loaded, with the reason."""
+        return [] if self._adapters is None else self._adapters.take_loaded()
 
     def _constrain(self, request: Request, spec: GrammarSpec) -> list[RequestProgress]:
         if self._grammars is None:

@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
+from specserve.engine.adapter_calls import AdapterCalls
 from specserve.engine.api import GenerationRequest, ModelInfo, PoolingOutput, PoolingRequest, Tokenizer
 from specserve.engine.batch import RequestProgress
 from specserve.engine.config import EngineConfig
@@ -23,11 +24,13 @@ from specserve.engine.errors import (
     OverloadedError,
     RequestError,
     StartupError,
+    UnsupportedFeatureError,
 )
 from specserve.engine.generation import Generation, Silence
 from specserve.engine.messages import (
     LENGTH_BYTES,
     Abort,
+    AdapterLoaded,
     Add,
     Command,
     Event,
@@ -66,6 +69,7 @@ class EngineLink:
         self._open: dict[str, Generation] = {}
         self._unsent: list[GenerationRequest] = []
         self._pooling = PoolingCalls(self._abort_pooled)
+        self._adapters = AdapterCalls(self._send_behind)
         self._stats = EngineStats()
         self._silence = Silence()
         self._finished_at: deque[float] = deque(maxlen=64)
@@ -83,6 +87,7 @@ class EngineLink:
     async def connect(self, connection: socket.socket) -> None:
         """Speak over `connection` and wait until the model is loaded. Raises StartupError or EngineDeadError."""
         loop = asyncio.get_running_loop()
+        self._adapters.attach(loop)
         self._death, self._ready = loop.create_future(), loop.create_future()
         reader, self._writer = await asyncio.open_unix_connection(sock=connection)
         self._greet()
@@ -204,6 +209,19 @@ class EngineLink:
         self._send(Pool(list(requests)))
         return await call.wait()
 
+    async def load_adapter(self, name: str, path: str) -> int:
+        """See `api.Engine`."""
+        self.check_health()
+        if not self.model.accepts_adapters:
+            raise UnsupportedFeatureError(
+                "this model takes no adapters: it needs --enable-lora, and to be a decoder", param="base_model_name"
+            )
+        return await self._adapters.load(name, path)
+
+    def drop_adapter(self, adapter_id: int) -> None:
+        """See `api.Engine`."""
+        self._adapters.drop(adapter_id)
+
     def _abort_pooled(self, request_ids: Iterable[str]) -> None:
         self._send(Abort(list(request_ids)))
 
@@ -242,6 +260,11 @@ class EngineLink:
         if requests:
             self._send(Add(without_repetition(requests)))
 
+    def _send_behind(self, command: Command) -> None:
+        """After all requests that have been made before it."""
+        self._send_unsent()
+        self._send(command)
+
     async def _receive(self, reader: asyncio.StreamReader) -> None:
         try:
             while True:
@@ -264,6 +287,8 @@ class EngineLink:
                 self._on_progress(phase, progress_done)
             case Ready(model) if self._ready is not None and not self._ready.done():
                 self._ready.set_result(model)
+            case AdapterLoaded():
+                self._adapters.take(event)
             case Failed(cause, remedy, exit_code):
                 self._failure = cause
                 if self._ready is not None and not self._ready.done():
@@ -322,6 +347,7 @@ class EngineLink:
             self._forget(generation.request_id)
             generation.put(EngineDeadError(f"{reason}; the answer is incomplete"))
         self._pooling.fail_all(lambda: EngineDeadError(f"{reason}; the result is incomplete"))
+        self._adapters.fail_all(lambda: EngineDeadError(f"{reason}; the adapter is not loaded"))
 
     async def _watch(self) -> None:
         """Take an engine for hung that has work and makes no step for `watchdog_s`."""

@@ -28,6 +28,20 @@ class Pool(msgspec.Struct, tag="pool", frozen=True):
     requests: list[PoolingRequest]
 
 
+class LoadAdapter(msgspec.Struct, tag="load_adapter", frozen=True):
+    """Read it on the side; an AdapterLoaded says when requests may ask for it."""
+
+    adapter_id: int
+    name: str
+    path: str
+
+
+class DropAdapter(msgspec.Struct, tag="drop_adapter", frozen=True):
+    """No request will ask for it again."""
+
+    adapter_id: int
+
+
 class Abort(msgspec.Struct, tag="abort", frozen=True):
     request_ids: list[str]
 
@@ -58,6 +72,13 @@ class Heartbeat(msgspec.Struct, tag="heartbeat", frozen=True):
     stats: EngineStats
 
 
+class AdapterLoaded(msgspec.Struct, tag="adapter_loaded", frozen=True):
+    """`error` tells why it could not be loaded."""
+
+    adapter_id: int
+    error: str | None
+
+
 class Failed(msgspec.Struct, tag="failed", frozen=True):
     """The engine is about to end. `exit_code` and the two lines are those of a StartupError, if it was one."""
 
@@ -66,8 +87,8 @@ class Failed(msgspec.Struct, tag="failed", frozen=True):
     exit_code: int
 
 
-Command = Add | Pool | Abort | Stop
-Event = Loading | Ready | Step | Heartbeat | Failed
+Command = Add | Pool | LoadAdapter | DropAdapter | Abort | Stop
+Event = Loading | Ready | Step | Heartbeat | AdapterLoaded | Failed
 
 _encoder = msgspec.msgpack.Encoder()
 _commands: msgspec.msgpack.Decoder[Command] = msgspec.msgpack.Decoder(Command)

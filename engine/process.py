@@ -5,6 +5,7 @@ The end-of-file of its socket means that the API process is gone, and ends this 
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import socket
@@ -20,17 +21,26 @@ from specserve.engine.api import ModelInfo
 from specserve.engine.batch import RequestProgress
 from specserve.engine.config import EngineConfig
 from specserve.engine.core import EngineCore
-from specserve.engine.errors import InsufficientMemoryError, InvalidParameterError, StartupError
+from specserve.engine.errors import (
+    InsufficientMemoryError,
+    InvalidParameterError,
+    StartupError,
+    UnsupportedModelError,
+)
 from specserve.engine.grammars.store import GrammarStore
 from specserve.engine.grammars.vocabulary import Vocabulary
 from specserve.engine.kv_cache.manager import KVCacheManager
+from specserve.engine.lora.store import AdapterStore
 from specserve.engine.messages import (
     Abort,
+    AdapterLoaded,
     Add,
     Command,
+    DropAdapter,
     Event,
     Failed,
     Heartbeat,
+    LoadAdapter,
     Loading,
     Pool,
     Ready,
@@ -140,7 +150,9 @@ def build(config: EngineConfig, channel: Channel) -> tuple[EngineCore, ModelInfo
         policy=config.scheduler.policy,
         max_reported_rows=runner.max_reported_rows,
         prefill_budget=runner.prefill_budget,
+        max_adapters=config.lora.num_places,
     )
+    adapters, info = load_adapters(config, runner, channel)
     channel.progress("warming up", 0.95)
     runner.warm_up()
 
@@ -151,7 +163,23 @@ def build(config: EngineConfig, channel: Channel) -> tuple[EngineCore, ModelInfo
 
     grammars = GrammarStore(load_vocabulary, channel.wake)
     took = runner.prefill_budget.took if runner.prefill_budget is not None else lambda num_tokens, seconds: None
-    return EngineCore(scheduler, runner, grammars, launcher=runner.launcher, took=took), runner.info
+    return EngineCore(scheduler, runner, grammars, launcher=runner.launcher, took=took, adapters=adapters), info
+
+
+def load_adapters(
+    config: EngineConfig, runner: ModelRunner | PoolingRunner, channel: Channel
+) -> tuple[AdapterStore | None, ModelInfo]:
+    """Those of the start are loaded when this returns. Raises ModelLoadError, UnsupportedModelError."""
+    if runner.adapter_form is None:
+        if config.lora.modules:
+            raise UnsupportedModelError(
+                f"{runner.info.architecture} is computed whole, without a place for adapters",
+                "leave out --lora-modules, or serve a decoder",
+            )
+        return None, runner.info
+    store = AdapterStore(config.lora, runner.adapter_form, channel.wake)
+    first = store.load_first(channel.progress)
+    return store, dataclasses.replace(runner.info, accepts_adapters=True, adapters=first)
 
 
 def build_pooling(config: EngineConfig, channel: Channel) -> tuple[EngineCore, ModelInfo]:
@@ -163,10 +191,12 @@ def build_pooling(config: EngineConfig, channel: Channel) -> tuple[EngineCore, M
         max_model_len=runner.info.max_model_len,
         policy=config.scheduler.policy,
         computes_whole_prompts=runner.computes_whole_prompts,
+        max_adapters=config.lora.num_places,
     )
+    adapters, info = load_adapters(config, runner, channel)
     channel.progress("warming up", 0.95)
     runner.warm_up()
-    return EngineCore(scheduler, runner, reads_all_hidden=runner.reads_all_hidden), runner.info
+    return EngineCore(scheduler, runner, reads_all_hidden=runner.reads_all_hidden, adapters=adapters), info
 
 
 def apply(core: EngineCore, command: Command) -> list[RequestProgress]:
@@ -182,6 +212,10 @@ def apply(core: EngineCore, command: Command) -> list[RequestProgress]:
                 return core.pool(requests)
             except InvalidParameterError as error:
                 return [RequestProgress.failed(request.request_id, error.message) for request in requests]
+        case LoadAdapter(adapter_id, name, path):
+            core.load_adapter(adapter_id, name, path)
+        case DropAdapter(adapter_id):
+            core.drop_adapter(adapter_id)
         case Abort(request_ids):
             core.abort(request_ids)
     return []
@@ -199,6 +233,8 @@ def run(core: EngineCore, channel: Channel) -> None:
             if isinstance(command, Stop):
                 return
             progress += apply(core, command)
+        for adapter_id, error in core.take_loaded_adapters():
+            channel.send(AdapterLoaded(adapter_id, error))
         stepped = core.has_requests
         if stepped:
             progress += core.step()

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 
+from specserve.engine.adapter import Adapter
 from specserve.engine.api import FinishReason, GenerationRequest, PoolingRequest
 from specserve.engine.params import PoolingParams, SamplingParams
 from specserve.engine.thought_limit import Thought
@@ -75,6 +76,7 @@ class Request:
     pooling: PoolingParams | None = None
     """What is made of the hidden states, for requests that generate nothing; their `params` ask for 0 tokens."""
     token_type_ids: list[int] | None = None
+    adapter: Adapter | None = None
     needs_all_hidden: bool = False
     """Whether what is made of them depends on the hidden states of all tokens: then none may come from the cache."""
 

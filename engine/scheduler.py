@@ -12,7 +12,9 @@ from bisect import insort
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from typing import Any
 
+from specserve.engine.adapter_places import AdapterPlaces, adapters_of
 from specserve.engine.admission import ORDERS, admit, fits_without, refusal
 from specserve.engine.api import FinishReason
 from specserve.engine.batch import RequestProgress, ScheduledBatch, ScheduledRequest, StepOutput
@@ -40,6 +42,7 @@ class Scheduler:
                              memory; None: as many as it computes
     computes_whole_prompts   a prompt is computed in one step or not yet; `max_model_len` of them fit into one
     prefill_budget           how many tokens of prompts a step may hold beside decodes; None: as many as fit
+    max_adapters             different adapters that compute in one step
 
     A request holds blocks for all its known tokens from admission on, also while its prompt is computed in
     chunks: so only a decode can find no block. Then the last in order is preempted: it gives all blocks back,
@@ -59,6 +62,7 @@ class Scheduler:
         max_reported_rows: int | None = None,
         computes_whole_prompts: bool = False,
         prefill_budget: PrefillBudget | None = None,
+        max_adapters: int = 0,
     ) -> None:
         if not 1 <= max_num_seqs <= max_num_batched_tokens:
             raise InvalidParameterError(
@@ -78,7 +82,8 @@ class Scheduler:
         self._max_reported_rows = max_num_batched_tokens if max_reported_rows is None else max_reported_rows
         self._requests: dict[str, Request] = {}
         self._running: list[Request] = []  # sorted by _order
-        self._waiting = WaitingRequests(self._order, cache)
+        self._places = AdapterPlaces(max_adapters)
+        self._waiting = WaitingRequests(self._order, cache, self._places)
         self._in_flight: set[str] = set()
         self._ahead: set[str] = set()
         self._aborted_in_flight: set[str] = set()
@@ -177,8 +182,8 @@ class Scheduler:
         budget = most = self._num_prompt_tokens(num_decodes, len(prefills))
         admitting = True
         while budget > 0:
-            if admitting and self._next_is_waiting(prefills):
-                request = self._waiting.first
+            if admitting and (next_one := self._next_waiting(prefills)) is not None:
+                request = next_one
                 if self._computes_whole_prompts and request.num_tokens > budget:
                     break
                 admitting = admit(request, self._running, self._cache)
@@ -284,7 +289,18 @@ class Scheduler:
             num_blocks=self._cache.num_usable_blocks,
             num_used_blocks=self._cache.num_used_blocks,
             **asdict(self._totals),
+            **self._adapter_stats(),
         )
+
+    def _adapter_stats(self) -> dict[str, Any]:
+        if not self._places.number:
+            return {}
+        waiting = (request for request in self._requests.values() if request.phase is Phase.WAITING)
+        return {
+            "running_adapters": adapters_of(self._running),
+            "waiting_adapters": adapters_of(waiting),
+            "max_adapters": self._places.number,
+        }
 
     def _schedule_decodes(self, single: list[ScheduledRequest]) -> None:
         running = self._running
@@ -319,20 +335,28 @@ class Scheduler:
             lower = [running for running in self._running if running.priority > request.priority]
             if not lower:
                 return
-            has_place = len(self._running) < self._max_num_seqs
-            if not (has_place and admit(request, self._running, self._cache)):
-                if not fits_without(request, lower, len(self._running) - len(lower), self._cache):
+            if not self._admit(request):
+                others = self._running[: -len(lower)]
+                if not self._places.has_one(request, others):
+                    return
+                if not fits_without(request, lower, len(others), self._cache):
                     return
                 self._preempt(self._running.pop())
-                while not admit(request, self._running, self._cache):
+                while not self._admit(request):
                     self._preempt(self._running.pop())
             self._waiting.take(request)
             self._start(request)
 
-    def _next_is_waiting(self, prefills: deque[Request]) -> bool:
+    def _admit(self, request: Request) -> bool:
+        has_place = len(self._running) < self._max_num_seqs and self._places.has_one(request, self._running)
+        return has_place and admit(request, self._running, self._cache)
+
+    def _next_waiting(self, prefills: deque[Request]) -> Request | None:
+        """Who starts next, unless one that runs comes first."""
         if not self._waiting or len(self._running) >= self._max_num_seqs:
-            return False
-        return not prefills or self._order(self._waiting.first) < self._order(prefills[0])
+            return None
+        first = self._waiting.startable(self._running)
+        return first if first is None or not prefills or self._order(first) < self._order(prefills[0]) else None
 
     def _start(self, request: Request) -> None:
         request.phase = Phase.RUNNING

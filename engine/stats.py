@@ -32,3 +32,7 @@ class EngineStats:
     num_generated_tokens: int = 0
     num_preemptions: int = 0
     num_aborted: int = 0
+    running_adapters: tuple[str, ...] = ()
+    waiting_adapters: tuple[str, ...] = ()
+    """Names of the adapters of requests that run, and of those that wait."""
+    max_adapters: int = 0

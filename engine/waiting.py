@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import insort
 from collections.abc import Sequence
 
+from specserve.engine.adapter_places import AdapterPlaces
 from specserve.engine.admission import Order, num_shareable_tokens, shares_prompt
 from specserve.engine.kv_cache.manager import KVCacheManager
 from specserve.engine.request import Request
@@ -14,8 +15,9 @@ from specserve.engine.siblings import HeldSiblings
 class WaitingRequests:
     """The queue, sorted by `order`, and those that are not in it yet. Each request is in one place at most."""
 
-    def __init__(self, order: Order, cache: KVCacheManager) -> None:
+    def __init__(self, order: Order, cache: KVCacheManager, places: AdapterPlaces) -> None:
         self._order = order
+        self._places = places
         self._cache = cache
         self._queue: list[Request] = []
         self._unready: dict[str, Request] = {}  # whose grammars are being compiled
@@ -28,6 +30,10 @@ class WaitingRequests:
     @property
     def first(self) -> Request:
         return self._queue[0]
+
+    def startable(self, running: Sequence[Request]) -> Request | None:
+        """The first of the queue that may start next to `running`, as far as adapters are concerned."""
+        return self._places.first(self._queue, running)
 
     @property
     def holds_siblings(self) -> bool:

@@ -323,6 +323,15 @@ class EndpointDisabled(NotFound):
     retryable = False
 
 
+class AdapterNotFound(NotFound):
+    """There is no adapter of that name, or none in that folder."""
+
+    code = "adapter_not_found"
+    summary = "There is no adapter of that name, or none in that folder."
+    names_field = "never"
+    retryable = False
+
+
 class MethodNotAllowed(ApiError):
     """The path does not take this method."""
 
@@ -509,6 +518,7 @@ ERRORS: dict[str, type[ApiError]] = {
     "model_not_found": ModelNotFound,
     "response_not_found": ResponseNotFound,
     "endpoint_disabled": EndpointDisabled,
+    "adapter_not_found": AdapterNotFound,
     "method_not_allowed": WrongMethod,
     "request_timeout": BodyTimeout,
     "request_too_large": RequestTooLarge,

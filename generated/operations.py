@@ -14,6 +14,20 @@ from specserve.generated.base import ApiModel, Serialised
 C = TypeVar("C", contravariant=True)
 
 
+class AdaptersApi(Protocol[C]):
+    """What a handler of the tag `adapters` implements; C is what it is told about the request besides its body."""
+
+    @abstractmethod
+    async def load_lora_adapter(self, body: schemas.LoadAdapterRequest, context: C) -> schemas.AdapterChange:
+        """Load an adapter from a folder of the server's machine."""
+
+    @abstractmethod
+    async def unload_lora_adapter(
+        self, body: schemas.UnloadAdapterRequest, context: C
+    ) -> schemas.AdapterChange:
+        """Take an adapter away."""
+
+
 class ChatApi(Protocol[C]):
     """What a handler of the tag `chat` implements; C is what it is told about the request besides its body."""
 
@@ -297,6 +311,54 @@ class Operation:
 
 
 OPERATIONS: dict[str, Operation] = {
+    "load_lora_adapter": Operation(
+        id="load_lora_adapter",
+        tag="adapters",
+        method="POST",
+        path="/v1/load_lora_adapter",
+        body=schemas.LoadAdapterRequest,
+        path_params=(),
+        query=None,
+        statuses=frozenset([200, 400, 401, 404, 408, 413, 415, 500, 503]),
+        refusals=frozenset(
+            [
+                "adapter_not_found",
+                "endpoint_disabled",
+                "engine_dead",
+                "missing_required_parameter",
+                "model_not_found",
+                "server_draining",
+                "server_loading",
+                "unsupported_parameter",
+                "unsupported_value",
+            ]
+        ),
+        events=False,
+        named_events=False,
+        end_mark=False,
+        empty=False,
+        errors="",
+        protocol=AdaptersApi,
+    ),
+    "unload_lora_adapter": Operation(
+        id="unload_lora_adapter",
+        tag="adapters",
+        method="POST",
+        path="/v1/unload_lora_adapter",
+        body=schemas.UnloadAdapterRequest,
+        path_params=(),
+        query=None,
+        statuses=frozenset([200, 400, 401, 404, 408, 413, 415, 500, 503]),
+        refusals=frozenset(
+            ["adapter_not_found", "endpoint_disabled", "engine_dead", "server_draining", "server_loading"]
+        ),
+        events=False,
+        named_events=False,
+        end_mark=False,
+        empty=False,
+        errors="",
+        protocol=AdaptersApi,
+    ),
     "create_chat_completion": Operation(
         id="create_chat_completion",
         tag="chat",
@@ -1275,6 +1337,7 @@ OPERATIONS: dict[str, Operation] = {
 }
 
 APIS: dict[str, type] = {
+    "adapters": AdaptersApi,
     "chat": ChatApi,
     "classify": ClassifyApi,
     "cohere": CohereApi,

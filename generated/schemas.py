@@ -3031,6 +3031,35 @@ class MessagesExtras(ApiModel):
     watermarking: bool | None = None
 
 
+class LoadAdapterRequest(ApiModel):
+    """
+    Which adapter to load, and under what name.
+    """
+
+    lora_name: Annotated[str, Field(min_length=1)]
+    lora_path: Annotated[str, Field(min_length=1)]
+    load_inplace: bool = False
+    is_3d_lora_weight: bool = False
+    base_model_name: str | None = None
+
+
+class UnloadAdapterRequest(ApiModel):
+    """
+    Which adapter to take away.
+    """
+
+    lora_name: Annotated[str, Field(min_length=1)]
+    lora_int_id: Annotated[int | None, Field(ge=0, le=9223372036854775807)] = None
+
+
+class AdapterChange(ApiModel):
+    """
+    What was done.
+    """
+
+    message: str
+
+
 class RetrieveResponseQuery(ApiModel):
     """
     Query parameters of retrieve_response.

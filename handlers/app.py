@@ -25,6 +25,7 @@ from specserve.handlers.cohere.embed import Cohere
 from specserve.handlers.context import Readiness, request_identity
 from specserve.handlers.envelopes import envelope_of, error_bytes
 from specserve.handlers.errors import route_error
+from specserve.handlers.extras.adapters import Adapters
 from specserve.handlers.extras.classify import Classify
 from specserve.handlers.extras.pooling import Pooling
 from specserve.handlers.extras.render import Render
@@ -109,6 +110,8 @@ def create_app(
         ),
         store=store,
         max_background=settings.max_background_responses,
+        lora_dirs=settings.lora_dir,
+        max_adapters=settings.max_cpu_loras,
     )
 
 
@@ -123,6 +126,7 @@ def source_of(model: ServerSettings, lifecycle: Lifecycle, *, is_alone: bool) ->
         model.generation_defaults,
         lambda: lifecycle.failure_of(name),
         lambda: lifecycle.on_demand(name),
+        tuple(module.name for module in model.adapters),
     )
 
 
@@ -142,6 +146,8 @@ def assemble(
     grammar_budget: GrammarBudget | None = None,
     unlogged_paths: frozenset[str] = frozenset(),
     has_docs: bool = True,
+    lora_dirs: Sequence[str] = (),
+    max_adapters: int = 32,
 ) -> FastAPI:
     """`has_docs` publishes the document and pages that show it. Raises ContractError when a handler does not fit."""
     limits = limits or Limits()
@@ -156,6 +162,7 @@ def assemble(
     responses = Responses(ResponsePreparation(directory, preparation, store), store, background, reply_defaults)
     app = Application(title="specserve", redirect_slashes=False, openapi_url="/openapi.json" if has_docs else None)
     handlers = {
+        "adapters": Adapters(directory, lora_dirs, max_adapters),
         "chat": ChatCompletions(chat, reply_defaults),
         "classify": Classify(directory, prompts),
         "cohere": Cohere(directory, ranking, limits),

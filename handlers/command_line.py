@@ -11,6 +11,7 @@ from specserve import __version__
 from specserve.handlers.accepted_flags import ACCEPTED_FLAGS, take_notices
 from specserve.handlers.flag_table import FLAGS
 from specserve.handlers.flags import Parser, UsageError, read_environment, read_file
+from specserve.handlers.lora_modules import check_modules
 from specserve.handlers.model_list import is_named_model, read_entries, read_words, with_models
 from specserve.handlers.settings import ServerSettings
 
@@ -90,7 +91,29 @@ def read_settings(argv: Sequence[str] | None = None, environment: Mapping[str, s
     settings = with_models(ServerSettings(notices=take_notices(found), **found), entries, found)
     for one in settings.served:
         check_model(one, len(settings.served))
+    check_adapters(settings)
     return settings
+
+
+def check_adapters(settings: ServerSettings) -> None:
+    """Raises UsageError when flags about adapters contradict each other or the models."""
+    if settings.lora_dir and not any(model.enable_lora for model in settings.served):
+        raise UsageError("--lora-dir is given, but no model takes adapters", "add --enable-lora")
+    names = [name for model in settings.served for name in model.model_names]
+    seen: set[str] = set()
+    for model in settings.served:
+        check_modules(model.adapters, model.model_names)
+        if model.adapters and not model.enable_lora:
+            raise UsageError("--lora-modules is given without --enable-lora", "add --enable-lora")
+        if len(model.adapters) > settings.max_cpu_loras:
+            raise UsageError(
+                f"--lora-modules names {len(model.adapters)} adapters, --max-cpu-loras allows {settings.max_cpu_loras}",
+                "raise it",
+            )
+        for module in model.adapters:
+            if module.name in seen or module.name in names:
+                raise UsageError(f"the name {module.name} of an adapter is taken", "give it another one")
+            seen.add(module.name)
 
 
 def check_model(settings: ServerSettings, num_models: int) -> None:

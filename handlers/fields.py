@@ -200,6 +200,16 @@ COHERE_EMBED = FieldPolicy(
     refused=frozenset(["images"]),
 )
 DETOKENIZE = FieldPolicy(used=frozenset("model tokens".split()), without_effect={}, refused=frozenset())
+LOAD_ADAPTER = FieldPolicy(
+    used=frozenset("lora_name lora_path load_inplace base_model_name".split()),
+    without_effect={},
+    refused=frozenset({"is_3d_lora_weight"}),
+)
+UNLOAD_ADAPTER = FieldPolicy(
+    used=frozenset({"lora_name"}),
+    without_effect={"lora_int_id": "adapters are known by their names"},
+    refused=frozenset(),
+)
 
 POLICIES: Mapping[type[ApiModel], FieldPolicy] = {
     schemas.ChatCompletionRequest: CHAT,
@@ -216,5 +226,7 @@ POLICIES: Mapping[type[ApiModel], FieldPolicy] = {
     schemas.ScoreRequest: SCORE,
     schemas.RerankRequest: RERANK,
     schemas.CohereEmbedRequest: COHERE_EMBED,
+    schemas.LoadAdapterRequest: LOAD_ADAPTER,
+    schemas.UnloadAdapterRequest: UNLOAD_ADAPTER,
 }
 """Every request schema has its policy here."""

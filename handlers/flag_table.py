@@ -21,6 +21,7 @@ from specserve.handlers.flags import (
     switch,
 )
 from specserve.handlers.generation_defaults import check_override, generation_source
+from specserve.handlers.lora_modules import RANKS, lora_modules
 from specserve.handlers.named_templates import named_template, template_names
 from specserve.handlers.pooler_config import FIELDS as POOLER_FIELDS
 from specserve.handlers.pooler_config import pooler_config
@@ -65,6 +66,20 @@ def paths(text: str) -> tuple[str, ...]:
     return found
 
 
+def rank(text: str) -> int:
+    value = integer(1)(text)
+    if value not in RANKS:
+        raise ValueError(f"must be one of {', '.join(map(str, RANKS))}")
+    return value
+
+
+def existing_folder(text: str) -> str:
+    folder = Path(text).expanduser()
+    if not folder.is_dir():
+        raise ValueError("must be a folder that is there")
+    return str(folder.resolve())
+
+
 def name(text: str) -> str:
     if not text.strip():
         raise ValueError("must not be empty")
@@ -79,6 +94,7 @@ def one_key(text: str) -> str:
 
 
 MODEL, SERVER, ENGINE, CACHE, SCHEDULER = "Model", "Server", "Engine", "KV cache", "Scheduler"
+LORA = "Adapters"
 LEVELS = ("critical", "error", "warning", "info", "debug")
 
 
@@ -379,5 +395,25 @@ FLAGS = (
         "alone; 0: as long as it takes. Default: 2.5 on CPUs, 0 on GPUs, where nothing else is offered",
         number,
         "RATIO",
+    ),
+    flag("enable_lora", LORA, "requests may name adapters as their model", switch),
+    flag(
+        "lora_modules",
+        LORA,
+        'adapters to load at the start: NAME=PATH, {"name": ..., "path": ..., "base_model_name": ...} or a list',
+        lora_modules,
+        "JSON",
+        many=True,
+    ),
+    flag("max_loras", LORA, "different adapters that compute in one step; requests for more wait", integer(1), "N"),
+    flag("max_lora_rank", LORA, "largest rank of an adapter", rank, "N"),
+    flag("max_cpu_loras", LORA, "adapters that are loaded at once", integer(1), "N"),
+    flag(
+        "lora_dir",
+        LORA,
+        "folders that POST /v1/load_lora_adapter may load from; without one the route is off",
+        existing_folder,
+        "DIR",
+        many=True,
     ),
 )

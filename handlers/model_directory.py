@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from hashlib import sha256
+from typing import NoReturn
 
 from specserve import __version__
 from specserve.engine.api import GENERATE, Engine, ModelInfo
@@ -22,6 +23,7 @@ from specserve.generated.errors import (
 from specserve.handlers.errors import cleaned
 from specserve.handlers.first_use import NotStarted, OnDemand
 from specserve.handlers.generation_defaults import GenerationDefaults
+from specserve.handlers.served_adapters import AdaptedEngine, ServedAdapters
 
 DOES: Mapping[str, str] = {
     GENERATE: "writes text",
@@ -43,6 +45,7 @@ class Source:
     engine     None while it loads, and for a model that could not be loaded
     failure    why the model does not work any more, or never did; None while nothing is wrong
     on_demand  who starts it when it is first asked for; None where it is loaded at the start
+    adapters   names of those that are loaded with it
     """
 
     names: Sequence[str]
@@ -50,6 +53,7 @@ class Source:
     defaults: Callable[[ModelInfo], GenerationDefaults] = lambda model: GenerationDefaults()
     failure: Callable[[], str | None] = lambda: None
     on_demand: Callable[[], OnDemand | None] = lambda: None
+    adapters: Sequence[str] = ()
 
     @property
     def model(self) -> ModelInfo | None:
@@ -90,6 +94,7 @@ class ModelDirectory:
         self._sources = sources
         self._by_name = {name: source for source in reversed(sources) for name in source.names}
         self._served: dict[str, ServedModel] = {}
+        self._adapters = [ServedAdapters() for _ in sources]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -157,11 +162,49 @@ class ModelDirectory:
         Raises ModelNotFound, MissingRequiredParameter, UnsupportedTask, ServerLoading, EngineDead; and NotStarted,
         after which it has to be asked again (see `first_use.with_models`).
         """
-        if name and name not in self._by_name:
-            near = difflib.get_close_matches(name[:200], self.names, n=3, cutoff=0.5)
-            advice = f"did you mean {' or '.join(near)}?" if near else f"served here: {', '.join(self.names[:10])}"
-            raise ModelNotFound(f"the model {name[:200]!r} does not exist; {advice}", param="model")
-        return self._serve(self._by_name[name] if name else self._meant(fits))
+        if not name:
+            return self.serve(self._meant(fits))
+        owner = self._by_name.get(name) or self.owner_of_adapter(name)
+        if owner is None:
+            self._refuse(name)
+        served = self.serve(owner)
+        if name in self._by_name:
+            return served
+        adapted = self.adapters_of(owner).get(name) or self._refuse(name)
+        changed = f"{served.system_fingerprint}-{sha256(adapted.path.encode()).hexdigest()[:8]}"
+        return replace(served, name=name, engine=adapted, system_fingerprint=changed)
+
+    def _refuse(self, name: str) -> NoReturn:
+        names = (*self.names, *self.adapter_names)
+        near = difflib.get_close_matches(name[:200], names, n=3, cutoff=0.5)
+        advice = f"did you mean {' or '.join(near)}?" if near else f"served here: {', '.join(names[:10])}"
+        raise ModelNotFound(f"the model {name[:200]!r} does not exist; {advice}", param="model")
+
+    # ---- adapters ------------------------------------------------------------------------------------------
+
+    @property
+    def adapter_names(self) -> tuple[str, ...]:
+        """Of models that could answer."""
+        working = (source for source in self._sources if self.state_of(source) == "ready")
+        return tuple(name for source in working for name in self.adapters_of(source))
+
+    def adapters_of(self, source: Source) -> dict[str, AdaptedEngine]:
+        """By name; whoever loads and unloads changes it."""
+        return self._adapters[self._sources.index(source)].of(source.engine())
+
+    def owner_of_adapter(self, name: str) -> Source | None:
+        """Also of one that is loaded with its model, when that is first asked for."""
+        for source in self._sources:
+            if name in self.adapters_of(source) or (source.engine() is None and name in source.adapters):
+                return source
+        return None
+
+    def sources_with_adapters(self) -> list[Source]:
+        return self._fitting(lambda model: model.accepts_adapters)
+
+    def source_called(self, name: str) -> Source:
+        """Raises ModelNotFound."""
+        return self._by_name.get(name) or self._refuse(name)
 
     def generator(self, name: str | None) -> ServedModel:
         """A model that writes text. Raises UnsupportedTask for others, and what `resolve` raises."""
@@ -176,7 +219,7 @@ class ModelDirectory:
 
     def first(self) -> ServedModel:
         """For questions that cannot name a model."""
-        return self._serve(self._sources[0])
+        return self.serve(self._sources[0])
 
     def _fitting(self, fits: Fits) -> list[Source]:
         return [one for one in self._sources if (model := one.model) is not None and fits(model)]
@@ -197,7 +240,8 @@ class ModelDirectory:
         names = ", ".join(source.names[0] for source in found)
         raise MissingRequiredParameter(f"model is missing, and {len(found)} could be meant: {names}", param="model")
 
-    def _serve(self, source: Source) -> ServedModel:
+    def serve(self, source: Source) -> ServedModel:
+        """Raises ServerLoading, EngineDead."""
         name, engine = source.names[0], source.engine()
         if (failure := source.failure()) is not None:
             others = [working for working in self.listed_names if working not in source.names]

@@ -7,18 +7,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from specserve.handlers.flag_table import CACHE, ENGINE, FLAGS, MODEL, SCHEDULER
+from specserve.handlers.flag_table import CACHE, ENGINE, FLAGS, LORA, MODEL, SCHEDULER
 from specserve.handlers.flags import UsageError, settings_of
+from specserve.handlers.lora_modules import modules_of_model
 from specserve.handlers.settings import ServerSettings
 
 OF_THE_SERVER = frozenset(
     """chat_template chat_template_content_format default_chat_template_kwargs trust_request_chat_template
     response_role exclude_tools_when_tool_choice_none enable_auto_tool_choice tool_call_parser tool_parser_plugin
-    reasoning_parser reasoning_parser_plugin reasoning_field max_logprobs max_tokens_policy strict_params""".split()
+    reasoning_parser reasoning_parser_plugin reasoning_field max_logprobs max_tokens_policy strict_params
+    lora_dir max_cpu_loras""".split()
 )
 """Flags about models that hold for all of them: how conversations are written and answers are read."""
 OWN_FLAGS = tuple(
-    flag for flag in FLAGS if flag.group in (MODEL, ENGINE, CACHE, SCHEDULER) and flag.name not in OF_THE_SERVER
+    flag for flag in FLAGS if flag.group in (MODEL, ENGINE, CACHE, SCHEDULER, LORA) and flag.name not in OF_THE_SERVER
 )
 EXAMPLE = "write '- {name: chat, model: PATH}' for each"
 
@@ -79,7 +81,21 @@ def with_models(shared: ServerSettings, entries: Sequence[Entry], given: Mapping
                 "leave it out, and write NAME=MODEL for each model",
             )
     models = tuple(dataclasses.replace(shared, **entry) for entry in entries)
+    if shared.adapters and len(models) > 1:
+        models = tuple(
+            with_adapters(model, entry, models, shared) for model, entry in zip(models, entries, strict=True)
+        )
     names = [name for model in models for name in dict.fromkeys(model.model_names)]
     if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
         raise UsageError(f"two models have the name {twice[0]}", "give each a name of its own")
     return models[0] if len(models) == 1 else dataclasses.replace(shared, models=models)
+
+
+def with_adapters(
+    model: ServerSettings, entry: Entry, models: Sequence[ServerSettings], shared: ServerSettings
+) -> ServerSettings:
+    """Of adapters that were given for all models, those that say that they belong to this one."""
+    if "lora_modules" in entry:
+        return model
+    all_names = [name for one in models for name in one.model_names]
+    return dataclasses.replace(model, lora_modules=(modules_of_model(shared.adapters, model.model_names, all_names),))

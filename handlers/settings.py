@@ -8,8 +8,10 @@ from typing import Any, Literal
 
 from specserve.engine.config import (
     NO_QUANTIZATION,
+    AdapterSource,
     CacheConfig,
     EngineConfig,
+    LoraConfig,
     ModelConfig,
     PoolerConfig,
     SchedulerConfig,
@@ -19,6 +21,7 @@ from specserve.handlers.demo import checkpoint_path
 from specserve.handlers.flags import UsageError
 from specserve.handlers.generation_defaults import GenerationSource
 from specserve.handlers.limits import MaxTokensPolicy
+from specserve.handlers.lora_modules import LoraModule
 
 DEMO_MODEL_NAME = "specserve-demo"
 TASKS = {
@@ -122,6 +125,15 @@ class ServerSettings:
     scheduling_policy: str = "fcfs"
     max_step_time_ratio: float | None = None
 
+    enable_lora: bool = False
+    lora_modules: tuple[tuple[LoraModule, ...], ...] = ()
+    """One entry for each value of the flag."""
+    max_loras: int = 8
+    max_lora_rank: int = 16
+    max_cpu_loras: int = 32
+    lora_dir: tuple[str, ...] = ()
+    """Folders that adapters may be loaded from while the server runs."""
+
     models: tuple[ServerSettings, ...] = ()
     """Several models: for each, these settings with what is its own. Empty where one is served. No flag of its own."""
 
@@ -141,6 +153,11 @@ class ServerSettings:
     def model_names(self) -> tuple[str, ...]:
         """The names clients may use, the first of which answers carry."""
         return self.served_model_name or (self.model if self.model is not None else DEMO_MODEL_NAME,)
+
+    @property
+    def adapters(self) -> tuple[LoraModule, ...]:
+        """Those that are loaded at the start."""
+        return tuple(module for several in self.lora_modules for module in several)
 
     @property
     def url(self) -> str:
@@ -204,6 +221,12 @@ class ServerSettings:
                     max_num_queued=self.max_num_queued_reqs,
                     policy=self.scheduling_policy,
                     max_step_time_ratio=self.max_step_time_ratio,
+                ),
+                lora=LoraConfig(
+                    is_enabled=self.enable_lora,
+                    max_loras=self.max_loras,
+                    max_rank=self.max_lora_rank,
+                    modules=tuple(AdapterSource(name=one.name, path=one.path) for one in self.adapters),
                 ),
                 watchdog_s=self.engine_watchdog,
                 num_threads=self.num_threads,

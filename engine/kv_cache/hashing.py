@@ -13,9 +13,9 @@ from hashlib import blake2b
 HASH_BYTES = 16
 
 
-def root_hash(salt: str, epoch: int = 0) -> bytes:
-    """Where a namespace's chains begin. A new `epoch` makes everything cached before unreachable."""
-    return blake2b(f"{epoch}:{salt}".encode("utf-8", "surrogatepass"), digest_size=HASH_BYTES).digest()
+def root_hash(salt: str, epoch: int = 0, adapter_id: int = 0) -> bytes:
+    """Where a namespace's chains begin: each adapter has its own. A new `epoch` makes everything before unreachable."""
+    return blake2b(f"{epoch}:{adapter_id}:{salt}".encode("utf-8", "surrogatepass"), digest_size=HASH_BYTES).digest()
 
 
 def hash_block(parent: bytes, token_ids: Sequence[int], extra: bytes = b"") -> bytes:

@@ -53,6 +53,10 @@ class KVCacheManager:
         holders = Counter(block for request in requests for block in request.block_table)
         return sum(1 for block, count in holders.items() if self.pool.num_references(block) == count)
 
+    def _root_of(self, request: Request) -> bytes:
+        adapter_id = 0 if request.adapter is None else request.adapter.adapter_id
+        return root_hash(request.cache_salt, self._epoch, adapter_id)
+
     def get_computed_blocks(self, request: Request) -> list[int]:
         """The longest cached prefix of `request`, as blocks; nothing is held yet.
 
@@ -60,7 +64,7 @@ class KVCacheManager:
         """
         if not self.enable_prefix_caching:
             return []
-        root = root_hash(request.cache_salt, self._epoch)
+        root = self._root_of(request)
         if request.hash_root != root:  # first seen, or waiting since before a reset
             request.hash_root = root
             request.block_hashes.clear()
@@ -107,7 +111,7 @@ class KVCacheManager:
             return
         if request.prompt_embeds is not None:  # all of them look alike, so that nobody may find them
             return
-        request.hash_root = request.hash_root or root_hash(request.cache_salt, self._epoch)
+        request.hash_root = request.hash_root or self._root_of(request)
         extend_block_hashes(request.block_hashes, request.token_ids, self.block_size, request.hash_root)
         for index in range(request.num_registered_blocks, num_full):
             self.pool.register(request.block_table[index], request.block_hashes[index])

@@ -7,15 +7,17 @@ truth of the tests. Activations are bfloat16, the residual stream and the norms 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from specserve.engine.adapter import AdapterRows
 from specserve.engine.attention.backend import LayerCache, LayerSpec
 from specserve.engine.attention.cpu_kernel import KernelStep
+from specserve.engine.models.cpu_adapters import CpuAdapter, Rows
 from specserve.engine.models.cpu_linear import (
     ISA,
     TURN,
@@ -25,6 +27,7 @@ from specserve.engine.models.cpu_linear import (
     scratch_width,
     self_test,
 )
+from specserve.engine.models.low_rank import LayerWidths, LowRank, add_to_head
 from specserve.engine.models.quantization import Quantization
 from specserve.engine.models.weight_forms import CpuForm, Fp8
 from specserve.engine.native.library import KernelUnavailableError, load_library
@@ -56,9 +59,10 @@ class DecoderArgs(ctypes.Structure):
         *((name, _POINTER) for name in ("frequencies", "positions", "slots")),
         *((name, _POINTER) for name in ("block_tables", "seq_lens", "query_start", "rows", "hidden", "logits")),
         *((name, _POINTER) for name in ("normed", "projected", "attended", "inner", "rearranged", "turns")),
+        *((name, _POINTER) for name in ("adapters", "wide", "low")),
         *((name, _INT32) for name in ("num_layers", "num_tokens", "num_rows", "num_seqs", "hidden_size")),
         *((name, _INT32) for name in ("num_heads", "num_kv_heads", "head_size")),
-        *((name, _INT32) for name in ("block_size", "table_stride", "is_int8", "num_threads")),
+        *((name, _INT32) for name in ("block_size", "table_stride", "is_int8", "num_threads", "num_adapters")),
         *((name, _FLOAT) for name in ("epsilon", "scale", "rotary_scale")),
     )
 
@@ -107,6 +111,7 @@ class CpuDecoder:
         self._run = load_library().function(f"specserve_decode_{ISA}")
         self._kept: list[Tensor | PackedWeight] = []
         self._layers = (DecoderLayer * len(specs))()
+        self._widths = LayerWidths.of(body.layers[0])
         self._quantization = quantization
         total = len(specs) + 1
         for index, one in enumerate(specs):
@@ -138,6 +143,11 @@ class CpuDecoder:
             rotary_scale=self._rotary.attention_scaling,
         )
         self._caches: Sequence[LayerCache] = ()
+        self._prefix = "" if body is model else "model."
+
+    def pack_adapter(self, weights: Mapping[str, LowRank]) -> CpuAdapter:
+        """`weights` by the names of the linears of the transformers module."""
+        return CpuAdapter(weights, self._prefix, len(self._layers), self._widths)
 
     def bind(self, caches: Sequence[LayerCache]) -> None:
         """`caches` in the order of the layers; their addresses must not change."""
@@ -145,10 +155,18 @@ class CpuDecoder:
         for layer, cache in zip(self._layers, caches, strict=True):
             layer.keys, layer.values = cache.keys.data_ptr(), cache.values.data_ptr()
 
-    def __call__(self, hidden: Tensor, positions: Tensor, step: KernelStep, rows: Tensor) -> Tensor:
+    def __call__(
+        self,
+        hidden: Tensor,
+        positions: Tensor,
+        step: KernelStep,
+        rows: Tensor,
+        adapters: Sequence[AdapterRows] = (),
+    ) -> Tensor:
         """hidden [T, H] float32, overwritten; positions [T] and rows [R] int64 → logits [R, V] float32.
 
-        Without a head: the last hidden states [R, H] bfloat16. Raises MemoryError.
+        Without a head: the last hidden states [R, H] bfloat16. The weights of `adapters` are CpuAdapters. Raises
+        MemoryError.
         """
         num_tokens, args = hidden.shape[0], self._args
         heads = args.num_heads + 2 * args.num_kv_heads
@@ -159,7 +177,8 @@ class CpuDecoder:
 
         normed, projected = scratch(args.hidden_size), scratch(heads * args.head_size)
         attended, inner = scratch(args.num_heads * args.head_size), scratch(self._inner_size)
-        longest = max(args.hidden_size, args.num_heads * args.head_size, self._inner_size)
+        low_width = max((each.weights.rank for each in adapters), default=0)
+        longest = max(args.hidden_size, args.num_heads * args.head_size, self._inner_size, low_width)
         rearranged = scratch(scratch_width(longest))
         turns = torch.empty(num_tokens, args.head_size)
         logits = torch.empty(rows.shape[0], self._vocab_size)
@@ -171,10 +190,19 @@ class CpuDecoder:
         args.normed, args.projected = normed.data_ptr(), projected.data_ptr()
         args.attended, args.inner = attended.data_ptr(), inner.data_ptr()
         args.rearranged, args.turns = rearranged.data_ptr(), turns.data_ptr()
+        runs = (Rows * len(adapters))()
+        for run, each in zip(runs, adapters, strict=True):
+            run.layers, run.first, run.count = ctypes.addressof(each.weights.layers), each.start, each.stop - each.start
+        wide = torch.empty(num_tokens if adapters else 0, max(heads * args.head_size, 2 * self._inner_size))
+        low = scratch(low_width)
+        args.adapters, args.num_adapters = ctypes.addressof(runs), len(adapters)
+        args.wide, args.low = wide.data_ptr(), low.data_ptr()
         args.num_tokens, args.num_seqs, args.num_threads = num_tokens, step.seq_lens.shape[0], step.num_threads
         if self._run(ctypes.byref(args)):
             raise MemoryError("no memory for the attention kernel's scratch space")
-        return logits if self._vocab_size else normed[: rows.shape[0]]
+        if not self._vocab_size:
+            return normed[: rows.shape[0]]
+        return add_to_head(logits, normed[: rows.shape[0]], rows, adapters)
 
     def _pack_layer(self, layer: Any, spec: LayerSpec) -> DecoderLayer:
         attention, mlp = layer.self_attn, layer.mlp

@@ -6,7 +6,7 @@ the tests. Nothing in a step waits for the device, so that a step can be capture
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,11 +15,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from specserve.engine.adapter import AdapterRows
 from specserve.engine.attention.backend import AttentionBackend, LayerCache, LayerSpec
 from specserve.engine.kernels.rms_norm import add_rms_norm, rms_norm
 from specserve.engine.kernels.rotary_write import rotary_write
 from specserve.engine.kernels.silu_mul import silu_mul
 from specserve.engine.models.fp8_linear import Fp8Product, fits
+from specserve.engine.models.gpu_adapters import GpuAdapter, add_to
+from specserve.engine.models.low_rank import LayerWidths, LowRank, add_to_head
 from specserve.engine.models.quantization import Quantization
 from specserve.engine.models.weight_forms import FP8, WeightForm
 
@@ -104,6 +107,7 @@ class GpuDecoder:
         self._epsilon = float(model.config.rms_norm_eps)
         self._backend = backend
         self._layers: list[Layer] = []
+        self._widths = LayerWidths.of(body.layers[0])
         for index in range(num_layers):
             self._layers.append(_joined(body.layers[index], quantization))
             body.layers[index] = nn.Identity()
@@ -113,13 +117,19 @@ class GpuDecoder:
         self._head = Product(quantization, quantization.head, model.lm_head)
         self._caches: Sequence[LayerCache] = ()
 
+    def pack_adapter(self, weights: Mapping[str, LowRank]) -> GpuAdapter:
+        """`weights` by the names of the linears of the transformers module."""
+        return GpuAdapter(weights, len(self._layers), self._widths, self._final_norm.dtype, self._final_norm.device)
+
     def bind(self, caches: Sequence[LayerCache]) -> None:
         self._caches = caches
 
-    def __call__(self, hidden: Tensor, positions: Tensor, rows: Tensor | None) -> Tensor:
+    def __call__(
+        self, hidden: Tensor, positions: Tensor, rows: Tensor | None, adapters: Sequence[AdapterRows] = ()
+    ) -> Tensor:
         """hidden [T, H], overwritten; positions [T] int64 → logits [R, V] of the rows [R], None for all of them.
 
-        The backend has planned the step.
+        The backend has planned the step. The weights of `adapters` are GpuAdapters.
         """
         cos, sin = (part[0] for part in self._rotary(hidden[None], positions[None]))
         residual, epsilon = hidden, self._epsilon
@@ -128,7 +138,7 @@ class GpuDecoder:
         for index, (layer, next_norm) in enumerate(zip(self._layers, following, strict=True)):
             cache = self._caches[index]
             query, key, value = rotary_write(
-                layer.qkv(normed),
+                add_to(layer.qkv(normed), normed, adapters, index, "qkv"),
                 cos,
                 sin,
                 self._backend.slots,
@@ -140,9 +150,16 @@ class GpuDecoder:
             )
             self._backend.note_written(index, key, value)
             attended = self._backend.attend(index, query, cache)
-            normed = add_rms_norm(layer.out(attended.flatten(1)), residual, layer.mlp_norm, epsilon)
-            normed = add_rms_norm(layer.down(silu_mul(layer.gate_up(normed))), residual, next_norm, epsilon)
-        return self._head(normed if rows is None else normed[rows])
+            attended = attended.flatten(1)
+            out = add_to(layer.out(attended), attended, adapters, index, "out")
+            normed = add_rms_norm(out, residual, layer.mlp_norm, epsilon)
+            inner = silu_mul(add_to(layer.gate_up(normed), normed, adapters, index, "gate_up"))
+            normed = add_rms_norm(
+                add_to(layer.down(inner), inner, adapters, index, "down"), residual, next_norm, epsilon
+            )
+        wanted = normed if rows is None else normed[rows]
+        logits = self._head(wanted)
+        return logits if rows is None else add_to_head(logits, wanted, rows, adapters)
 
 
 def _joined(layer: Any, quantization: Quantization) -> Layer:

@@ -7,8 +7,7 @@
 
 #include <math.h>
 
-#include "threads.h"
-#include "vectors.h"
+#include "linear_tiles.h"
 
 namespace {
 // to = from / rms(from) * weight; sizes are multiples of 16.
@@ -49,7 +48,50 @@ void multiply(const DecoderArgs &d, const LinearWeight &weight, const uint16_t *
   specserve_linear_avx512_bf16(&args);
 }
 
-int run_layer(const DecoderArgs &d, const DecoderLayer &layer) {
+// Adds to y float32 [tokens, weight.n] what the adapters do to their rows.
+void add_adapters(const DecoderArgs &d, int layer, AdapterProduct AdapterLayer::*which, const uint16_t *x, float *y,
+                  int64_t y_stride) {
+  for (int i = 0; i < d.num_adapters; i++) {
+    const AdapterRows &rows = d.adapters[i];
+    const AdapterProduct &product = rows.layers[layer].*which;
+    if (!product.a.packed) continue;
+    multiply(d, product.a, x + (int64_t)rows.first * product.a.k, d.low, product.a.n, rows.count, kBfloat16);
+    multiply(d, product.b, d.low, y + rows.first * y_stride, y_stride, rows.count, kAddTo);
+  }
+}
+
+// The products whose results are rounded at once. Where there are adapters the sums are kept until those have been
+// added, and rows without any are rounded from the same sums as ever.
+void project(const DecoderArgs &d, int index, const DecoderLayer &layer) {
+  const int width = layer.qkv.n;
+  if (!d.num_adapters) return multiply(d, layer.qkv, d.normed, d.projected, width, d.num_tokens, kBfloat16);
+  multiply(d, layer.qkv, d.normed, d.wide, width, d.num_tokens, kFloat32);
+  add_adapters(d, index, &AdapterLayer::qkv, d.normed, d.wide, width);
+  for_each(d.num_tokens, width, d.num_threads, [&](int t) {
+    const float *from = d.wide + (int64_t)t * width;
+    uint16_t *to = d.projected + (int64_t)t * width;
+    for (int i = 0; i < width; i += 16)
+      _mm256_storeu_si256((__m256i *)(to + i), (__m256i)_mm512_cvtneps_pbh(load(from + i)));
+  });
+}
+
+void gate_and_up(const DecoderArgs &d, int index, const DecoderLayer &layer) {
+  const int inner = layer.down.k;
+  if (!d.num_adapters) return multiply(d, layer.gate_up, d.normed, d.inner, inner, d.num_tokens, kSiluMul);
+  multiply(d, layer.gate_up, d.normed, d.wide, 2 * inner, d.num_tokens, kFloat32);
+  add_adapters(d, index, &AdapterLayer::gate_up, d.normed, d.wide, 2 * inner);
+  for_each(d.num_tokens, 2 * inner, d.num_threads, [&](int t) {
+    const float *from = d.wide + (int64_t)t * 2 * inner;
+    uint16_t *to = d.inner + (int64_t)t * inner;
+    for (int i = 0; i < inner; i += 16) {
+      const Vec y = mul(silu_of(load(from + 2 * i)), load(from + 2 * i + 16));
+      _mm256_storeu_si256((__m256i *)(to + i), (__m256i)_mm512_cvtneps_pbh(y));
+    }
+  });
+}
+
+int run_layer(const DecoderArgs &d, int index) {
+  const DecoderLayer &layer = d.layers[index];
   const int tokens = d.num_tokens, size = d.hidden_size, head = d.head_size;
   const int heads = d.num_heads + 2 * d.num_kv_heads;
   const auto normed_by = [&](const float *weight) {
@@ -58,7 +100,7 @@ int run_layer(const DecoderArgs &d, const DecoderLayer &layer) {
     };
   };
   for_each(tokens, size, d.num_threads, normed_by(layer.attention_norm));
-  multiply(d, layer.qkv, d.normed, d.projected, (int64_t)heads * head, tokens, kBfloat16);
+  project(d, index, layer);
   for_each(tokens, (int64_t)heads * head, d.num_threads, [&](int t) {
     for (int h = 0; h < d.num_heads + d.num_kv_heads; h++) {
       const float *norm = h < d.num_heads ? layer.query_norm : layer.key_norm;
@@ -76,9 +118,11 @@ int run_layer(const DecoderArgs &d, const DecoderLayer &layer) {
                              layer.window, 0, 1, d.is_int8, d.num_threads, d.scale, 0.f};
   if (specserve_attend_avx512_bf16(&attend)) return 1;
   multiply(d, layer.out, d.attended, d.hidden, size, tokens, kAddTo);
+  add_adapters(d, index, &AdapterLayer::out, d.attended, d.hidden, size);
   for_each(tokens, size, d.num_threads, normed_by(layer.mlp_norm));
-  multiply(d, layer.gate_up, d.normed, d.inner, layer.down.k, tokens, kSiluMul);
+  gate_and_up(d, index, layer);
   multiply(d, layer.down, d.inner, d.hidden, size, tokens, kAddTo);
+  add_adapters(d, index, &AdapterLayer::down, d.inner, d.hidden, size);
   return 0;
 }
 }  // namespace
@@ -95,7 +139,7 @@ extern "C" int specserve_decode_avx512_bf16(const DecoderArgs *args) {
     }
   });
   for (int i = 0; i < d.num_layers; i++)
-    if (run_layer(d, d.layers[i])) return 1;
+    if (run_layer(d, i)) return 1;
   for_each(d.num_rows, d.hidden_size, d.num_threads, [&](int r) {
     normalize(d.hidden + d.rows[r] * d.hidden_size, d.final_norm, d.epsilon, d.hidden_size,
               d.normed + (int64_t)r * d.hidden_size);

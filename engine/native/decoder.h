@@ -14,6 +14,12 @@ struct DecoderLayer {
   void *keys, *values;                       // pages, see attention.h
   int32_t window;                            // 0: none
 };
+struct AdapterProduct { LinearWeight a, b; };  // y += (x Aᵀ) Bᵀ, A [r, K] and B [N, r]; nothing where a has no weights
+struct AdapterLayer { AdapterProduct qkv, out, gate_up, down; };
+struct AdapterRows {
+  const AdapterLayer *layers;
+  int32_t first, count;                      // of the step's tokens; rows of different adapters do not overlap
+};
 struct DecoderArgs {
   const DecoderLayer *layers;
   const float *final_norm;                   // [H]
@@ -27,8 +33,11 @@ struct DecoderArgs {
   uint16_t *normed, *projected, *attended, *inner;  // scratch: [T, H], [T, (heads + 2 kv heads) D], [T, heads D], [T, I]
   uint16_t *rearranged;                      // scratch of the products: [T, max(H, heads D, I)], see linear.h
   float *turns;                              // scratch: [T, D], cosines then sines
+  const AdapterRows *adapters;
+  float *wide;                               // scratch where there are adapters: [T, max((heads + 2 kv heads) D, 2 I)]
+  uint16_t *low;                             // the same: [T, largest r]
   int32_t num_layers, num_tokens, num_rows, num_seqs, hidden_size, num_heads, num_kv_heads, head_size;
-  int32_t block_size, table_stride, is_int8, num_threads;  // is_int8: the pages, see attention.h
+  int32_t block_size, table_stride, is_int8, num_threads, num_adapters;  // is_int8: the pages, see attention.h
   float epsilon, scale, rotary_scale;        // of the norms, of attention scores, of cosines and sines
 };
 int specserve_decode_avx512_bf16(const DecoderArgs *);

@@ -27,6 +27,8 @@ inline Pass pass_at(int m, int rows, int index) {
 
 inline __mmask16 lanes(int left) { return left >= 16 ? 0xffff : left <= 0 ? 0 : (__mmask16)((1u << left) - 1); }
 
+inline Vec silu_of(Vec x) { return div(x, add(fill(1.f), exp_of(sub(fill(0.f), x)))); }
+
 template <int M> void finish(const LinearArgs &a, int first, int block, Vec sums[M][2]) {
   const LinearWeight &w = a.weight;
   const int column = block * kFeatures;
@@ -38,9 +40,8 @@ template <int M> void finish(const LinearArgs &a, int first, int block, Vec sums
     }
   for (int r = 0; r < M; r++) {
     if (a.result == kSiluMul) {
-      const Vec gate = sums[r][0], silu = div(gate, add(fill(1.f), exp_of(sub(fill(0.f), gate))));
       auto *y = (uint16_t *)a.y + (first + r) * a.y_stride + column / 2;
-      _mm256_storeu_si256((__m256i *)y, (__m256i)_mm512_cvtneps_pbh(mul(silu, sums[r][1])));
+      _mm256_storeu_si256((__m256i *)y, (__m256i)_mm512_cvtneps_pbh(mul(silu_of(sums[r][0]), sums[r][1])));
       continue;
     }
     const int64_t at = (first + r) * a.y_stride + column;

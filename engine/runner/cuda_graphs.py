@@ -92,7 +92,11 @@ class DecodeGraphs:
     def holds(batch: ScheduledBatch) -> bool:
         """Whether the step is one of decodes alone, all of which choose a token."""
         return not batch.reports_prompt and all(
-            item.num_new_tokens == 1 and item.samples and item.request.prompt_embeds is None for item in batch.requests
+            item.num_new_tokens == 1
+            and item.samples
+            and item.request.prompt_embeds is None
+            and item.request.adapter is None
+            for item in batch.requests
         )
 
     def logits(self, items: Sequence[ScheduledRequest], chosen: Tensor | None = None) -> Tensor:

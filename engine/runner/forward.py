@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
@@ -11,11 +11,14 @@ from torch import Tensor, nn
 from specserve.engine.attention.backend import AttentionBackend, LayerCache, LayerSpec
 from specserve.engine.attention.cpu import CpuBackend
 from specserve.engine.attention.interface import PagedContext, attention_context
+from specserve.engine.lora.adapter_files import Linears
+from specserve.engine.lora.linears import AdaptedLinear, AdapterForm, StepRows, adapt, adaptable, pack_by_name
 from specserve.engine.models import cpu_decoder
 from specserve.engine.models.cpu_decoder import CpuDecoder
 from specserve.engine.models.cpu_linear import ISA
 from specserve.engine.models.linear import replace_linears
 from specserve.engine.models.load import LoadedModel
+from specserve.engine.models.low_rank import LowRank
 from specserve.engine.registry import LazyRegistry
 from specserve.engine.runner.inputs import StepInputs
 
@@ -24,8 +27,13 @@ class Forward(Protocol):
     """`bind` is called once with the KV cache, before the first step; `notes` are for the start banner."""
 
     notes: list[str]
+    adapters: AdapterForm | None
+    """None where requests have none: inputs must not either."""
 
     def bind(self, caches: list[LayerCache]) -> None: ...
+
+    def pack_adapter(self, weights: Mapping[str, LowRank]) -> object:
+        """What the rows of an adapter with these weights, by names of linears, are computed with."""
 
     def __call__(self, inputs: StepInputs, embeddings: Tensor | None, rows: Tensor) -> Tensor:
         """Logits [R, V] of the rows [R] of T, after the backend has planned the step; of models without a head their
@@ -60,9 +68,28 @@ GPU_BACKENDS = ("xformers", "triton")
 
 
 def prepare_forward(
-    loaded: LoadedModel, specs: dict[int, LayerSpec], backend: AttentionBackend, progress: Callable[[float], None]
+    loaded: LoadedModel,
+    specs: dict[int, LayerSpec],
+    backend: AttentionBackend,
+    progress: Callable[[float], None],
+    *,
+    with_adapters: bool = False,
 ) -> Forward:
     """Packs the weights for the fastest form that fits; `progress` gets fractions from 0 to 1."""
+    linears = adaptable(loaded.model) if with_adapters else None
+    forward = choose_forward(loaded, specs, backend, progress, linears)
+    if linears is not None:
+        forward.adapters = AdapterForm(linears, forward.pack_adapter, packs_anywhere=loaded.device.type == "cpu")
+    return forward
+
+
+def choose_forward(
+    loaded: LoadedModel,
+    specs: dict[int, LayerSpec],
+    backend: AttentionBackend,
+    progress: Callable[[float], None],
+    linears: Linears | None,
+) -> Forward:
     layers = list(specs.values())
     if (
         isinstance(backend, CpuBackend)
@@ -74,7 +101,7 @@ def prepare_forward(
         lean = LEAN_FORMS.load("gpu").of(loaded, layers, backend, progress)
         if lean is not None:
             return lean
-    return ModuleForward(loaded, backend, list(specs), progress)
+    return ModuleForward(loaded, backend, list(specs), progress, linears)
 
 
 class ModuleForward:
@@ -86,8 +113,13 @@ class ModuleForward:
         backend: AttentionBackend,
         layer_indices: Sequence[int],
         progress: Callable[[float], None],
+        linears: Linears | None = None,
     ) -> None:
-        """`layer_indices` are those of the attention layers in the model, in the backend's order."""
+        """`layer_indices` are those of the attention layers in the model, in the backend's order.
+
+        `linears` are those that adapters may change.
+        """
+        self.adapters: AdapterForm | None = None
         refusal = replace_linears(loaded.model, progress, loaded.quantization)
         is_slow = refusal is not None and loaded.device.type == "cpu" and not loaded.quantization.is_wanted
         self.notes = [f"linear layers run unpacked, more slowly: {refusal}"] if is_slow else []
@@ -99,9 +131,16 @@ class ModuleForward:
         self._is_headless = loaded.model.get_output_embeddings() is None
         self._keeps_rows = "logits_to_keep" in inspect.signature(loaded.model.forward).parameters
         self._context = PagedContext(backend, [], self._slot_of)
+        self._rows = StepRows()
+        self._adapted: dict[str, AdaptedLinear] = {}
+        if linears is not None:
+            self._adapted = adapt(loaded.model, linears, self._rows, head_sees_wanted=self._keeps_rows)
 
     def bind(self, caches: list[LayerCache]) -> None:
         self._context = PagedContext(self._backend, caches, self._slot_of)
+
+    def pack_adapter(self, weights: Mapping[str, LowRank]) -> object:
+        return pack_by_name(weights, self._adapted)
 
     def __call__(self, inputs: StepInputs, embeddings: Tensor | None, rows: Tensor) -> Tensor:
         arguments: dict[str, Any] = {"logits_to_keep": rows} if self._keeps_rows else {}
@@ -109,7 +148,8 @@ class ModuleForward:
             arguments["input_ids"] = inputs.token_ids
         else:
             arguments["inputs_embeds"] = embeddings
-        with attention_context(self._context):
+        step_rows = self._rows.during(inputs.adapters, inputs.token_ids.shape[1], rows)
+        with attention_context(self._context), step_rows:
             output = self._model(position_ids=inputs.positions, use_cache=False, **arguments)
         if self._is_headless:
             hidden: Tensor = output.last_hidden_state[0]
@@ -140,6 +180,7 @@ class DecoderForward:
         backend: CpuBackend,
         progress: Callable[[float], None],
     ) -> None:
+        self.adapters: AdapterForm | None = None
         self._embed = loaded.model.get_input_embeddings()
         self._decoder = CpuDecoder(loaded.model, specs, backend.block_size, progress, loaded.quantization)
         self._backend = backend
@@ -150,4 +191,8 @@ class DecoderForward:
 
     def __call__(self, inputs: StepInputs, embeddings: Tensor | None, rows: Tensor) -> Tensor:
         hidden = self._embed(inputs.token_ids) if embeddings is None else embeddings
-        return self._decoder(hidden[0].float(), inputs.positions[0], self._backend.kernel_step, rows)
+        step = self._backend.kernel_step
+        return self._decoder(hidden[0].float(), inputs.positions[0], step, rows, inputs.adapters)
+
+    def pack_adapter(self, weights: Mapping[str, LowRank]) -> object:
+        return self._decoder.pack_adapter(weights)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
 from torch import Tensor
 
 from specserve.engine.attention.backend import AttentionBackend, LayerCache, LayerSpec
+from specserve.engine.lora.linears import AdapterForm
 from specserve.engine.models.gpu_decoder import GpuDecoder, SlotBackend, misfit
 from specserve.engine.models.load import LoadedModel
+from specserve.engine.models.low_rank import LowRank
 from specserve.engine.runner.inputs import StepInputs
 
 
@@ -35,6 +37,7 @@ class GpuForward:
         backend: SlotBackend,
         progress: Callable[[float], None],
     ) -> None:
+        self.adapters: AdapterForm | None = None
         self._embed = loaded.model.get_input_embeddings()
         self._decoder = GpuDecoder(loaded.model, len(specs), backend, progress, loaded.quantization)
         notes = loaded.quantization.notes(loaded.num_parameters)
@@ -45,7 +48,10 @@ class GpuForward:
 
     def __call__(self, inputs: StepInputs, embeddings: Tensor | None, rows: Tensor) -> Tensor:
         hidden = self._embed(inputs.token_ids) if embeddings is None else embeddings
-        return self._decoder(hidden[0], inputs.positions[0], rows)
+        return self._decoder(hidden[0], inputs.positions[0], rows, inputs.adapters)
+
+    def pack_adapter(self, weights: Mapping[str, LowRank]) -> object:
+        return self._decoder.pack_adapter(weights)
 
     def decode(self, token_ids: Tensor, positions: Tensor) -> Tensor:
         """token_ids, positions [B] int64 → logits [B, V]: a step that a graph can hold."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from specserve.engine.adapter import AdapterRows
 from specserve.engine.attention.backend import AttentionMetadata
 from specserve.engine.batch import ScheduledBatch, ScheduledRequest
 from specserve.engine.request import Request
@@ -37,6 +39,7 @@ class StepInputs:
     sample_rows  [R] int64      index in T of the last token of every sequence that is sampled
     sampling     those R requests, in the same order
     prompt       rows of prompts whose logprobs are reported, if any
+    adapters     rows in T that adapters apply to; those that lie side by side are one entry
     """
 
     token_ids: Tensor
@@ -45,6 +48,7 @@ class StepInputs:
     sampling: list[Request]
     attention: AttentionMetadata
     prompt: PromptRows | None = None
+    adapters: Sequence[AdapterRows] = ()
 
 
 def build_inputs(batch: ScheduledBatch, block_size: int, device: torch.device) -> StepInputs:
@@ -102,7 +106,34 @@ def build_inputs(batch: ScheduledBatch, block_size: int, device: torch.device) -
             seq_lens_list=seq_lens,
         ),
         prompt=prompt_rows(scheduled, query_start.tolist(), device) if batch.reports_prompt else None,
+        adapters=adapter_rows(scheduled),
     )
+
+
+def sorted_by_adapter(batch: ScheduledBatch) -> ScheduledBatch:
+    """The same step, so that the rows of an adapter lie side by side among the single tokens and among the chunks."""
+    if all(item.request.adapter is None for item in batch.requests):
+        return batch
+
+    def place(item: ScheduledRequest) -> tuple[bool, int]:
+        adapter = item.request.adapter
+        return item.num_new_tokens != 1, 0 if adapter is None else adapter.adapter_id
+
+    return dataclasses.replace(batch, requests=sorted(batch.requests, key=place))
+
+
+def adapter_rows(scheduled: Sequence[ScheduledRequest]) -> list[AdapterRows]:
+    found: list[AdapterRows] = []
+    row = 0
+    for item in scheduled:
+        start, row = row, row + item.num_new_tokens
+        if item.request.adapter is None:
+            continue
+        weights = item.request.adapter.weights
+        if found and found[-1].weights is weights and found[-1].stop == start:
+            start = found.pop().start
+        found.append(AdapterRows(weights, start, row))
+    return found
 
 
 def prompt_rows(scheduled: Sequence[ScheduledRequest], query_start: Sequence[int], device: torch.device) -> PromptRows:

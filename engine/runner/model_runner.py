@@ -29,7 +29,7 @@ from specserve.engine.runner.cuda_graphs import CudaRecorder, DecodeGraphs
 from specserve.engine.runner.embeddings import input_embeddings
 from specserve.engine.runner.forward import CapturableForward, Forward, prepare_forward
 from specserve.engine.runner.gpu_memory import measured_cache_bytes
-from specserve.engine.runner.inputs import PromptRows, StepInputs, build_inputs
+from specserve.engine.runner.inputs import PromptRows, StepInputs, build_inputs, sorted_by_adapter
 from specserve.engine.runner.launching import DecodeLauncher
 from specserve.engine.runner.memory import (
     available_memory,
@@ -74,6 +74,7 @@ class ModelRunner:
         self._device = loaded.device
         self._backend = backend
         self._forward = forward
+        self.adapter_form = forward.adapters
         self._eos_token_ids = loaded.eos_token_ids
         self._sampler = Sampler(seed=seed)
         self._graphs = graphs
@@ -128,7 +129,7 @@ class ModelRunner:
         notes += describe() if describe is not None else []
 
         packing = Percents(lambda done: progress("packing weights", READING + (0.9 - READING) * done))
-        forward = prepare_forward(loaded, specs, backend, packing)
+        forward = prepare_forward(loaded, specs, backend, packing, with_adapters=config.lora.is_enabled)
         notes += forward.notes
         release_files(loaded.model)
         token_budget = choose_token_budget(config.scheduler, loaded.device)
@@ -205,6 +206,7 @@ class ModelRunner:
             sampling = [item.request for item in batch.requests]
             masks = self._masks.begin(sampling)
             return self._sampled(self._graphs.logits(batch.requests), sampling, masks, output)
+        batch = sorted_by_adapter(batch)
         inputs = build_inputs(batch, self._backend.block_size, self._device)
         rows = inputs.sample_rows
         if inputs.prompt is not None:

@@ -22,6 +22,7 @@ from specserve.engine.context_length import choose_max_model_len
 from specserve.engine.errors import UnsupportedModelError
 from specserve.engine.kv_cache.manager import KVCacheManager
 from specserve.engine.kv_cache.nothing_kept import NothingKept
+from specserve.engine.lora.linears import AdapterForm
 from specserve.engine.models.load import Percents, release_files
 from specserve.engine.models.rotary_scaling import fix_rotary_scaling
 from specserve.engine.native.build import has_to_build
@@ -30,7 +31,7 @@ from specserve.engine.pooling.load import LoadedPooler, load_pooler
 from specserve.engine.request import NOTHING_GENERATED, Request
 from specserve.engine.runner.forward import Forward, prepare_forward
 from specserve.engine.runner.gpu_memory import measured_cache_bytes
-from specserve.engine.runner.inputs import build_inputs
+from specserve.engine.runner.inputs import build_inputs, sorted_by_adapter
 from specserve.engine.runner.memory import (
     available_memory,
     choose_encoder_budget,
@@ -52,6 +53,7 @@ class HiddenStates(Protocol):
     """From a step's batch to hidden states: all of a request's tokens in this step, or only the wanted ones."""
 
     notes: list[str]
+    adapter_form: AdapterForm | None
 
     def __call__(self, batch: ScheduledBatch, wanted: Sequence[range]) -> list[Tensor]:
         """wanted[i] are those of the request's new tokens whose rows are returned: [len(wanted[i]), H]."""
@@ -63,6 +65,7 @@ class WholeTexts:
     def __init__(self, sequences: WholeSequences) -> None:
         self._sequences = sequences
         self.notes = sequences.notes
+        self.adapter_form: AdapterForm | None = None
 
     def __call__(self, batch: ScheduledBatch, wanted: Sequence[range]) -> list[Tensor]:
         hidden = self._sequences([item.request for item in batch.requests])
@@ -75,6 +78,7 @@ class PagedChunks:
     def __init__(self, backend: AttentionBackend, forward: Forward, device: torch.device) -> None:
         self._backend, self._forward, self._device = backend, forward, device
         self.notes = forward.notes
+        self.adapter_form = forward.adapters
 
     def __call__(self, batch: ScheduledBatch, wanted: Sequence[range]) -> list[Tensor]:
         inputs = build_inputs(batch, self._backend.block_size, self._device)
@@ -107,6 +111,7 @@ class PoolingRunner:
         self._pooler = pooler
         self._head = pooler.head
         self._hidden_states = hidden_states
+        self.adapter_form = hidden_states.adapter_form
 
     @classmethod
     def load(cls, config: EngineConfig, progress: Callable[[str, float], None]) -> PoolingRunner:
@@ -161,6 +166,7 @@ class PoolingRunner:
         output = StepOutput()
         if not batch:
             return output
+        batch = sorted_by_adapter(batch)
         finished: list[Request] = []
         wanted = []
         for item in batch.requests:
@@ -219,7 +225,7 @@ def _paged(
     backend = select_backend(
         config.model.attention_backend, list(specs.values()), loaded.device, config.cache.block_size
     )
-    forward = prepare_forward(loaded, specs, backend, packing)
+    forward = prepare_forward(loaded, specs, backend, packing, with_adapters=config.lora.is_enabled)
     available = (
         available_memory()
         if loaded.device.type == "cpu"

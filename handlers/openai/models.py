@@ -19,7 +19,8 @@ class Models(ModelsApi[RequestContext]):
         self._created = int(time.time())
 
     async def list_models(self, context: RequestContext) -> schemas.ModelList:
-        return schemas.ModelList(object="list", data=[self._describe(name) for name in self._directory.listed_names])
+        names = (*self._directory.listed_names, *self._directory.adapter_names)
+        return schemas.ModelList(object="list", data=[self._describe(name) for name in names])
 
     async def retrieve_model(self, model: str, context: RequestContext) -> schemas.Model:
         return self._describe(model)
@@ -28,14 +29,15 @@ class Models(ModelsApi[RequestContext]):
         """Raises ModelNotFound, also for a model that no longer works."""
         if name in self._directory.names and name not in self._directory.listed_names:
             raise ModelNotFound(f"the model {name} does not work; the server has to be restarted for it", param="model")
+        owner = self._directory.owner_of_adapter(name)
         model = self._directory.info(name)
         return schemas.Model(
             id=name,
             object="model",
             created=self._created,
             owned_by="specserve",
-            root=model.path,
-            parent=None,
+            root=model.path if owner is None else self._directory.adapters_of(owner)[name].path,
+            parent=None if owner is None else owner.names[0],
             max_model_len=model.max_model_len,
             tasks=list(model.tasks),
             permission=[
