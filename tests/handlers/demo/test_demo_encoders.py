@@ -94,6 +94,16 @@ async def test_a_question_is_nearest_to_its_answer_at_every_trained_length(clien
     assert (found[1:] @ found[0]).argsort()[::-1].tolist() == [1, 2, 0]
 
 
+def test_shortened_vectors_are_those_of_sentence_transformers() -> None:
+    oracle = SentenceTransformer(str(demo.embedder_path()), truncate_dim=64, **FLOAT32)
+    with serving(str(demo.embedder_path()), "--dtype", "float32") as server:
+        server.wait_ready()
+        body = {"input": TEXTS[:4], "dimensions": 64}
+        answer = requests.post(f"http://127.0.0.1:{server.port}/v1/embeddings", json=body, timeout=60).json()
+    wanted = oracle.encode(TEXTS[:4], normalize_embeddings=True)
+    np.testing.assert_allclose([one["embedding"] for one in answer["data"]], wanted, atol=TOLERANCE, rtol=0)
+
+
 def test_the_reranker_is_that_of_sentence_transformers(reranker_root: str) -> None:
     body = {"text_1": FRANCE, "text_2": [*PLACES, TEXTS[5]]}
     answer = requests.post(f"{reranker_root}/score", json=body, timeout=60).json()
