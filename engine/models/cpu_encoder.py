@@ -35,11 +35,20 @@ LANES = 16
 _POINTER, _INT32, _FLOAT = ctypes.c_void_p, ctypes.c_int32, ctypes.c_float
 
 
+class NormWeight(ctypes.Structure):
+    """Mirrors the struct of the same name in native/encoder.h."""
+
+    _fields_ = (("weight", _POINTER), ("bias", _POINTER))
+
+
 class AddNormArgs(ctypes.Structure):
     """Mirrors the struct of the same name in native/encoder.h."""
 
     _fields_ = (
-        *((name, _POINTER) for name in ("hidden", "added", "weight", "bias", "rounded")),
+        ("hidden", _POINTER),
+        ("added", _POINTER),
+        ("norm", NormWeight),
+        ("rounded", _POINTER),
         *((name, _INT32) for name in ("num_tokens", "hidden_size", "num_threads")),
         ("epsilon", _FLOAT),
     )
@@ -52,9 +61,8 @@ def misfit(model: nn.Module, quantization: Quantization) -> str | None:
         return f"{type(model).__name__} has no lean encoder"
     if quantization.is_wanted:
         return "the lean encoder has no rounded weights"
-    activation = config.activation if type(model).__name__ == "DistilBertModel" else config.hidden_act
-    if activation not in ACTIVATIONS:
-        return f"its activation is {activation}"
+    if activation_of(model) not in ACTIVATIONS:
+        return f"its activation is {activation_of(model)}"
     if next(model.parameters()).dtype != torch.bfloat16:
         return "the lean encoder computes in bfloat16"
     if config.hidden_size % LANES:
@@ -78,8 +86,7 @@ class Norm:
         self._weight, self._bias = norm.weight.detach().float(), norm.bias.detach().float()
         self._run = load_library().function(f"specserve_add_norm_{ISA}")
         self._args = AddNormArgs(
-            weight=self._weight.data_ptr(),
-            bias=self._bias.data_ptr(),
+            norm=NormWeight(weight=self._weight.data_ptr(), bias=self._bias.data_ptr()),
             hidden_size=self._weight.shape[0],
             epsilon=norm.eps,
         )
@@ -110,13 +117,25 @@ class Product:
 
 
 @dataclass(frozen=True, slots=True)
+class LayerParts:
+    """The modules of one layer; `qkv` are those of queries, keys and values."""
+
+    qkv: tuple[nn.Linear, nn.Linear, nn.Linear]
+    out: nn.Linear
+    attention_norm: nn.LayerNorm
+    inner: nn.Linear
+    down: nn.Linear
+    output_norm: nn.LayerNorm
+
+
 class Layer:
-    qkv: Product
-    out: Product
-    attention_norm: Norm
-    inner: Product
-    down: Product
-    output_norm: Norm
+    def __init__(self, parts: LayerParts, activation: str) -> None:
+        self.qkv = Product(*parts.qkv)
+        self.out = Product(parts.out)
+        self.attention_norm = Norm(parts.attention_norm)
+        self.inner = Product(parts.inner, activation=activation)
+        self.down = Product(parts.down)
+        self.output_norm = Norm(parts.output_norm)
 
 
 class CpuEncoder:
@@ -138,12 +157,10 @@ class CpuEncoder:
         )
         self._embeddings = model.embeddings
         self._norm = Norm(model.embeddings.LayerNorm)
-        is_distil = type(model).__name__ == "DistilBertModel"
-        blocks = model.transformer.layer if is_distil else model.encoder.layer
+        blocks = encoder_blocks(model)
         self._layers = []
         for index in range(len(blocks)):
-            block = blocks[index]
-            self._layers.append(_distil_layer(block, config) if is_distil else _bert_layer(block, config))
+            self._layers.append(Layer(parts_of(blocks[index]), activation_of(model)))
             blocks[index] = nn.Identity()
             progress((index + 1) / len(blocks))
 
@@ -166,25 +183,37 @@ class CpuEncoder:
         return hidden
 
 
-def _bert_layer(block: Any, config: Any) -> Layer:
+def is_distil(model: nn.Module) -> bool:
+    """DistilBERT has BERT's layers under other names."""
+    return type(model).__name__ == "DistilBertModel"
+
+
+def activation_of(model: Any) -> str:
+    return str(model.config.activation if is_distil(model) else model.config.hidden_act)
+
+
+def encoder_blocks(model: Any) -> Any:
+    """Its layers, as a list whose entries can be replaced."""
+    return model.transformer.layer if is_distil(model) else model.encoder.layer
+
+
+def parts_of(block: Any) -> LayerParts:
+    if hasattr(block, "ffn"):
+        attention = block.attention
+        return LayerParts(
+            qkv=(attention.q_lin, attention.k_lin, attention.v_lin),
+            out=attention.out_lin,
+            attention_norm=block.sa_layer_norm,
+            inner=block.ffn.lin1,
+            down=block.ffn.lin2,
+            output_norm=block.output_layer_norm,
+        )
     attention = block.attention.self
-    return Layer(
-        qkv=Product(attention.query, attention.key, attention.value),
-        out=Product(block.attention.output.dense),
-        attention_norm=Norm(block.attention.output.LayerNorm),
-        inner=Product(block.intermediate.dense, activation=config.hidden_act),
-        down=Product(block.output.dense),
-        output_norm=Norm(block.output.LayerNorm),
-    )
-
-
-def _distil_layer(block: Any, config: Any) -> Layer:
-    attention = block.attention
-    return Layer(
-        qkv=Product(attention.q_lin, attention.k_lin, attention.v_lin),
-        out=Product(attention.out_lin),
-        attention_norm=Norm(block.sa_layer_norm),
-        inner=Product(block.ffn.lin1, activation=config.activation),
-        down=Product(block.ffn.lin2),
-        output_norm=Norm(block.output_layer_norm),
+    return LayerParts(
+        qkv=(attention.query, attention.key, attention.value),
+        out=block.attention.output.dense,
+        attention_norm=block.attention.output.LayerNorm,
+        inner=block.intermediate.dense,
+        down=block.output.dense,
+        output_norm=block.output.LayerNorm,
     )

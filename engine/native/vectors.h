@@ -114,6 +114,19 @@ inline Vec tanh_of(Vec x) {  // 1 - 2 / (e^2x + 1), absolute error 1e-7
   y = sub(fill(0.f), max(fill(-20.f), sub(fill(0.f), y)));
   return sub(fill(1.f), div(fill(2.f), add(exp_of(add(y, y)), fill(1.f))));
 }
+// x times the normal distribution's share below x, absolute error 1e-6 (1.5e-5 below -4.5, where it is zero): the share
+// less a half is x times a polynomial of x squared, written in t = 2 (x / 4.5)^2 - 1 so that its terms do not cancel.
+// The coefficients are a fit of our own, by weighted least squares at Chebyshev nodes.
+inline Vec gelu_of(Vec x) {
+  const Vec inside = max(fill(-4.5f), sub(fill(0.f), max(fill(-4.5f), sub(fill(0.f), x))));
+  const Vec t = fma(mul(inside, inside), fill(0.09876543f), fill(-1.f));
+  Vec p = fill(-2.69048294e-04f);
+  p = fma(p, t, fill(9.04523418e-04f)), p = fma(p, t, fill(-1.55326969e-03f)), p = fma(p, t, fill(2.87938653e-03f));
+  p = fma(p, t, fill(-6.08152151e-03f)), p = fma(p, t, fill(1.13188298e-02f)), p = fma(p, t, fill(-1.86405182e-02f));
+  p = fma(p, t, fill(2.83195227e-02f)), p = fma(p, t, fill(-4.01799455e-02f)), p = fma(p, t, fill(5.46975955e-02f));
+  p = fma(p, t, fill(-7.71901980e-02f)), p = fma(p, t, fill(1.56904981e-01f));
+  return zero_where_less(x, fill(-4.5f), mul(x, fma(inside, p, fill(0.5f))));
+}
 inline float from_bf16(uint16_t x) {
   const uint32_t u = (uint32_t)x << 16;
   float f;

@@ -13,7 +13,9 @@ from torch import Tensor
 from specserve.engine.attention.cpu_kernel import Kernel
 from specserve.engine.attention.interface import attention_context
 from specserve.engine.attention.sequences import SequenceAttention
-from specserve.engine.models.cpu_encoder import CpuEncoder, misfit
+from specserve.engine.models import cpu_encoder, fused_encoder
+from specserve.engine.models.cpu_encoder import CpuEncoder
+from specserve.engine.models.fused_encoder import FusedEncoder
 from specserve.engine.models.linear import replace_linears
 from specserve.engine.native.library import ISA_VARIABLE, KernelUnavailableError, asked_isa
 from specserve.engine.pooling.load import LoadedPooler
@@ -35,8 +37,12 @@ class WholeSequences:
         self.has_token_types = "token_type_ids" in parameters and int(getattr(loaded.config, "type_vocab_size", 0)) > 1
         self._first_position = first_position(self._model)
         self._encoder: CpuEncoder | None = None
-        refusal = misfit(self._model, loaded.quantization) if self._kernel_is_there else "there is no kernel"
-        if refusal is None:
+        self._fused: FusedEncoder | None = None
+        if self._kernel_is_there and fused_encoder.misfit(self._model, loaded.quantization) is None:
+            self._fused = FusedEncoder(self._model, progress)
+            self.notes.append("CPU encoder: whole layers in blocks that stay in the cache")
+            return
+        if self._kernel_is_there and cpu_encoder.misfit(self._model, loaded.quantization) is None:
             self._encoder = CpuEncoder(self._model, self._attention, progress)
             self.notes.append("CPU encoder: fused layers over unpadded texts")
             return
@@ -68,6 +74,8 @@ class WholeSequences:
         lengths = [request.num_prompt_tokens for request in requests]
         if not self._is_flat:
             return [self._forward([request], [length])[0] for request, length in zip(requests, lengths, strict=True)]
+        if self._fused is not None:
+            return list(torch.split(self._forward(requests, lengths), lengths))
         self._attention.plan(lengths)
         with attention_context(self._attention):
             return list(torch.split(self._forward(requests, lengths), lengths))
@@ -84,6 +92,8 @@ class WholeSequences:
             return hidden
         first = self._first_position
         positions = self._tensor([np.arange(first, first + length) for length in lengths])
+        if self._fused is not None:
+            return self._fused(ids, positions, types, lengths)
         if self._encoder is not None:
             return self._encoder(ids, positions, types)
         arguments = {} if types is None else {"token_type_ids": types[None]}
