@@ -206,7 +206,7 @@ void keep(const Encoding &job, const Block &block, int layer, Own own) {
 void attend(const Encoding &job, const Block &block, int layer, uint16_t *out) {
   const EncoderArgs &a = *job.args;
   const int size = a.hidden_size;
-  for_texts(a, block, [&](int b, int row, int from, int count) {
+  for_texts(a, block, [&](int b, int row, int, int count) {
     const int pages = job.pages[b + 1] - job.pages[b], length = a.starts[b + 1] - a.starts[b];
     const int64_t start = ((int64_t)(layer % 2) * job.pages[a.num_texts] + job.pages[b]) * kPage * size / 2;
     for (int head = 0; head < size / a.head_size; head++) {

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from pooling_checkpoints import ARCHITECTURES, CAUSAL, Pooling, load, oracle, write_checkpoint
+from pooling_checkpoints import ARCHITECTURES, CAUSAL, VOCAB_SIZE, Pooling, load, oracle, write_checkpoint
 from torch import Tensor
 
 from specserve.engine.config import PoolerConfig
+from specserve.engine.models import fused_encoder
 from specserve.engine.params import PoolingTask
 
 TOLERANCE = 1e-5
@@ -67,12 +68,15 @@ def test_bfloat16_stays_near(family: tuple[str, Path], texts: list[list[int]]) -
         assert np.abs(one - other).max() < BFLOAT16_TOLERANCE
 
 
+@pytest.mark.parametrize("form", ["fused", "by oneDNN"])
 @pytest.mark.parametrize("name", ["bert", "roberta", "distilbert"])
 @pytest.mark.parametrize("activation", ["gelu", "gelu_new", "relu"])
-def test_the_lean_encoder_equals_transformers_in_bfloat16(
-    name: str, activation: str, tmp_path: Path, texts: list[list[int]]
+def test_the_lean_encoders_equal_transformers_in_bfloat16(
+    form: str, name: str, activation: str, tmp_path: Path, texts: list[list[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Within what rounding makes of transformers' own results."""
+    if form == "by oneDNN":
+        monkeypatch.setattr(fused_encoder, "misfit", lambda *_: "as on a processor with AMX")
     key = "activation" if name == "distilbert" else "hidden_act"
     folder = write_checkpoint(name, tmp_path, **{key: activation})
     runner = load(folder, "bfloat16")
@@ -84,6 +88,31 @@ def test_the_lean_encoder_equals_transformers_in_bfloat16(
         wanted = hidden_states(exact, ids)
         theirs = (hidden_states(rounded, ids).float() - wanted).abs().max()
         assert np.abs(values - wanted.numpy()).max() < 1.5 * theirs + 1e-3
+
+
+@pytest.mark.parametrize("num_heads", [2, 4])
+def test_long_texts_are_cut_into_blocks_that_change_nothing(num_heads: int, tmp_path: Path) -> None:
+    """Beside what is too short for a block of its own, and with more keys than are kept at a time."""
+    folder = write_checkpoint("bert", tmp_path, num_attention_heads=num_heads, max_position_embeddings=700)
+    runner = load(folder, "bfloat16")
+    if not any("stay in the cache" in note for note in runner.info.notes):
+        pytest.skip("this processor has no AVX512_BF16, or has AMX")
+    generator = torch.Generator().manual_seed(1)
+    texts = [torch.randint(5, VOCAB_SIZE, (length,), generator=generator).tolist() for length in (640, 3, 17, 257, 15)]
+    pooling = Pooling(runner)
+    together = pooling(texts, PoolingTask.TOKEN_EMBED, use_activation=False)
+    exact, rounded = oracle(folder), oracle(folder).bfloat16()
+    for ids, values in zip(texts, together, strict=True):
+        assert np.array_equal(values, pooling([ids], PoolingTask.TOKEN_EMBED, use_activation=False)[0])
+        wanted = hidden_states(exact, ids)
+        theirs = (hidden_states(rounded, ids).float() - wanted).abs().max()
+        assert np.abs(values - wanted.numpy()).max() < 1.5 * theirs + 1e-3
+
+
+def test_a_token_without_an_embedding_is_refused_and_not_read(tmp_path: Path) -> None:
+    runner = load(write_checkpoint("bert", tmp_path), "bfloat16")
+    with pytest.raises(AssertionError, match="step that computed this request failed"):
+        Pooling(runner)([[5, VOCAB_SIZE]])
 
 
 @pytest.mark.parametrize("with_kernel", [True, False])
