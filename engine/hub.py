@@ -16,7 +16,7 @@ from huggingface_hub.errors import (
 
 from specserve.engine.errors import ModelLoadError
 
-WANTED_FILES = ["*.json", "*.safetensors", "*.model", "*.jinja", "*.txt", "*.tiktoken", "*.py"]
+WANTED_FILES = ["*.json", "*.safetensors", "*.model", "*.jinja", "*.txt", "*.tiktoken", "*.py", "artifact.metadata"]
 """Everything a model folder may need here: pickled weights are never fetched."""
 
 

@@ -11,6 +11,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 
 from specserve.engine.adapter_calls import AdapterCalls
 from specserve.engine.api import GenerationRequest, ModelInfo, PoolingOutput, PoolingRequest, Tokenizer
@@ -43,6 +44,7 @@ from specserve.engine.messages import (
     decode_event,
     encode_frame,
 )
+from specserve.engine.model_folder import transformer_folder
 from specserve.engine.output_processor import OutputProcessor
 from specserve.engine.pooling_calls import PoolingCalls
 from specserve.engine.prompt_embeds import without_repetition
@@ -62,7 +64,7 @@ class EngineLink:
     ) -> None:
         """`on_progress` gets a phase in words and a fraction from 0 to 1 while the model loads."""
         self._config = config
-        self._folder = config.model.path if os.path.isdir(config.model.path) else None
+        self._folder = str(transformer_folder(Path(config.model.path))) if os.path.isdir(config.model.path) else None
         self._on_progress = on_progress
         self._writer: asyncio.StreamWriter | None = None
         self._tasks: list[asyncio.Task[None]] = []

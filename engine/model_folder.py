@@ -77,8 +77,20 @@ def merged(values: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def transformer_folder(folder: Path) -> Path:
+    """Where config.json, weights and tokenizer are: sentence-transformers may keep them in a folder of their own.
+
+    Raises ModelLoadError for a modules.json that is no list.
+    """
+    if not (folder / "modules.json").is_file():
+        return folder
+    listed = read_json_list(folder / "modules.json")
+    inside = folder / str(listed[0].get("path") or "") if listed else folder
+    return inside if (inside / "config.json").is_file() else folder
+
+
 def _checked(folder: Path) -> Path:
-    if not (folder / "config.json").is_file():
+    if not (transformer_folder(folder) / "config.json").is_file():
         raise ModelLoadError(
             f"{folder} is not a model folder: it has no config.json",
             "pass the folder that transformers' save_pretrained wrote, or a hub id",

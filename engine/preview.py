@@ -11,8 +11,8 @@ from typing import Any
 from specserve.engine.api import ModelInfo
 from specserve.engine.config import ModelConfig
 from specserve.engine.context_length import choose_max_model_len
-from specserve.engine.model_folder import merged, read_json, resolve_model_folder
-from specserve.engine.pooling.folder import check_folder, read_sentence_folder
+from specserve.engine.model_folder import merged, read_json, resolve_model_folder, transformer_folder
+from specserve.engine.pooling.folder import read_sentence_folder
 from specserve.engine.pooling.purpose import Form, find_purpose
 
 NOT_LOADED = "not loaded"
@@ -28,10 +28,10 @@ def preview(config: ModelConfig) -> ModelInfo:
     `path`, `architecture`, `tasks`, `labels` and `max_model_len` are those of the model once it is loaded; the rest is
     not known. Raises StartupError.
     """
-    folder = resolve_model_folder(config.path, config.revision)
-    check_folder(folder)
+    root = resolve_model_folder(config.path, config.revision)
+    folder = transformer_folder(root)
     values = merged(read_json(folder / "config.json"), config.hf_overrides)
-    sentence = read_sentence_folder(folder, values)
+    sentence = read_sentence_folder(root, folder, values)
     purpose = find_purpose(values, sentence, config)
     text = values.get("text_config") or values
     length = choose_max_model_len(_lengths(text), config.max_model_len)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from specserve.engine.attention.backend import AttentionMetadata, LayerCache, LayerSpec
 from specserve.engine.attention.cpu_kernel import PAGE, Kernel, KernelLayer, KernelStep
+from specserve.engine.attention.reference import attend_one_sequence
 
 
 class SequenceAttention:
@@ -72,11 +73,14 @@ class SequenceAttention:
             self._layers = {spec: (layer, layer.allocate(num_pages)) for spec, (layer, _) in self._layers.items()}
 
     def _attend_each(self, spec: LayerSpec, query: Tensor, key: Tensor, value: Tensor, sinks: Tensor | None) -> Tensor:
-        if spec.softcap is not None or sinks is not None:
-            raise NotImplementedError("soft-capping and sinks in encoders need the CPU kernel")
         out = query.new_empty(query.shape[0], spec.num_heads, spec.value_head_size)
         start = 0
         for length in self._lengths:
+            if spec.softcap is not None or sinks is not None:  # torch's own attention has neither
+                own = (one[start : start + length] for one in (query, key, value))
+                out[start : start + length] = attend_one_sequence(*own, spec, sinks)
+                start += length
+                continue
             q, k, v = (one[None, start : start + length].transpose(1, 2) for one in (query, key, value))
             mask = self._mask(length, spec, query.device)
             is_plain = mask is None and spec.is_causal

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from specserve.engine.errors import ModelLoadError, UnsupportedModelError
+from specserve.engine.errors import UnsupportedModelError
 from specserve.engine.model_folder import read_json, read_json_list
 
 POOLING_FLAGS = {
@@ -99,8 +99,8 @@ class SentenceFolder:
         return next((module for module in self.modules if isinstance(module, PoolingModule)), None)
 
 
-def read_sentence_folder(folder: Path, config: dict[str, Any]) -> SentenceFolder:
-    """`config` is config.json. Raises ModelLoadError or UnsupportedModelError."""
+def read_sentence_folder(folder: Path, transformer: Path, config: dict[str, Any]) -> SentenceFolder:
+    """`config` is config.json of the transformer's folder. Raises ModelLoadError or UnsupportedModelError."""
     own = _read_if_there(folder / "config_sentence_transformers.json")
     listed = read_json_list(folder / "modules.json") if (folder / "modules.json").is_file() else []
     modules = tuple(_read_module(folder, entry) for entry in listed[1:] if not _is_marginal(entry))
@@ -122,7 +122,7 @@ def read_sentence_folder(folder: Path, config: dict[str, Any]) -> SentenceFolder
         prompts={str(name): str(text) for name, text in (own.get("prompts") or {}).items() if text is not None},
         default_prompt_name=own.get("default_prompt_name"),
         similarity=similarity if similarity in SIMILARITIES else "cosine",
-        max_tokens=_max_tokens(folder, listed),
+        max_tokens=_max_tokens(transformer, listed),
         is_late_interaction=is_late,
         query_prefix=own.get("query_prefix") or ("[unused0]" if is_stanford else ""),
         document_prefix=own.get("document_prefix") or ("[unused1]" if is_stanford else ""),
@@ -198,15 +198,3 @@ def _max_tokens(folder: Path, listed: list[dict[str, Any]]) -> int | None:
 
 def _read_if_there(path: Path) -> dict[str, Any]:
     return read_json(path) if path.is_file() else {}
-
-
-def check_folder(folder: Path) -> None:
-    """Raises ModelLoadError for folders of old versions that keep the transformer in a folder of its own."""
-    if not (folder / "modules.json").is_file():
-        return
-    listed = read_json_list(folder / "modules.json")
-    if listed and listed[0].get("path"):
-        raise ModelLoadError(
-            f"{folder} keeps its transformer in {listed[0]['path']}",
-            "load and save it with a present sentence-transformers, which writes config.json beside modules.json",
-        )

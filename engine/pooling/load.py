@@ -20,7 +20,7 @@ from transformers import (
 from specserve.engine.attention.interface import ATTENTION_NAME, ProbingContext, attention_context
 from specserve.engine.config import ModelConfig
 from specserve.engine.errors import UnsupportedModelError
-from specserve.engine.model_folder import merged, read_json, resolve_model_folder
+from specserve.engine.model_folder import merged, read_json, resolve_model_folder, transformer_folder
 from specserve.engine.models.load import LoadedModel, load_class, read_config, release_files
 from specserve.engine.pooling.classifiers import (
     ClassifierHead,
@@ -30,7 +30,7 @@ from specserve.engine.pooling.classifiers import (
     take_pooler,
     usual_activation,
 )
-from specserve.engine.pooling.folder import LogitScoreModule, SentenceFolder, check_folder, read_sentence_folder
+from specserve.engine.pooling.folder import LogitScoreModule, SentenceFolder, read_sentence_folder
 from specserve.engine.pooling.heads import EmbeddingHead, Head
 from specserve.engine.pooling.purpose import Form, Purpose, find_purpose
 from specserve.engine.tokenizer import load_tokenizer
@@ -68,11 +68,11 @@ class LoadedPooler:
 
 
 def find_form(config: ModelConfig) -> tuple[Path, dict[str, Any], SentenceFolder, Purpose]:
-    """Where the model is, its config.json with the overrides, and what it is for. Raises StartupError."""
-    folder = resolve_model_folder(config.path, config.revision)
-    check_folder(folder)
+    """Where the transformer is, its config.json with the overrides, and what it is for. Raises StartupError."""
+    root = resolve_model_folder(config.path, config.revision)
+    folder = transformer_folder(root)
     values = merged(read_json(folder / "config.json"), config.hf_overrides)
-    sentence = read_sentence_folder(folder, values)
+    sentence = read_sentence_folder(root, folder, values)
     return folder, values, sentence, find_purpose(values, sentence, config)
 
 

@@ -131,6 +131,23 @@ def test_a_decoder_is_read_both_ways_where_its_configuration_says_so(
         np.testing.assert_allclose(values, wanted.numpy(), atol=TOLERANCE, rtol=0)
 
 
+@pytest.mark.parametrize("with_kernel", [True, False])
+def test_soft_capped_layers_may_look_both_ways(
+    with_kernel: bool, tmp_path: Path, texts: list[list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Gemma 2 trained further as an encoder: its scores are capped, and a window goes both ways."""
+    if not with_kernel:
+        monkeypatch.setenv("SPECSERVE_CPU_ISA", "torch")
+    folder = write_checkpoint("gemma2", tmp_path, extra={"is_causal": False}, attn_logit_softcapping=0.5)
+    model, runner = oracle(folder), load(folder)
+    assert runner.computes_whole_prompts
+    for ids, values in zip(texts, Pooling(runner)(texts), strict=True):
+        everything = torch.zeros(1, 1, len(ids), len(ids))
+        masks = {"full_attention": everything, "sliding_attention": everything}
+        wanted = F.normalize(hidden_states(model, ids, attention_mask=masks).mean(0), dim=0)
+        np.testing.assert_allclose(values, wanted.numpy(), atol=TOLERANCE, rtol=0)
+
+
 def test_token_types_are_heard(tmp_path: Path) -> None:
     folder = write_checkpoint("bert", tmp_path)
     ids, types = [5, 6, 7, 8], [0, 0, 1, 1]

@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM
 
 from specserve.engine.config import PoolerConfig
 from specserve.engine.errors import ModelLoadError, UnsupportedModelError
+from specserve.engine.model_folder import local_model_folder
 from specserve.engine.params import PoolingTask
 from specserve.engine.tokenizer import load_tokenizer
 
@@ -72,6 +73,26 @@ def test_embeddings_equal_sentence_transformers(chain: str, tmp_path: Path) -> N
     runner = load(folder)
     assert runner.info.embedding_size == size
     for values, truth in zip(Pooling(runner)(encode(folder)), wanted, strict=True):
+        np.testing.assert_allclose(values, truth, atol=TOLERANCE * max(1, abs(truth).max()), rtol=0)
+
+
+@pytest.mark.parametrize("name", ["0_Transformer", "0_BERT"])
+def test_the_transformer_may_have_a_folder_of_its_own(name: str, tmp_path: Path) -> None:
+    folder = write_sentence_folder(tmp_path, CHAINS["dense"][0])
+    (folder / name).mkdir()
+    for file in list(folder.iterdir()):
+        if file.is_file() and file.name not in ("modules.json", "config_sentence_transformers.json"):
+            file.rename(folder / name / file.name)
+    modules = json.loads((folder / "modules.json").read_text())
+    modules[0]["path"] = name
+    (folder / "modules.json").write_text(json.dumps(modules))
+    assert local_model_folder(str(folder)) == folder
+    wanted = SentenceTransformer(str(folder), device="cpu").encode(TEXTS)
+    runner = load(folder)
+    assert runner.info.path == str(folder / name)  # where the API process finds the tokenizer
+    assert runner.info.max_model_len == 128
+    found = Pooling(runner)(encode(folder / name))
+    for values, truth in zip(found, wanted, strict=True):
         np.testing.assert_allclose(values, truth, atol=TOLERANCE * max(1, abs(truth).max()), rtol=0)
 
 
