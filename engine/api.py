@@ -115,13 +115,16 @@ class PoolingRequest:
     """One text, or one pair of texts, to embed or classify.
 
     `token_type_ids` tell the segments of a pair apart for models that have such (`ModelInfo.has_token_types`);
-    None: all 0. `cache_salt`, `priority` and `adapter_id` as in GenerationRequest.
+    None: all 0. The last `num_unseen_tokens` see all others and are seen by none, not even by themselves: how late
+    interaction expands a query. `cache_salt`, `priority` and
+    `adapter_id` as in GenerationRequest.
     """
 
     request_id: str
     prompt_token_ids: Sequence[int]
     params: PoolingParams
     token_type_ids: Sequence[int] | None = None
+    num_unseen_tokens: int = 0
     cache_salt: str = ""
     priority: int = 0
     adapter_id: int = NO_ADAPTER
@@ -144,6 +147,16 @@ class AdapterInfo:
     adapter_id: int
     name: str
     path: str
+
+
+@dataclass(frozen=True, slots=True)
+class QueryExpansion:
+    """Queries shorter than `num_tokens`, special tokens included, are filled up with this token."""
+
+    token_id: int
+    num_tokens: int
+    is_seen: bool
+    """Whether other tokens see those that fill up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,6 +203,9 @@ class ModelInfo:
     query_prefix_ids: tuple[int, ...] = ()
     document_prefix_ids: tuple[int, ...] = ()
     """Marks that late-interaction models want behind the first special token."""
+    query_expansion: QueryExpansion | None = None
+    skipped_document_ids: tuple[int, ...] = ()
+    """Tokens of documents whose vectors late interaction does not compare, such as punctuation."""
     is_decoder_reranker: bool = False
     """One class, whose value says how well a document answers a query, both in one prompt that a template wrote."""
     accepts_adapters: bool = False

@@ -77,6 +77,7 @@ class Request:
     """What is made of the hidden states, for requests that generate nothing; their `params` ask for 0 tokens."""
     token_type_ids: list[int] | None = None
     adapter: Adapter | None = None
+    num_unseen_tokens: int = 0
     needs_all_hidden: bool = False
     """Whether what is made of them depends on the hidden states of all tokens: then none may come from the cache."""
 
@@ -111,6 +112,7 @@ class Request:
             priority=wanted.priority,
             pooling=wanted.params,
             token_type_ids=None if wanted.token_type_ids is None else list(wanted.token_type_ids),
+            num_unseen_tokens=wanted.num_unseen_tokens,
             needs_all_hidden=needs_all_hidden,
         )
 

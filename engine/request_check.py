@@ -53,6 +53,11 @@ def check_pooling(request: PoolingRequest, model: ModelInfo) -> None:
             f"token_type_ids are {len(types)} numbers for {num_tokens} tokens; each token needs 0 or 1",
             param="token_type_ids",
         )
+    if not 0 <= request.num_unseen_tokens < num_tokens:
+        raise InvalidParameterError(
+            f"num_unseen_tokens is {request.num_unseen_tokens} of {num_tokens} tokens; at least one must be seen",
+            param="num_unseen_tokens",
+        )
     if request.params.dimensions is not None:
         check_dimensions(request.params.dimensions, model)
 

@@ -31,6 +31,7 @@ class SequenceAttention:
         self._layers: dict[LayerSpec, tuple[KernelLayer, LayerCache]] = {}
         self._num_pages = 0
         self._lengths: Sequence[int] = ()
+        self._seen: Sequence[int] = ()
         self._step: KernelStep | None = None
         self._masks: dict[tuple[int, int, bool], Tensor] = {}
 
@@ -39,12 +40,12 @@ class SequenceAttention:
         assert self._step is not None, "plan was not called"
         return self._step
 
-    def plan(self, lengths: Sequence[int]) -> None:
-        """The tokens of each sequence of the next forward pass, in order."""
-        self._lengths = lengths
+    def plan(self, lengths: Sequence[int], seen: Sequence[int] | None = None) -> None:
+        """The tokens of each sequence of the next forward pass, in order; only its first `seen` ones are seen."""
+        self._lengths, self._seen = lengths, lengths if seen is None else seen
         self._masks.clear()
         if self._kernel is not None:
-            metadata = pages_of(lengths)
+            metadata = pages_of(lengths, self._seen)
             self._reserve(1 + sum(-(-length // PAGE) for length in lengths))
             self._step = KernelStep(metadata)
 
@@ -53,7 +54,8 @@ class SequenceAttention:
     ) -> Tensor:
         if self._ignores_order:
             spec = replace(spec, is_causal=False)
-        if self._kernel is None or KernelLayer.misfit(spec, PAGE) is not None:
+        sees_by_place = spec.window is not None and self._seen != self._lengths
+        if self._kernel is None or sees_by_place or KernelLayer.misfit(spec, PAGE) is not None:
             return self._attend_each(spec, query, key, value, sinks)
         layer, cache = self.bound(spec)
         layer.write_kv(self.step, key, value, cache)
@@ -75,14 +77,16 @@ class SequenceAttention:
     def _attend_each(self, spec: LayerSpec, query: Tensor, key: Tensor, value: Tensor, sinks: Tensor | None) -> Tensor:
         out = query.new_empty(query.shape[0], spec.num_heads, spec.value_head_size)
         start = 0
-        for length in self._lengths:
+        for length, seen in zip(self._lengths, self._seen, strict=True):
             if spec.softcap is not None or sinks is not None:  # torch's own attention has neither
                 own = (one[start : start + length] for one in (query, key, value))
                 out[start : start + length] = attend_one_sequence(*own, spec, sinks)
                 start += length
                 continue
-            q, k, v = (one[None, start : start + length].transpose(1, 2) for one in (query, key, value))
+            q = query[None, start : start + length].transpose(1, 2)
+            k, v = (one[None, start : start + seen].transpose(1, 2) for one in (key, value))
             mask = self._mask(length, spec, query.device)
+            mask = None if mask is None else mask[:, :seen]
             is_plain = mask is None and spec.is_causal
             attended = F.scaled_dot_product_attention(
                 q, k, v, attn_mask=mask, is_causal=is_plain, scale=spec.scale, enable_gqa=q.shape[1] != k.shape[1]
@@ -104,8 +108,11 @@ class SequenceAttention:
         return found
 
 
-def pages_of(lengths: Sequence[int]) -> AttentionMetadata:
-    """One step in which every sequence is computed whole, in pages of its own from page 1 on."""
+def pages_of(lengths: Sequence[int], seen: Sequence[int]) -> AttentionMetadata:
+    """One step in which every sequence is computed whole, in pages of its own from page 1 on.
+
+    Its first `seen` tokens are what is seen of it, in layers without window.
+    """
     sizes = torch.tensor(lengths, dtype=torch.int32)
     starts = torch.zeros(len(lengths) + 1, dtype=torch.int32)
     torch.cumsum(sizes, 0, out=starts[1:])
@@ -116,10 +123,10 @@ def pages_of(lengths: Sequence[int]) -> AttentionMetadata:
     base = torch.repeat_interleave(first_page.long() * PAGE - starts[:-1].long(), counts)
     return AttentionMetadata(
         query_start=starts,
-        seq_lens=sizes,
+        seq_lens=torch.tensor(seen, dtype=torch.int32),
         block_tables=tables,
         slot_mapping=base + torch.arange(base.shape[0]),
         num_decodes=0,
         query_lens=list(lengths),
-        seq_lens_list=list(lengths),
+        seq_lens_list=list(seen),
     )

@@ -50,7 +50,7 @@ class EncoderArgs(ctypes.Structure):
         ("layers", ctypes.POINTER(EncoderLayer)),
         *((name, EmbeddingTable) for name in ("words", "positions", "types")),
         ("norm", NormWeight),
-        *((name, _POINTER) for name in ("ids", "places", "kinds", "starts", "hidden")),
+        *((name, _POINTER) for name in ("ids", "places", "kinds", "starts", "seen", "hidden")),
         *((name, _POINTER) for name in ("queries", "keys", "values", "own")),
         *((name, _INT32) for name in ("num_layers", "num_texts", "hidden_size", "inner_size", "head_size")),
         *((name, _INT32) for name in ("num_threads", "activation")),
@@ -127,19 +127,24 @@ class FusedEncoder:
             scale=head_size**-0.5,
         )
 
-    def __call__(self, ids: Tensor, positions: Tensor, types: Tensor | None, lengths: Sequence[int]) -> Tensor:
+    def __call__(
+        self, ids: Tensor, positions: Tensor, types: Tensor | None, lengths: Sequence[int], seen: Sequence[int]
+    ) -> Tensor:
         """ids, positions, types [T] int64 of texts of these lengths → last hidden states [T, H] float32.
+
+        All of a text see its first `seen` tokens.
 
         Raises IndexError for an id or a position without an embedding.
         """
         args, size = self._args, self._hidden_size
         starts = torch.zeros(len(lengths) + 1, dtype=torch.int32)
         starts[1:] = torch.tensor(lengths, dtype=torch.int32).cumsum(0)
+        counts = torch.tensor(seen, dtype=torch.int32)
         hidden = torch.empty(len(ids), size)
         args.num_threads, args.num_texts = torch.get_num_threads(), len(lengths)
         args.ids, args.places, args.starts = ids.data_ptr(), positions.data_ptr(), starts.data_ptr()
         args.kinds = None if types is None else types.data_ptr()
-        args.hidden = hidden.data_ptr()
+        args.seen, args.hidden = counts.data_ptr(), hidden.data_ptr()
         self._reserve(len(ids), sum(-(-length // PAGE) for length in lengths))
         result = self._run(ctypes.byref(args))
         if result == 1:

@@ -207,11 +207,11 @@ void attend(const Encoding &job, const Block &block, int layer, uint16_t *out) {
   const EncoderArgs &a = *job.args;
   const int size = a.hidden_size;
   for_texts(a, block, [&](int b, int row, int, int count) {
-    const int pages = job.pages[b + 1] - job.pages[b], length = a.starts[b + 1] - a.starts[b];
+    const int pages = job.pages[b + 1] - job.pages[b];
     const int64_t start = ((int64_t)(layer % 2) * job.pages[a.num_texts] + job.pages[b]) * kPage * size / 2;
     for (int head = 0; head < size / a.head_size; head++) {
       const int64_t at = start + (int64_t)head * pages * kPage * a.head_size / 2;
-      const HeadKeys keys = {(const uint32_t *)a.keys + at, (const uint32_t *)a.values + at, length, a.head_size};
+      const HeadKeys keys = {(const uint32_t *)a.keys + at, (const uint32_t *)a.values + at, a.seen[b], a.head_size};
       attend_text(count, a.queries + (int64_t)(block.first + row) * size + head * a.head_size, size, keys, a.scale,
                   out + (int64_t)row * size + head * a.head_size, size);
     }

@@ -32,6 +32,7 @@ struct EncoderArgs {
   NormWeight norm;                       // of the embeddings
   const int64_t *ids, *places, *kinds;   // [T] rows of the tables; kinds null: all 0
   const int32_t *starts;                 // [B + 1] the texts' first tokens, and T
+  const int32_t *seen;                   // [B] how many tokens of a text, from its first on, are seen by all of it
   float *hidden;                         // [T, H] out
   // Scratch. P counts pages of 16 tokens, of which every text has its own.
   uint16_t *queries;                     // [T, H]

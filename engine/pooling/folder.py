@@ -7,6 +7,7 @@ Source: the loaders of sentence-transformers 6 and its saved folders of versions
 
 from __future__ import annotations
 
+import string
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ POOLING_NAMES = {"mean_sqrt_len_tokens": "mean_sqrt_len", "weightedmean": "weigh
 TOKENS = "token_embeddings"
 """Modules that name this as their input work on the vectors of all tokens."""
 LATE_INTERACTION_KEYS = ("query_prefix", "document_prefix", "query_length", "document_length", "do_query_expansion")
+USUAL_QUERY_LENGTH = 32
+"""Of late interaction, special tokens included, where a folder says nothing."""
 SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
 
 
@@ -70,6 +73,15 @@ class LogitScoreModule:
 Module = PoolingModule | DenseModule | LayerNormModule | NormalizeModule | LogitScoreModule
 
 
+@dataclass(frozen=True, slots=True)
+class Expansion:
+    """Late interaction fills up queries to so many tokens; `token` None is the tokenizer's mask."""
+
+    num_tokens: int
+    token: str | None = None
+    is_seen: bool = False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SentenceFolder:
     """`modules` follow the transformer, in order; empty for a folder without modules.json."""
@@ -86,6 +98,9 @@ class SentenceFolder:
     document_prefix: str = ""
     max_query_tokens: int | None = None
     max_document_tokens: int | None = None
+    expansion: Expansion | None = None
+    skipped_words: tuple[str, ...] = ()
+    """Tokens of documents that late interaction does not compare."""
     activation: str | None = None
     """Of a cross-encoder's scores, by the name of its torch class."""
     truncate_dim: int | None = None
@@ -114,6 +129,7 @@ def read_sentence_folder(folder: Path, transformer: Path, config: dict[str, Any]
         modules = (_stanford_dense(folder), NormalizeModule(on_tokens=True))
     elif is_late and not any(isinstance(module, NormalizeModule) for module in modules):
         modules = (*modules, NormalizeModule(on_tokens=True))
+    late = _late_interaction(folder, transformer, own, listed, is_stanford) if is_late else {}
     similarity = own.get("similarity_fn_name") or "cosine"
     cross = config.get("sentence_transformers") or {}
     return SentenceFolder(
@@ -124,15 +140,58 @@ def read_sentence_folder(folder: Path, transformer: Path, config: dict[str, Any]
         similarity=similarity if similarity in SIMILARITIES else "cosine",
         max_tokens=_max_tokens(transformer, listed),
         is_late_interaction=is_late,
-        query_prefix=own.get("query_prefix") or ("[unused0]" if is_stanford else ""),
-        document_prefix=own.get("document_prefix") or ("[unused1]" if is_stanford else ""),
-        max_query_tokens=own.get("query_length"),
-        max_document_tokens=own.get("document_length"),
+        **late,
         activation=own.get("activation_fn")
         or cross.get("activation_fn")
         or config.get("sbert_ce_default_activation_function"),
         truncate_dim=own.get("truncate_dim"),
     )
+
+
+def _late_interaction(
+    folder: Path, transformer: Path, own: dict[str, Any], listed: list[dict[str, Any]], is_stanford: bool
+) -> dict[str, Any]:
+    """Fields of SentenceFolder: marks, lengths, expansion, what is skipped.
+
+    Stanford's folders say it in artifact.metadata, PyLate's in config_sentence_transformers.json, those of
+    sentence-transformers from version 6 on in the files of two modules.
+    """
+    if is_stanford:
+        said = _read_if_there(folder / "artifact.metadata")
+        return {
+            "query_prefix": said.get("query_token_id") or "[unused0]",
+            "document_prefix": said.get("doc_token_id") or "[unused1]",
+            "max_query_tokens": said.get("query_maxlen") or USUAL_QUERY_LENGTH,
+            "max_document_tokens": said.get("doc_maxlen"),
+            "expansion": Expansion(
+                said.get("query_maxlen") or USUAL_QUERY_LENGTH, is_seen=bool(said.get("attend_to_mask_tokens"))
+            ),
+            "skipped_words": tuple(string.punctuation) if said.get("mask_punctuation", True) else (),
+        }
+    found: dict[str, Any] = {
+        "query_prefix": own.get("query_prefix") or "",
+        "document_prefix": own.get("document_prefix") or "",
+        "max_query_tokens": own.get("query_length"),
+        "max_document_tokens": own.get("document_length"),
+    }
+    mask = next((entry for entry in listed if "MultiVectorMask" in str(entry.get("type"))), None)
+    if mask is not None:
+        said = _read_if_there(transformer / "sentence_bert_config.json")
+        skips = _read_if_there(folder / str(mask.get("path", "")) / "config.json")
+        wanted = said.get("query_expansion")
+        if wanted:
+            found["expansion"] = Expansion(int(wanted["length"]), wanted.get("token"), bool(wanted.get("attend")))
+        if "document" in skips.get("skiplist_tasks", ["document"]):
+            found["skipped_words"] = tuple(skips.get("skiplist_words") or ())
+        found["max_query_tokens"] = said.get("query_length") or found["max_query_tokens"]
+        found["max_document_tokens"] = said.get("document_length") or found["max_document_tokens"]
+        return found
+    if own.get("do_query_expansion") is not False:
+        attends = own.get("attend_to_expansion_tokens", own.get("attend_to_mask_tokens"))
+        found["expansion"] = Expansion(own.get("query_length") or USUAL_QUERY_LENGTH, is_seen=bool(attends))
+    words = own.get("skiplist_words")
+    found["skipped_words"] = tuple(string.punctuation if words is None else words)
+    return found
 
 
 def _is_marginal(entry: dict[str, Any]) -> bool:

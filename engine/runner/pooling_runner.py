@@ -27,6 +27,7 @@ from specserve.engine.models.load import Percents, release_files
 from specserve.engine.models.rotary_scaling import fix_rotary_scaling
 from specserve.engine.native.build import has_to_build
 from specserve.engine.params import PoolingParams, PoolingTask
+from specserve.engine.pooling.late_interaction import late_interaction_ids
 from specserve.engine.pooling.load import LoadedPooler, load_pooler
 from specserve.engine.request import NOTHING_GENERATED, Request
 from specserve.engine.runner.forward import Forward, prepare_forward
@@ -255,13 +256,13 @@ def _info(
     has_token_types: bool,
 ) -> ModelInfo:
     loaded, folder = pooler.body, pooler.folder
-    prefixes: list[tuple[int, ...]] = [(), ()]
-    if folder.query_prefix or folder.document_prefix:
-        tokenizer = load_tokenizer(loaded.path)
-        prefixes = [
-            tuple(tokenizer.encode(text, add_special_tokens=False)) if text else ()
-            for text in (folder.query_prefix, folder.document_prefix)
-        ]
+    late = late_interaction_ids(folder, load_tokenizer(loaded.path)) if folder.is_late_interaction else {}
+    expansion = late.get("query_expansion")
+    if pooler.is_causal and expansion is not None and not expansion.is_seen:
+        raise UnsupportedModelError(
+            "queries are filled up with tokens that none sees, which takes an encoder, and this is a decoder",
+            "set attend in query_expansion, or query_expansion to null",
+        )
     return ModelInfo(
         path=str(loaded.path),
         architecture=loaded.architecture,
@@ -287,8 +288,7 @@ def _info(
         is_late_interaction=folder.is_late_interaction,
         max_query_tokens=folder.max_query_tokens,
         max_document_tokens=folder.max_document_tokens,
-        query_prefix_ids=prefixes[0],
-        document_prefix_ids=prefixes[1],
+        **late,
         is_decoder_reranker=pooler.purpose.scores is not None,
     )
 

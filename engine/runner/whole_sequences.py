@@ -76,7 +76,7 @@ class WholeSequences:
             return [self._forward([request], [length])[0] for request, length in zip(requests, lengths, strict=True)]
         if self._fused is not None:
             return list(torch.split(self._forward(requests, lengths), lengths))
-        self._attention.plan(lengths)
+        self._attention.plan(lengths, [number_seen(request) for request in requests])
         with attention_context(self._attention):
             return list(torch.split(self._forward(requests, lengths), lengths))
 
@@ -88,12 +88,14 @@ class WholeSequences:
             types = self._tensor([token_types(request) for request in requests])
         if not self._is_flat:
             arguments = {} if types is None else {"token_type_ids": types[None]}
+            if requests[0].num_unseen_tokens:
+                arguments["attention_mask"] = (torch.arange(len(ids)) < number_seen(requests[0])).long()[None]
             hidden: Tensor = self._model(input_ids=ids[None], **arguments).last_hidden_state
             return hidden
         first = self._first_position
         positions = self._tensor([np.arange(first, first + length) for length in lengths])
         if self._fused is not None:
-            return self._fused(ids, positions, types, lengths)
+            return self._fused(ids, positions, types, lengths, [number_seen(request) for request in requests])
         if self._encoder is not None:
             return self._encoder(ids, positions, types)
         arguments = {} if types is None else {"token_type_ids": types[None]}
@@ -109,6 +111,11 @@ def token_types(request: Request) -> np.ndarray:
     if request.token_type_ids is None:
         return np.zeros(request.num_prompt_tokens, dtype=np.int64)
     return np.asarray(request.token_type_ids, dtype=np.int64)
+
+
+def number_seen(request: Request) -> int:
+    """How many of its tokens, from the first on, are seen by all of them."""
+    return request.num_prompt_tokens - request.num_unseen_tokens
 
 
 def first_position(model: Any) -> int:

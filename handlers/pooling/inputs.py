@@ -20,10 +20,11 @@ from specserve.handlers.text_work import check_text_length
 
 @dataclass(frozen=True, slots=True)
 class ModelInput:
-    """`type_ids` are the segments of a pair, for models that have them."""
+    """`type_ids` are the segments of a pair, for models that have them. The last `num_unseen` tokens none sees."""
 
     token_ids: list[int]
     type_ids: list[int] | None = None
+    num_unseen: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,6 +78,7 @@ class PoolingRun:
                 prompt_token_ids=one.token_ids,
                 params=params,
                 token_type_ids=one.type_ids,
+                num_unseen_tokens=one.num_unseen,
                 cache_salt=self.options.cache_salt,
                 priority=self.options.priority,
             )

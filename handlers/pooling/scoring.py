@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from specserve.engine.api import Tokenizer
+from specserve.engine.api import ModelInfo, Tokenizer
 from specserve.engine.params import PoolingTask
 from specserve.generated.errors import UnsupportedParameter
 from specserve.handlers.context import RequestContext
@@ -155,6 +155,7 @@ class Scorer:
     async def _of_token_vectors(self, first: Side, second: Side) -> Scores:
         model = self.run.engine.model
         queries = await text_work(self.context, self._read, first, model.query_prefix_ids)
+        queries = [expanded(query, model) for query in queries]
         documents = await text_work(self.context, self._read, second, model.document_prefix_ids)
         self.run.options.cut.report(self.context.response_headers)
         kept: list[Numbers] = []
@@ -165,7 +166,8 @@ class Scorer:
             inputs, run = [*wanted, *documents[start:end]], self.run.activated(None)
             both = await run.pool(PoolingTask.TOKEN_EMBED, inputs, name=f"-{start}")
             kept = both[: len(wanted)] or kept
-            for at, document in enumerate(both[len(wanted) :]):
+            for at, whole in enumerate(both[len(wanted) :]):
+                document = compared(whole, documents[start + at], model)
                 query = kept[at if len(queries) > 1 else 0]
                 value = max_sim(query, document)
                 found.append(value / len(query) if self._squashes else value)
@@ -175,6 +177,27 @@ class Scorer:
     @property
     def _squashes(self) -> bool:
         return self.is_bounded and self.run.options.use_activation is not False
+
+
+def expanded(query: ModelInput, model: ModelInfo) -> ModelInput:
+    """A short query filled up to the length the model was trained with; a longer one is left whole.
+
+    Source: Khattab and Zaharia 2020 (ColBERT), section 3.2.
+    """
+    wanted = model.query_expansion
+    num_added = 0 if wanted is None else min(wanted.num_tokens, model.max_model_len) - len(query.token_ids)
+    if wanted is None or num_added <= 0:
+        return query
+    token_ids = [*query.token_ids, *[wanted.token_id] * num_added]
+    return ModelInput(token_ids, num_unseen=0 if wanted.is_seen else num_added)
+
+
+def compared(vectors: Numbers, document: ModelInput, model: ModelInfo) -> Numbers:
+    """Those of a document's vectors whose tokens are not skipped; all of them if none would be left."""
+    if not model.skipped_document_ids:
+        return vectors
+    kept = vectors[~np.isin(document.token_ids, model.skipped_document_ids)]
+    return kept if len(kept) else vectors
 
 
 def pairs_of(left: Sequence[T], right: Sequence[T], first: Side, second: Side) -> Iterator[tuple[T, T, str]]:
