@@ -79,8 +79,8 @@ class SequenceAttention:
         start = 0
         for length, seen in zip(self._lengths, self._seen, strict=True):
             if spec.softcap is not None or sinks is not None:  # torch's own attention has neither
-                own = (one[start : start + length] for one in (query, key, value))
-                out[start : start + length] = attend_one_sequence(*own, spec, sinks)
+                q, k, v = (one[start : start + length] for one in (query, key, value))
+                out[start : start + length] = attend_one_sequence(q, k, v, spec, sinks)
                 start += length
                 continue
             q = query[None, start : start + length].transpose(1, 2)
