@@ -179,6 +179,8 @@ class ModelInfo:
     accepts_prompt_embeds: bool = False
     notes: tuple[str, ...] = field(default=())
     """One-line remarks for the start banner, such as a fallback that was taken."""
+    is_deterministic: bool = False
+    """A request's tokens and logprobs do not depend on anything computed beside it, by a bit."""
     tasks: tuple[str, ...] = (GENERATE,)
     """What the model is for: GENERATE, or values of PoolingTask, the usual one first. A pooling model's `max_model_len`
     counts prompt tokens: none is kept free for an answer."""

@@ -175,5 +175,7 @@ class EngineConfig:
     """Engines of one server: they share the machine's cores and what is free of its memory."""
     enable_prompt_embeds: bool = False
     """Whether requests may bring embeddings instead of tokens."""
+    deterministic: bool | None = None
+    """Whether equal requests must get equal bits whatever runs beside them; None: where that costs nothing."""
     log_level: str = "warning"
     """Of the engine process, by the names of `logging`."""

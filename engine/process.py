@@ -184,9 +184,10 @@ def load_adapters(
 
 def build_pooling(config: EngineConfig, channel: Channel) -> tuple[EngineCore, ModelInfo]:
     runner = PoolingRunner.load(config, channel.progress)
+    is_alone = runner.info.is_deterministic
     scheduler = Scheduler(
-        runner.make_cache(config.cache.enable_prefix_caching),
-        max_num_seqs=config.scheduler.max_num_seqs,
+        runner.make_cache(config.cache.enable_prefix_caching and not is_alone),
+        max_num_seqs=1 if is_alone else config.scheduler.max_num_seqs,
         max_num_batched_tokens=runner.max_num_batched_tokens,
         max_model_len=runner.info.max_model_len,
         policy=config.scheduler.policy,

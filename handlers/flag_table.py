@@ -353,6 +353,13 @@ FLAGS = (
         positive_seconds,
         "S",
     ),
+    flag(
+        "deterministic",
+        ENGINE,
+        "a request's tokens and logprobs are the same by the last bit beside any other requests, or the server refuses "
+        "to start. Default: where that costs nothing; the banner says where",
+        switch,
+    ),
     flag("block_size", CACHE, "tokens of a KV block. Default: the attention backend's own", integer(1, 1024), "N"),
     flag("num_gpu_blocks_override", CACHE, "number of KV blocks, on CPUs too", positive_size, "N"),
     flag("kv_cache_memory_bytes", CACHE, "memory of the KV cache; 2G is 2 GiB", positive_size, "SIZE"),

@@ -268,5 +268,5 @@ def is_generative(model: ModelInfo) -> bool:
 @lru_cache(maxsize=16)
 def fingerprint(model: ModelInfo) -> str:
     """Changes when the numbers may change: version, model, device, type of numbers, attention backend."""
-    parts = (model.path, model.architecture, model.device, model.dtype, model.attention_backend)
+    parts = (model.path, model.architecture, model.device, model.dtype, model.attention_backend, model.is_deterministic)
     return f"specserve-{__version__}-{sha256(repr(parts).encode()).hexdigest()[:8]}"

@@ -112,6 +112,7 @@ class ServerSettings:
     enforce_eager: bool = False
     num_threads: int | None = None
     load_on_first_use: bool = False
+    deterministic: bool | None = None
     engine_watchdog: float = 120.0
     block_size: int | None = None
     num_gpu_blocks_override: int | None = None
@@ -231,6 +232,7 @@ class ServerSettings:
                 watchdog_s=self.engine_watchdog,
                 num_threads=self.num_threads,
                 num_engines=num_engines,
+                deterministic=self.deterministic,
                 enable_prompt_embeds=self.enable_prompt_embeds,
                 log_level=self.log_level,
             )

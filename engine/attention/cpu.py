@@ -69,10 +69,10 @@ class CpuBackend:
         """One line per path taken, with the reason of every fallback."""
         return [f"CPU attention: {note}" for note in self._notes]
 
-    def is_all_kernel(self, isa: str) -> bool:
-        """Whether the kernel serves every layer, with this instruction set."""
+    def is_all_kernel(self, isa: str | None = None) -> bool:
+        """Whether the kernel serves every layer, with this instruction set or any."""
         served = all(isinstance(layer, KernelLayer) for layer in self._layers)
-        return self.kernel is not None and self.kernel.isa == isa and served
+        return self.kernel is not None and isa in (None, self.kernel.isa) and served
 
     @property
     def kernel_step(self) -> KernelStep:

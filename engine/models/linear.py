@@ -23,6 +23,9 @@ from specserve.engine.models.weight_forms import BFLOAT16, Fp8, WeightForm
 from specserve.engine.native.library import KernelUnavailableError
 
 Product = CpuProduct | OneDnnProduct | Fp8Product
+TRIED_ROWS = (1, 2, 3, 5, 8, 16, 33, 64, 130, 512)
+MOST_TRIED_PRODUCTS = 10**10
+"""A tenth of a second of multiplying for each shape and number of rows."""
 
 
 class Linear(nn.Module):
@@ -83,6 +86,37 @@ class Packing:
         if self._has_kernel and weight.shape[1] % 2 == 0:
             return CpuProduct(weight, bias)
         return OneDnnProduct(weight, bias) if self.refusal is None and self._onednn_refusal is None else None
+
+
+def set_deterministic(model: nn.Module, value: bool) -> str | None:
+    """Whether a row's products must not depend, by a bit, on how many rows there are. Where one still does: which.
+
+    Our own never do. oneDNN's are tried out, one of each shape, as nothing is promised of them.
+    """
+    tried: set[tuple[int, int, torch.dtype]] = set()
+    for module in model.modules():
+        if not isinstance(module, Linear) or not isinstance(module.product, OneDnnProduct):
+            continue
+        module.product.is_deterministic = value
+        shape = (module.out_features, module.in_features, module.weight.dtype)
+        if value and shape not in tried:
+            tried.add(shape)
+            if (num_rows := _differing_rows(module, module.product)) is not None:
+                return f"oneDNN computes {num_rows} rows of a layer {module.extra_repr()} otherwise than more of them"
+    return None
+
+
+def _differing_rows(layer: Linear, product: OneDnnProduct) -> int | None:
+    """So many rows get other bits than as part of the most."""
+    counts = [rows for rows in TRIED_ROWS if rows * layer.in_features * layer.out_features <= MOST_TRIED_PRODUCTS]
+    most = max(counts, default=TRIED_ROWS[0])
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(most, layer.in_features, generator=generator).to(layer.weight.dtype)
+    wanted = product(x)
+    for rows in counts:
+        if not torch.equal(product(x[:rows]), wanted[:rows]) or not torch.equal(product(x[-rows:]), wanted[-rows:]):
+            return rows
+    return None
 
 
 def replace_linears(

@@ -16,8 +16,14 @@ class OneDnnProduct:
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         self._packed, self._bias = pack(weight), bias
+        self.is_deterministic = False
+        """Whether a row's result must not depend on how many there are: a single one is computed otherwise."""
 
     def __call__(self, x: Tensor) -> Tensor:
+        if self.is_deterministic and x.numel() == x.shape[-1]:
+            row = x.reshape(1, -1)
+            y = packed_linear(torch.cat([row, row]), self._packed, self._bias)
+            return y[:1].view(*x.shape[:-1], y.shape[-1])
         return packed_linear(x, self._packed, self._bias)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
@@ -16,9 +17,10 @@ from specserve.engine.lora.linears import AdaptedLinear, AdapterForm, StepRows, 
 from specserve.engine.models import cpu_decoder
 from specserve.engine.models.cpu_decoder import CpuDecoder
 from specserve.engine.models.cpu_linear import ISA
-from specserve.engine.models.linear import replace_linears
+from specserve.engine.models.linear import replace_linears, set_deterministic
 from specserve.engine.models.load import LoadedModel
 from specserve.engine.models.low_rank import LowRank
+from specserve.engine.models.same_bits import SameBits
 from specserve.engine.registry import LazyRegistry
 from specserve.engine.runner.inputs import StepInputs
 
@@ -131,10 +133,16 @@ class ModuleForward:
         self._is_headless = loaded.model.get_output_embeddings() is None
         self._keeps_rows = "logits_to_keep" in inspect.signature(loaded.model.forward).parameters
         self._context = PagedContext(backend, [], self._slot_of)
+        self._bits: AbstractContextManager[Any] = nullcontext()
         self._rows = StepRows()
         self._adapted: dict[str, AdaptedLinear] = {}
         if linears is not None:
             self._adapted = adapt(loaded.model, linears, self._rows, head_sees_wanted=self._keeps_rows)
+
+    def set_deterministic(self, value: bool) -> str | None:
+        """Whether a row's numbers must not depend, by a bit, on the rows beside it. Returns what breaks that, if so."""
+        self._bits = SameBits() if value else nullcontext()
+        return set_deterministic(self._model, value)
 
     def bind(self, caches: list[LayerCache]) -> None:
         self._context = PagedContext(self._backend, caches, self._slot_of)
@@ -149,7 +157,7 @@ class ModuleForward:
         else:
             arguments["inputs_embeds"] = embeddings
         step_rows = self._rows.during(inputs.adapters, inputs.token_ids.shape[1], rows)
-        with attention_context(self._context), step_rows:
+        with attention_context(self._context), step_rows, self._bits:
             output = self._model(position_ids=inputs.positions, use_cache=False, **arguments)
         if self._is_headless:
             hidden: Tensor = output.last_hidden_state[0]

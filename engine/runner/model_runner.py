@@ -5,6 +5,7 @@ Knows neither queues nor text. Synchronous and single-threaded.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Callable
 
@@ -26,6 +27,7 @@ from specserve.engine.params import SamplingParams
 from specserve.engine.prefill_budget import PrefillBudget
 from specserve.engine.request import Request
 from specserve.engine.runner.cuda_graphs import CudaRecorder, DecodeGraphs
+from specserve.engine.runner.determinism import first_difference, settle
 from specserve.engine.runner.embeddings import input_embeddings
 from specserve.engine.runner.forward import CapturableForward, Forward, prepare_forward
 from specserve.engine.runner.gpu_memory import measured_cache_bytes
@@ -172,7 +174,16 @@ class ModelRunner:
             accepts_prompt_embeds=config.enable_prompt_embeds,
             graphs=graphs,
             prefill_budget=choose_prefill_budget(config.scheduler, loaded.device),
-        )
+        ).settled(config.deterministic)
+
+    def settled(self, is_deterministic: bool | None) -> ModelRunner:
+        """Itself, once it is settled whether equal requests get equal bits. Raises UnsupportedModelError."""
+        found = settle(is_deterministic, self._forward, self._backend, self._try_out)
+        self.info = dataclasses.replace(self.info, is_deterministic=found.is_on, notes=(*self.info.notes, found.note))
+        return self
+
+    def _try_out(self) -> str | None:
+        return first_difference(self.logits, self._vocab_size, self.info.block_size, self.info.num_blocks)
 
     def warm_up(self) -> None:
         """Run a prefill and a decode into the dummy block, so that no request meets first-time costs."""

@@ -6,6 +6,7 @@ paged cache, in chunks and with shared prefixes, as when they generate.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -30,6 +31,7 @@ from specserve.engine.params import PoolingParams, PoolingTask
 from specserve.engine.pooling.late_interaction import late_interaction_ids
 from specserve.engine.pooling.load import LoadedPooler, load_pooler
 from specserve.engine.request import NOTHING_GENERATED, Request
+from specserve.engine.runner.determinism import settle_pooling
 from specserve.engine.runner.forward import Forward, prepare_forward
 from specserve.engine.runner.gpu_memory import measured_cache_bytes
 from specserve.engine.runner.inputs import build_inputs, sorted_by_adapter
@@ -120,6 +122,7 @@ class PoolingRunner:
         torch.set_num_threads(choose_num_threads(config.num_threads, config.num_engines))
         pooler = load_pooler(config.model, lambda phase, done: progress(phase, READING * done))
         loaded = pooler.body
+        determinism = settle_pooling(config.deterministic, loaded.device)
         max_model_len = choose_text_length(pooler, config.model.max_model_len)
         notes = [*loaded.notes, *fix_rotary_scaling(loaded.model, max_model_len)]
         if loaded.device.type == "cpu" and has_to_build():
@@ -140,8 +143,15 @@ class PoolingRunner:
             attention, block_size, num_blocks, has_types = NO_CACHE, max_model_len, 1, sequences.has_token_types
         release_files(loaded.model)
         info = _info(
-            pooler, [*notes, *hidden_states.notes], max_model_len, attention, block_size, num_blocks, has_types
+            pooler,
+            [*notes, *hidden_states.notes, determinism.note],
+            max_model_len,
+            attention,
+            block_size,
+            num_blocks,
+            has_types,
         )
+        info = dataclasses.replace(info, is_deterministic=determinism.is_on)
         return cls(pooler, hidden_states, info, max_num_batched_tokens=budget)
 
     def make_cache(self, enable_prefix_caching: bool) -> KVCacheManager:

@@ -11,6 +11,7 @@ from specserve.engine.api import TokenLogprob, TokenLogprobs
 from specserve.engine.batch import PackedLogprobs
 from specserve.engine.params import SamplingParams
 from specserve.engine.sampling.candidates import GroupedLogits
+from specserve.engine.sampling.weights import group_sums
 
 SLICE_ROWS = 64
 """Rows of a prompt that are worked on at once: 39 MB of float32 for a vocabulary of 152 000."""
@@ -83,6 +84,13 @@ def named_logprobs(logits: Tensor, token_ids: Sequence[int], normaliser: float) 
     return tuple(TokenLogprob(id_, *found.get(id_, (float("-inf"), len(logits)))) for id_ in token_ids)
 
 
+def logsumexp(logits: Tensor) -> Tensor:
+    """[P, V] → [P, 1]. By groups, because torch shares the whole sum of a single long row out among threads, and adds
+    up otherwise than for several rows."""
+    maxima = logits.amax(-1, keepdim=True)
+    return group_sums((logits - maxima).exp_()).sum(-1, keepdim=True).log_() + maxima
+
+
 def prompt_logprobs(logits: Tensor, token_ids: Tensor, num_top: int) -> PackedLogprobs | None:
     """Logprobs of the tokens [P] under the rows that precede them, with `num_top` alternatives each.
 
@@ -99,7 +107,7 @@ def prompt_logprobs(logits: Tensor, token_ids: Tensor, num_top: int) -> PackedLo
         top_values, top_ids = grouped.top(None, num_top) if num_top else (values[:, :0], targets[:, :0])
         ranks.append((grouped.logits > values).sum(-1) + 1)  # a prompt's tokens may be unlikely: any group can matter
         ids.append(torch.cat([targets, top_ids], 1))
-        normaliser = grouped.logits.logsumexp(-1, keepdim=True)
+        normaliser = logsumexp(grouped.logits)
         logprobs.append(torch.cat([values, top_values], 1) - normaliser)
     return PackedLogprobs(
         num_top=ids[0].shape[1] - 1,  # a vocabulary may be smaller than what was asked for

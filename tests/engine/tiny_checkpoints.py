@@ -155,6 +155,7 @@ def load_runner(
     dtype: str = "auto",
     quantization: str = "none",
     cache_dtype: str = "auto",
+    deterministic: bool | None = None,
     **limits: int,
 ) -> ModelRunner:
     config = EngineConfig(
@@ -168,6 +169,7 @@ def load_runner(
         ),
         cache=CacheConfig(num_blocks=limits.get("num_blocks", 48), dtype=cache_dtype),
         enable_prompt_embeds=bool(limits.get("enable_prompt_embeds", False)),
+        deterministic=deterministic,
     )
     return ModelRunner.load(config, lambda phase, done: None)
 

@@ -126,3 +126,19 @@ def test_an_impossible_prompt_token_has_the_logprob_minus_infinity() -> None:
     packed = prompt_logprobs(logits, torch.tensor([1]), 1)
     assert packed is not None
     assert packed.unpack()[0].sampled == TokenLogprob(1, float("-inf"), 3)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_logprobs_of_a_prompts_row_do_not_depend_on_the_rows_beside_it(threads: int) -> None:
+    """By a bit, with a vocabulary so large that torch shares the sum of a single row out among threads."""
+    logits = torch.randn(5, 70_001, generator=torch.Generator().manual_seed(0)) * 5
+    targets = torch.tensor([0, 70_000, 5, 6, 7])
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        whole = prompt_logprobs(logits, targets, 2)
+        assert whole is not None
+        alone = [prompt_logprobs(logits[row : row + 1], targets[row : row + 1], 2) for row in range(5)]
+        assert b"".join(one.logprobs for one in alone if one is not None) == whole.logprobs
+    finally:
+        torch.set_num_threads(before)
