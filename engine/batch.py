@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -18,7 +19,8 @@ class ScheduledRequest:
 
     `samples` is true when they reach the sequence's last known token and a next one is to be drawn.
     `reported` are the prompt positions whose logprobs this step gives: that of position p comes from the row of
-    position p - 1.
+    position p - 1. `drafts` are guesses at what comes behind the last known token: their keys and values are among the
+    `num_new_tokens` that are computed.
     """
 
     request: Request
@@ -26,18 +28,27 @@ class ScheduledRequest:
     num_new_tokens: int
     samples: bool
     reported: range = range(0)
+    drafts: Sequence[int] = ()
+
+    @property
+    def num_known_tokens(self) -> int:
+        """Of `num_new_tokens`, those that are no guesses."""
+        return self.num_new_tokens - len(self.drafts)
 
 
 @dataclass(slots=True)
 class ScheduledBatch:
-    """One step's work: requests with a single token first (decodes), then prefill chunks in arrival order.
+    """One step's work: requests with a single token first (decodes), then those with drafts, then prefill chunks in
+    arrival order.
 
-    `reports_prompt` tells whether any of them reports logprobs of its prompt: others need not look.
+    `reports_prompt` tells whether any of them reports logprobs of its prompt: others need not look. `num_drafted` of
+    the `num_tokens` are guesses.
     """
 
     requests: list[ScheduledRequest] = field(default_factory=list)
     num_tokens: int = 0
     reports_prompt: bool = False
+    num_drafted: int = 0
 
     def __bool__(self) -> bool:
         return bool(self.requests)
@@ -106,6 +117,8 @@ class StepOutput:
     """What the runner returns: one entry per sampling request of the batch, by request id."""
 
     sampled: dict[str, SampledToken] = field(default_factory=dict)
+    further: dict[str, list[SampledToken]] = field(default_factory=dict)
+    """What comes behind the sampled token, for requests whose drafts were right: one token for each that was."""
     failed: dict[str, str] = field(default_factory=dict)
     """Requests whose logits were not finite, with the reason; the others are not affected."""
     refused: set[str] = field(default_factory=set)

@@ -12,6 +12,9 @@ SCHEDULING_POLICIES = ("fcfs", "priority")
 NO_QUANTIZATION = "none"
 QUANTIZATIONS = (NO_QUANTIZATION, "int8", "int4", "fp8")
 KV_CACHE_DTYPES = ("auto", "bfloat16", "float16", "int8", "fp8", "fp8_e4m3")
+SPECULATIVE_METHODS = ("ngram",)
+MAX_SPECULATIVE_TOKENS = 32
+MAX_LOOKUP = 64
 RUNNERS = ("auto", "generate", "pooling")
 CONVERSIONS = ("auto", "none", "embed", "classify")
 POOLING_TYPES = ("cls", "last", "mean", "max", "mean_sqrt_len", "weighted_mean", "all", "step")
@@ -160,6 +163,41 @@ class LoraConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SpeculativeConfig:
+    """Guess tokens ahead and verify several in one step; answers stay the same.
+
+    method                  one of SPECULATIVE_METHODS
+    num_speculative_tokens  most tokens that are guessed at once
+    prompt_lookup_max       tokens of the longest, and
+    prompt_lookup_min       of the shortest run at the end of a sequence that is looked for earlier in it
+    """
+
+    method: str = "ngram"
+    num_speculative_tokens: int = 4
+    prompt_lookup_max: int = 5
+    prompt_lookup_min: int = 2
+
+    def __post_init__(self) -> None:
+        def check(is_good: bool, rule: str) -> None:
+            if not is_good:
+                raise InvalidParameterError(rule, param="speculative_config")
+
+        check(
+            self.method in SPECULATIVE_METHODS,
+            f"speculative method is {self.method!r}, but must be one of {', '.join(SPECULATIVE_METHODS)}",
+        )
+        check(
+            1 <= self.num_speculative_tokens <= MAX_SPECULATIVE_TOKENS,
+            f"num_speculative_tokens is {self.num_speculative_tokens}, but must be from 1 to {MAX_SPECULATIVE_TOKENS}",
+        )
+        check(
+            1 <= self.prompt_lookup_min <= self.prompt_lookup_max <= MAX_LOOKUP,
+            f"prompt_lookup_min is {self.prompt_lookup_min} and prompt_lookup_max {self.prompt_lookup_max}, but they "
+            f"must be from 1 to {MAX_LOOKUP}, the first at most the second",
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EngineConfig:
     """Everything the engine process is started with."""
 
@@ -167,6 +205,8 @@ class EngineConfig:
     cache: CacheConfig = field(default_factory=CacheConfig)
     scheduler: SchedulerConfig = field(default_factory=SchedulerConfig)
     lora: LoraConfig = field(default_factory=LoraConfig)
+    speculative: SpeculativeConfig | None = None
+    """None: one token of an answer in each step."""
     watchdog_s: float = 120.0
     """A step that takes longer than this while work is queued counts as hung."""
     num_threads: int | None = None

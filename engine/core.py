@@ -187,7 +187,7 @@ class EngineCore:
             if launched is None:
                 began = perf_counter()
                 output = self._runner.execute(batch)
-                self._took(batch.num_tokens, perf_counter() - began)
+                self._took(batch.num_tokens - batch.num_drafted, perf_counter() - began)
             else:
                 self._look_ahead(launched)
                 output = launched.result()

@@ -56,6 +56,7 @@ from specserve.engine.prompt_embeds import with_repetition
 from specserve.engine.runner.model_runner import ModelRunner
 from specserve.engine.runner.pooling_runner import PoolingRunner
 from specserve.engine.scheduler import Scheduler
+from specserve.engine.speculative.drafter import Drafter
 from specserve.engine.tokenizer import load_tokenizer
 
 logger = logging.getLogger(__name__)
@@ -151,6 +152,7 @@ def build(config: EngineConfig, channel: Channel) -> tuple[EngineCore, ModelInfo
         max_reported_rows=runner.max_reported_rows,
         prefill_budget=runner.prefill_budget,
         max_adapters=config.lora.num_places,
+        drafter=None if config.speculative is None else Drafter(config.speculative, runner.max_draft_rows),
     )
     adapters, info = load_adapters(config, runner, channel)
     channel.progress("warming up", 0.95)
@@ -183,6 +185,8 @@ def load_adapters(
 
 
 def build_pooling(config: EngineConfig, channel: Channel) -> tuple[EngineCore, ModelInfo]:
+    if config.speculative is not None:
+        logger.warning("speculative_config has no effect on %s: it generates nothing", config.model.path)
     runner = PoolingRunner.load(config, channel.progress)
     is_alone = runner.info.is_deterministic
     scheduler = Scheduler(

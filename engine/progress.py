@@ -41,6 +41,20 @@ def gain_token(request: Request, sampled: SampledToken, eos_token_ids: Collectio
     return gained
 
 
+def gain_tokens(request: Request, sampled: Sequence[SampledToken], eos_token_ids: Collection[int]) -> RequestProgress:
+    """The same for several, at least one, up to the one that ends the request."""
+    gained = gain_token(request, sampled[0], eos_token_ids)
+    for following in sampled[1:]:
+        if gained.finish_reason is not None:
+            break
+        last = gain_token(request, following, eos_token_ids)
+        last.token_ids = gained.token_ids + last.token_ids
+        if last.logprobs is not None and gained.logprobs is not None:
+            last.logprobs = gained.logprobs + last.logprobs
+        gained = last
+    return gained
+
+
 def gain_prompt_logprobs(
     request: Request, reported: range, packed: PackedLogprobs, siblings: Sequence[Request]
 ) -> RequestProgress:

@@ -22,8 +22,10 @@ from specserve.engine.chunks import next_chunk
 from specserve.engine.errors import InvalidParameterError
 from specserve.engine.kv_cache.manager import KVCacheManager
 from specserve.engine.prefill_budget import PrefillBudget
-from specserve.engine.progress import gain_nothing, gain_prompt_logprobs, gain_token
+from specserve.engine.progress import gain_nothing, gain_prompt_logprobs, gain_tokens
 from specserve.engine.request import Phase, Request
+from specserve.engine.speculative.drafted_rows import DraftedRows
+from specserve.engine.speculative.drafter import Drafter
 from specserve.engine.stats import EngineStats, Totals
 from specserve.engine.waiting import WaitingRequests
 
@@ -43,6 +45,7 @@ class Scheduler:
     computes_whole_prompts   a prompt is computed in one step or not yet; `max_model_len` of them fit into one
     prefill_budget           how many tokens of prompts a step may hold beside decodes; None: as many as fit
     max_adapters             different adapters that compute in one step
+    drafter                  guesses tokens that are verified in the step of the one before them
 
     A request holds blocks for all its known tokens from admission on, also while its prompt is computed in
     chunks: so only a decode can find no block. Then the last in order is preempted: it gives all blocks back,
@@ -63,6 +66,7 @@ class Scheduler:
         computes_whole_prompts: bool = False,
         prefill_budget: PrefillBudget | None = None,
         max_adapters: int = 0,
+        drafter: Drafter | None = None,
     ) -> None:
         if not 1 <= max_num_seqs <= max_num_batched_tokens:
             raise InvalidParameterError(
@@ -79,6 +83,7 @@ class Scheduler:
         self._preempts_for_waiting = policy == "priority"
         self._computes_whole_prompts = computes_whole_prompts
         self._prefill_budget = prefill_budget
+        self._drafts = DraftedRows(drafter, cache)
         self._max_reported_rows = max_num_batched_tokens if max_reported_rows is None else max_reported_rows
         self._requests: dict[str, Request] = {}
         self._running: list[Request] = []  # sorted by _order
@@ -167,7 +172,8 @@ class Scheduler:
         """Choose the next step's tokens and make sure that their slots exist. An empty batch means nothing to
         do.
 
-        Requests with a single token come first, each group in order.
+        Requests with a single token come first, then those with drafts, each group in order. Drafts take no more than
+        half of what the decodes leave of the budget, and no block that the growth of others may need soon.
         """
         if self._in_flight:
             raise RuntimeError("schedule() before update() of the last batch")
@@ -177,9 +183,13 @@ class Scheduler:
         chunks: list[ScheduledRequest] = []
         self._schedule_decodes(single)
         num_decodes = len(single)
+        single, drafted = self._drafts.split(
+            single, (self._max_num_batched_tokens - num_decodes) // 2, len(self._running)
+        )
+        num_drafted = sum(len(item.drafts) for item in drafted)
         rows = self._max_reported_rows
         prefills = deque(r for r in self._running if r.num_tokens - r.num_computed_tokens > 1)
-        budget = most = self._num_prompt_tokens(num_decodes, len(prefills))
+        budget = most = self._num_prompt_tokens(num_decodes, num_drafted, len(prefills))
         admitting = True
         while budget > 0:
             if admitting and (next_one := self._next_waiting(prefills)) is not None:
@@ -202,10 +212,11 @@ class Scheduler:
             budget -= chunk.num_new_tokens
             group = single if chunk.num_new_tokens == 1 else chunks
             group.append(chunk)
-        scheduled = single + chunks
+        scheduled = single + drafted + chunks
         self._in_flight.update(item.request.request_id for item in scheduled)
         num_reported = self._max_reported_rows - rows
-        return ScheduledBatch(scheduled, num_decodes + most - budget, num_reported > 0)
+        num_tokens = num_decodes + num_drafted + most - budget
+        return ScheduledBatch(scheduled, num_tokens, num_reported > 0, num_drafted)
 
     def schedule_ahead(self, batch: ScheduledBatch) -> ScheduledBatch | None:
         """The step behind `batch`, which is still being computed; None where its outcome has to be known first.
@@ -216,6 +227,8 @@ class Scheduler:
         """
         may_start = len(self._running) < self._max_num_seqs or self._preempts_for_waiting
         if self._ahead or len(batch.requests) != len(self._running) or (self._waiting and may_start):
+            return None
+        if self._drafts.may_draft(len(self._running)):
             return None
         items = []
         for item in batch.requests:
@@ -255,8 +268,7 @@ class Scheduler:
                     RequestProgress.failed(request.request_id, reason, request.num_cached_tokens, is_refusal=is_refusal)
                 )
             else:
-                request.num_computed_tokens += item.num_new_tokens
-                self._cache.cache_full_blocks(request)
+                request.num_computed_tokens += item.num_known_tokens
                 gained = None
                 if reports_prompt and item.reported:
                     packed = output.prompt_logprobs[request.request_id]
@@ -264,15 +276,18 @@ class Scheduler:
                 if self._waiting.holds_siblings:
                     self._waiting.release_siblings(request)
                 if item.samples:
-                    reported = gained
-                    gained = gain_token(request, output.sampled[request.request_id], self._eos_token_ids)
-                    self._totals.num_generated_tokens += 1
+                    reported, sampled = gained, [output.sampled[request.request_id]]
+                    sampled += output.further.get(request.request_id, ())
+                    gained = gain_tokens(request, sampled, self._eos_token_ids)
+                    self._totals.num_generated_tokens += len(gained.token_ids)
+                    self._drafts.settle(item, len(gained.token_ids) - 1)
                     if reported is not None:
                         gained.prompt_logprobs = reported.prompt_logprobs
                 elif request.num_computed_tokens == request.max_num_tokens:  # only the prompt was wanted
                     gained = gained or gain_nothing(request)
                     gained.finish_reason = FinishReason.LENGTH
                     gained.pooled = output.pooled.get(request.request_id)
+                self._cache.cache_full_blocks(request)
                 if gained is not None:
                     if gained.finish_reason is not None:
                         self._end(request, gained.finish_reason)
@@ -290,6 +305,7 @@ class Scheduler:
             num_used_blocks=self._cache.num_used_blocks,
             **asdict(self._totals),
             **self._adapter_stats(),
+            **asdict(self._drafts.totals),
         )
 
     def _adapter_stats(self) -> dict[str, Any]:
@@ -317,9 +333,9 @@ class Scheduler:
                 single.append(ScheduledRequest(request, start, 1, num_tokens < request.max_num_tokens))
             index += 1
 
-    def _num_prompt_tokens(self, num_decodes: int, num_prefills: int) -> int:
+    def _num_prompt_tokens(self, num_decodes: int, num_drafted: int, num_prefills: int) -> int:
         """How many tokens of prompts the step may hold."""
-        most = self._max_num_batched_tokens - num_decodes
+        most = self._max_num_batched_tokens - num_decodes - num_drafted
         if self._prefill_budget is None:
             return most
         startable = min(len(self._waiting), self._max_num_seqs - len(self._running))
@@ -384,5 +400,6 @@ class Scheduler:
         self._cache.free(request)
         request.phase = Phase.FINISHED
         request.finish_reason = reason
+        self._drafts.forget(request)
         del self._requests[request.request_id]
         self._waiting.replace_first(request)

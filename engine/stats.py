@@ -17,6 +17,20 @@ class Totals:
     num_aborted: int = 0
 
 
+@dataclass(slots=True)
+class DraftTotals:
+    """What speculative decoding counts since start: drafts verified, their tokens, and how many of those were right."""
+
+    num_drafts: int = 0
+    num_draft_tokens: int = 0
+    num_accepted_tokens: int = 0
+
+    def count(self, num_drafted: int, num_accepted: int) -> None:
+        self.num_drafts += 1
+        self.num_draft_tokens += num_drafted
+        self.num_accepted_tokens += num_accepted
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineStats:
     """A snapshot after one step. Token counts are totals since start; the rest is the present."""
@@ -27,6 +41,10 @@ class EngineStats:
     num_blocks: int = 0
     num_used_blocks: int = 0
     """Blocks held by requests. Cached blocks that nobody holds count as free."""
+    num_drafts: int = 0
+    num_draft_tokens: int = 0
+    num_accepted_tokens: int = 0
+    """The last three are of speculative decoding. Mean tokens of a step with a draft: 1 + accepted / drafts."""
     num_prompt_tokens: int = 0
     num_cached_tokens: int = 0
     num_generated_tokens: int = 0

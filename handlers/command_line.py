@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 
 from specserve import __version__
 from specserve.handlers.accepted_flags import ACCEPTED_FLAGS, take_notices
+from specserve.handlers.flag_parser import Parser
 from specserve.handlers.flag_table import FLAGS
-from specserve.handlers.flags import Parser, UsageError, read_environment, read_file
+from specserve.handlers.flags import UsageError, read_environment, read_file
 from specserve.handlers.lora_modules import check_modules
 from specserve.handlers.model_list import is_named_model, read_entries, read_words, with_models
 from specserve.handlers.settings import ServerSettings

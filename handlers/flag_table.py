@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from specserve.engine.config import CONVERSIONS, KV_CACHE_DTYPES, QUANTIZATIONS, RUNNERS, SCHEDULING_POLICIES
 from specserve.engine.generation_config import HONOURED_FIELDS
+from specserve.handlers.flag_values import (
+    existing_folder,
+    generation_override,
+    model_len,
+    name,
+    one_key,
+    paths,
+    rank,
+    template,
+)
 from specserve.handlers.flags import (
     Flag,
     integer,
@@ -20,77 +29,14 @@ from specserve.handlers.flags import (
     share,
     switch,
 )
-from specserve.handlers.generation_defaults import check_override, generation_source
-from specserve.handlers.lora_modules import RANKS, lora_modules
-from specserve.handlers.named_templates import named_template, template_names
+from specserve.handlers.generation_defaults import generation_source
+from specserve.handlers.lora_modules import lora_modules
 from specserve.handlers.pooler_config import FIELDS as POOLER_FIELDS
 from specserve.handlers.pooler_config import pooler_config
 from specserve.handlers.settings import RESERVED_TEMPLATE_VARIABLES, TASKS, ServerSettings
+from specserve.handlers.speculative_config import KEYS, speculative_config
 
 DEFAULTS = ServerSettings()
-
-
-def model_len(text: str) -> int | None:
-    """`auto` and -1 mean the model's own length."""
-    if text in ("auto", "-1"):
-        return None
-    return positive_size(text)
-
-
-def template(text: str) -> str:
-    """A Jinja template in one line, the content of the file it names, or one of ours by its name."""
-    if "{{" in text or "{%" in text or "{#" in text:
-        return text
-    if not Path(text).exists() and (ours := named_template(text)) is not None:
-        return ours
-    try:
-        return Path(text).expanduser().read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        names = ", ".join(template_names())
-        raise ValueError(
-            f"it is neither a template, nor a file that can be read ({reason}), nor one of {names}"
-        ) from error
-
-
-def generation_override(text: str) -> dict[str, Any]:
-    values = json_object()(text)
-    check_override(values)
-    return values
-
-
-def paths(text: str) -> tuple[str, ...]:
-    found = tuple(part.strip() for part in text.split(",") if part.strip())
-    if not found or not all(path.startswith("/") for path in found):
-        raise ValueError("must be paths that begin with a slash, separated by commas")
-    return found
-
-
-def rank(text: str) -> int:
-    value = integer(1)(text)
-    if value not in RANKS:
-        raise ValueError(f"must be one of {', '.join(map(str, RANKS))}")
-    return value
-
-
-def existing_folder(text: str) -> str:
-    folder = Path(text).expanduser()
-    if not folder.is_dir():
-        raise ValueError("must be a folder that is there")
-    return str(folder.resolve())
-
-
-def name(text: str) -> str:
-    if not text.strip():
-        raise ValueError("must not be empty")
-    return text
-
-
-def one_key(text: str) -> str:
-    """HTTP headers carry printable ASCII; another key could never be sent."""
-    if not text.isascii() or not text.isprintable() or not text.strip() or " " in text:
-        raise ValueError("must be printable ASCII without spaces")
-    return text
 
 
 MODEL, SERVER, ENGINE, CACHE, SCHEDULER = "Model", "Server", "Engine", "KV cache", "Scheduler"
@@ -106,11 +52,23 @@ def flag(
     metavar: str = "TEXT",
     many: bool = False,
     is_secret: bool = False,
+    short: str | None = None,
+    keys: tuple[tuple[str, str], ...] = (),
 ) -> Flag:
     default = getattr(DEFAULTS, setting)
     if default not in (None, ()) and parse is not switch:
         help = f"{help} (default {default:g})" if isinstance(default, float) else f"{help} (default {default})"
-    return Flag(name=setting, group=group, help=help, parse=parse, metavar=metavar, many=many, is_secret=is_secret)
+    return Flag(
+        name=setting,
+        group=group,
+        help=help,
+        parse=parse,
+        metavar=metavar,
+        many=many,
+        is_secret=is_secret,
+        short=short,
+        keys=keys,
+    )
 
 
 FLAGS = (
@@ -385,6 +343,19 @@ FLAGS = (
         "tokens of one step. Default: 512 on CPUs, 4096 on GPUs",
         positive_size,
         "SIZE",
+    ),
+    flag(
+        "speculative_config",
+        SCHEDULER,
+        f"JSON object: guess tokens ahead and verify them together; answers stay the same. Keys: {', '.join(KEYS)}",
+        speculative_config,
+        "JSON",
+        short="-sc",
+        keys=(
+            ("--spec-method", "method"),
+            ("--spec-tokens", "num_speculative_tokens"),
+            ("--spec-model", "model"),
+        ),
     ),
     flag("max_num_queued_reqs", SCHEDULER, "waiting requests; more are refused with 503", integer(1), "N"),
     flag(

@@ -15,6 +15,7 @@ from specserve.engine.config import (
     ModelConfig,
     PoolerConfig,
     SchedulerConfig,
+    SpeculativeConfig,
 )
 from specserve.engine.errors import InvalidParameterError
 from specserve.handlers.demo import checkpoint_path
@@ -122,6 +123,7 @@ class ServerSettings:
     enable_prefix_caching: bool = True
     max_num_seqs: int = 64
     max_num_batched_tokens: int | None = None
+    speculative_config: SpeculativeConfig | None = None
     max_num_queued_reqs: int = 1024
     scheduling_policy: str = "fcfs"
     max_step_time_ratio: float | None = None
@@ -229,6 +231,7 @@ class ServerSettings:
                     max_rank=self.max_lora_rank,
                     modules=tuple(AdapterSource(name=one.name, path=one.path) for one in self.adapters),
                 ),
+                speculative=self.speculative_config,
                 watchdog_s=self.engine_watchdog,
                 num_threads=self.num_threads,
                 num_engines=num_engines,

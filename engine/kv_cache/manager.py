@@ -117,6 +117,12 @@ class KVCacheManager:
             self.pool.register(request.block_table[index], request.block_hashes[index])
         request.num_registered_blocks = num_full
 
+    def trim(self, request: Request, num_tokens: int) -> None:
+        """Give back the blocks that `num_tokens` tokens do not need: nothing in them is cached."""
+        table = request.block_table
+        while len(table) > self.num_blocks_for(num_tokens):
+            self.pool.release(table.pop())
+
     def free(self, request: Request) -> None:
         """Give every block back, the last first, so that the sequence's head stays cached longest."""
         for block in reversed(request.block_table):

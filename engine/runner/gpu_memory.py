@@ -8,7 +8,7 @@ from specserve.engine.attention.backend import AttentionBackend, AttentionMetada
 from specserve.engine.config import EngineConfig
 from specserve.engine.runner.forward import Forward
 from specserve.engine.runner.inputs import StepInputs
-from specserve.engine.runner.memory import gpu_cache_bytes
+from specserve.engine.runner.memory import choose_draft_rows, gpu_cache_bytes
 
 SAMPLING_COPIES = 4
 """Times the float32 logits that sampling holds at once: edited, weighed, sorted, and their ids."""
@@ -70,6 +70,7 @@ def measured_cache_bytes(
     config: EngineConfig,
 ) -> int:
     """What is left for the cache once weights are loaded and the largest step has its room."""
-    step = peak_bytes_of_a_step(forward, backend, device, token_budget, max_model_len, config.scheduler.max_num_seqs)
+    num_rows = config.scheduler.max_num_seqs + (0 if config.speculative is None else choose_draft_rows(device))
+    step = peak_bytes_of_a_step(forward, backend, device, token_budget, max_model_len, num_rows)
     free, total = torch.cuda.mem_get_info(device)
     return gpu_cache_bytes(total, free, step, config.cache.gpu_memory_utilization)

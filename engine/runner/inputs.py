@@ -14,6 +14,7 @@ from specserve.engine.adapter import AdapterRows
 from specserve.engine.attention.backend import AttentionMetadata
 from specserve.engine.batch import ScheduledBatch, ScheduledRequest
 from specserve.engine.request import Request
+from specserve.engine.sampling.verification import DraftedRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +37,12 @@ class StepInputs:
 
     token_ids    [1, T] int64   sequences one after the other, in the batch's order
     positions    [1, T] int64   each token's place in its own sequence
-    sample_rows  [R] int64      index in T of the last token of every sequence that is sampled
+    sample_rows  [R] int64      index in T of the last known token of every sequence that is sampled
     sampling     those R requests, in the same order
     prompt       rows of prompts whose logprobs are reported, if any
     adapters     rows in T that adapters apply to; those that lie side by side are one entry
+    draft_rows   [D] int64      index in T of all drafts, if any
+    drafted      the requests they belong to, in this order
     """
 
     token_ids: Tensor
@@ -49,6 +52,8 @@ class StepInputs:
     attention: AttentionMetadata
     prompt: PromptRows | None = None
     adapters: Sequence[AdapterRows] = ()
+    draft_rows: Tensor | None = None
+    drafted: Sequence[DraftedRequest] = ()
 
 
 def build_inputs(batch: ScheduledBatch, block_size: int, device: torch.device) -> StepInputs:
@@ -76,7 +81,7 @@ def build_inputs(batch: ScheduledBatch, block_size: int, device: torch.device) -
         if item.num_new_tokens == 1:
             token_ids[query_start[row]] = known[item.start]
         else:
-            token_ids[query_start[row] : query_start[row + 1]] = known[item.start : seq_lens[row]]
+            token_ids[query_start[row] : query_start[row + 1]] = [*known[item.start : seq_lens[row]], *item.drafts]
 
     # Token t of sequence b has the position start[b] + (t - query_start[b]).
     owner = np.repeat(np.arange(num_seqs), query_lens)
@@ -86,6 +91,8 @@ def build_inputs(batch: ScheduledBatch, block_size: int, device: torch.device) -
     slot_mapping = blocks * block_size + positions % block_size
 
     samples = np.array([item.samples for item in scheduled], dtype=bool)
+    last_known = query_start[1:] - np.array([1 + len(item.drafts) for item in scheduled], dtype=np.int32)
+    draft_rows, drafted = find_drafts(scheduled, query_start[1:].tolist())
     num_decodes = next((row for row, length in enumerate(query_lens) if length != 1), num_seqs)
 
     def tensor(array: np.ndarray) -> Tensor:
@@ -94,7 +101,7 @@ def build_inputs(batch: ScheduledBatch, block_size: int, device: torch.device) -
     return StepInputs(
         token_ids=tensor(token_ids)[None],
         positions=tensor(positions)[None],
-        sample_rows=tensor((query_start[1:][samples] - 1).astype(np.int64)),
+        sample_rows=tensor(last_known[samples].astype(np.int64)),
         sampling=[item.request for item in scheduled if item.samples],
         attention=AttentionMetadata(
             query_start=tensor(query_start),
@@ -107,7 +114,23 @@ def build_inputs(batch: ScheduledBatch, block_size: int, device: torch.device) -
         ),
         prompt=prompt_rows(scheduled, query_start.tolist(), device) if batch.reports_prompt else None,
         adapters=adapter_rows(scheduled),
+        draft_rows=torch.tensor(draft_rows, device=device) if drafted else None,
+        drafted=drafted,
     )
+
+
+def find_drafts(scheduled: Sequence[ScheduledRequest], ends: Sequence[int]) -> tuple[list[int], list[DraftedRequest]]:
+    """Index in T of each draft, where the tokens of the sequences end at `ends`; and whose they are."""
+    rows: list[int] = []
+    drafted: list[DraftedRequest] = []
+    num_sampling = sum(item.samples for item in scheduled)
+    row = 0
+    for item, end in zip(scheduled, ends, strict=True):
+        if item.drafts:
+            drafted.append(DraftedRequest(row, item.drafts, num_sampling + len(rows)))
+            rows += range(end - len(item.drafts), end)
+        row += item.samples
+    return rows, drafted
 
 
 def sorted_by_adapter(batch: ScheduledBatch) -> ScheduledBatch:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -35,6 +35,7 @@ from specserve.engine.runner.inputs import PromptRows, StepInputs, build_inputs,
 from specserve.engine.runner.launching import DecodeLauncher
 from specserve.engine.runner.memory import (
     available_memory,
+    choose_draft_rows,
     choose_num_blocks,
     choose_num_threads,
     choose_prefill_budget,
@@ -46,6 +47,8 @@ from specserve.engine.sampling.grammar_masks import MaskFiller, StepMasks
 from specserve.engine.sampling.logprobs import prompt_logprobs
 from specserve.engine.sampling.metadata import SamplingMetadata
 from specserve.engine.sampling.sampler import NOT_FINITE, Sampler
+from specserve.engine.sampling.verification import DraftedRequest, Verifier
+from specserve.engine.speculative.drafter import describe_drafts
 
 logger = logging.getLogger(__name__)
 
@@ -89,6 +92,7 @@ class ModelRunner:
             num_threads=torch.get_num_threads() if on_cpu else 4,
             fill_all_ahead=not on_cpu,
         )
+        self._verifier = Verifier(self._sampler, self._masks, loaded.eos_token_ids)
         self._max_model_len = max_model_len
         self._vocab_size = int(loaded.config.vocab_size)
         self.info = ModelInfo(
@@ -109,6 +113,7 @@ class ModelRunner:
         )
         self.max_reported_rows = choose_reported_rows(self._vocab_size)
         self.prefill_budget = prefill_budget
+        self.max_draft_rows = choose_draft_rows(loaded.device)
 
     @classmethod
     def load(cls, config: EngineConfig, progress: Callable[[str, float], None]) -> ModelRunner:
@@ -134,6 +139,7 @@ class ModelRunner:
         forward = prepare_forward(loaded, specs, backend, packing, with_adapters=config.lora.is_enabled)
         notes += forward.notes
         release_files(loaded.model)
+        notes += [] if config.speculative is None else [describe_drafts(config.speculative)]
         token_budget = choose_token_budget(config.scheduler, loaded.device)
         if loaded.device.type == "cuda":
             progress("measuring a step's memory", 0.9)
@@ -220,23 +226,35 @@ class ModelRunner:
         batch = sorted_by_adapter(batch)
         inputs = build_inputs(batch, self._backend.block_size, self._device)
         rows = inputs.sample_rows
+        if inputs.draft_rows is not None:
+            rows = torch.cat([rows, inputs.draft_rows])
+        num_rows = len(rows)
         if inputs.prompt is not None:
             rows = torch.cat([rows, inputs.prompt.rows])
         masks = self._masks.begin(inputs.sampling)
         logits = self._logits(batch, inputs, rows)
         if inputs.prompt is not None:
-            self._report_prompts(logits[len(inputs.sampling) :], inputs.prompt, output)
-            logits = logits[: len(inputs.sampling)]
-        return self._sampled(logits, inputs.sampling, masks, output)
+            self._report_prompts(logits[num_rows:], inputs.prompt, output)
+            logits = logits[:num_rows]
+        return self._sampled(logits, inputs.sampling, masks, output, inputs.drafted)
 
     def _sampled(
-        self, logits: Tensor, sampling: list[Request], masks: StepMasks | None, output: StepOutput
+        self,
+        logits: Tensor,
+        sampling: list[Request],
+        masks: StepMasks | None,
+        output: StepOutput,
+        drafted: Sequence[DraftedRequest] = (),
     ) -> StepOutput:
-        """Add to `output` what the rows of logits [R, V] give their R requests."""
+        """Add to `output` what the rows of logits give their R requests: [R, V], or [R + D, V] with those of drafts."""
         if not sampling:
             return output
-        metadata = SamplingMetadata.of(sampling, self._eos_token_ids)
-        for request, result in zip(sampling, self._sampler.sample(logits, metadata, masks), strict=True):
+        if drafted:
+            results = self._verifier.sample(logits, sampling, drafted, masks)
+            output.further = {sampling[each.row].request_id: each.tokens[1:] for each in drafted}
+        else:
+            results = self._sampler.sample(logits, SamplingMetadata.of(sampling, self._eos_token_ids), masks)
+        for request, result in zip(sampling, results, strict=True):
             if request.request_id in output.failed:
                 continue
             if isinstance(result, str):

@@ -27,6 +27,7 @@ class SamplingMetadata:
     descending  rows with a grammar and top_k, top_p or min_p, by the size of list they look at first
     edited      rows whose logits a processor changes
     logprobs    rows that report logprobs
+    leads       by row, how many tokens behind the next one of its request it is: rows of drafts are
     """
 
     requests: Sequence[Request]
@@ -38,6 +39,7 @@ class SamplingMetadata:
     descending: dict[int | None, list[int]] = field(default_factory=dict)
     edited: list[int] = field(default_factory=list)
     logprobs: list[int] = field(default_factory=list)
+    leads: int | Sequence[int] = 0
 
     @classmethod
     def of(cls, requests: Sequence[Request], eos_token_ids: tuple[int, ...] = ()) -> SamplingMetadata:

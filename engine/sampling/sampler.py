@@ -72,7 +72,7 @@ class Sampler:
             rows = torch.tensor([*failed, *exhausted], device=logits.device)
             grouped.logits[rows] = 0.0
             grouped.maxima[rows] = 0.0
-        draws = uniforms(metadata.requests, self._seed, 0)
+        draws = uniforms(metadata.requests, self._seed, metadata.leads)
         token_ids, plain = self._choose(grouped, metadata, draws)
         if masks is not None:
             ConstrainedRows(

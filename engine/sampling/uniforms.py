@@ -17,12 +17,12 @@ GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 SEEDED, UNSEEDED = 1, 2
 
 
-def uniforms(requests: Sequence[Request], engine_seed: int, lead: int = 0) -> NDArray[np.float64]:
-    """One number in [0, 1) per request, for the token `lead` behind its next one.
+def uniforms(requests: Sequence[Request], engine_seed: int, leads: int | Sequence[int] = 0) -> NDArray[np.float64]:
+    """One number in [0, 1) per request, for the token so many behind its next one.
 
     Seeded requests are keyed by (seed, index), others by (engine seed, arrival): equal prompts differ.
     """
-    return as_uniforms(_states(requests, engine_seed, lead))
+    return as_uniforms(_states(requests, engine_seed, leads))
 
 
 def further_uniforms(requests: Sequence[Request], engine_seed: int, count: int) -> NDArray[np.float64]:
@@ -31,12 +31,14 @@ def further_uniforms(requests: Sequence[Request], engine_seed: int, count: int) 
     return as_uniforms(mix(states ^ np.arange(1, count + 1, dtype=np.uint64)))
 
 
-def _states(requests: Sequence[Request], engine_seed: int, lead: int = 0) -> NDArray[np.uint64]:
+def _states(requests: Sequence[Request], engine_seed: int, leads: int | Sequence[int] = 0) -> NDArray[np.uint64]:
+    if isinstance(leads, int):
+        leads = [leads] * len(requests)
     keys = [
         (SEEDED, request.params.seed & MASK, request.index, request.num_generated_tokens + lead)
         if request.params.seed is not None
         else (UNSEEDED, engine_seed & MASK, request.arrival, request.num_generated_tokens + lead)
-        for request in requests
+        for request, lead in zip(requests, leads, strict=True)
     ]
     counters = np.array(keys, dtype=np.uint64).reshape(len(keys), 4)
     state = np.zeros(len(keys), dtype=np.uint64)

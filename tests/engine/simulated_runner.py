@@ -6,7 +6,7 @@ somebody else has overwritten, or which was never computed, is found out at once
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import count
 
 import numpy as np
@@ -20,12 +20,14 @@ from specserve.engine.batch import (
     ScheduledRequest,
     StepOutput,
 )
+from specserve.engine.config import SpeculativeConfig
 from specserve.engine.kv_cache.blocks import DUMMY_BLOCK
 from specserve.engine.kv_cache.manager import KVCacheManager
 from specserve.engine.params import SamplingParams
 from specserve.engine.prefill_budget import PrefillBudget
 from specserve.engine.request import Request
 from specserve.engine.scheduler import Scheduler
+from specserve.engine.speculative.drafter import Drafter
 
 EOS = 0
 VOCABULARY = 50
@@ -57,6 +59,26 @@ def continuation(prompt: list[int], num_tokens: int, salt: str = "") -> list[int
     return tokens[len(prompt) :]
 
 
+class Oracle(Drafter):
+    """Guesses what the model would say, and is wrong at every `wrong_at`-th token; 0: never."""
+
+    def __init__(self, num_tokens: int, wrong_at: int = 0, max_rows: int = 1000) -> None:
+        super().__init__(SpeculativeConfig(num_speculative_tokens=num_tokens), max_rows)
+        self._num_tokens, self._wrong_at = num_tokens, wrong_at
+
+    def draft(self, requests: Sequence[Request], num_tokens: int) -> dict[str, list[int]]:
+        drafts = {}
+        for request in requests:
+            length = min(self._num_tokens, request.max_num_tokens - request.num_tokens - 1, num_tokens)
+            draft = continuation(request.token_ids, length, request.cache_salt)
+            for at in range(length):
+                if self._wrong_at and (request.num_tokens + at) % self._wrong_at == 0:
+                    draft[at] = draft[at] % (VOCABULARY - 1) + 1
+            drafts[request.request_id] = draft
+            num_tokens -= len(draft)
+        return drafts
+
+
 class SimulatedRunner:
     """Slots by (block, offset); `choose` maps the last slot's content to the sampled token."""
 
@@ -71,7 +93,8 @@ class SimulatedRunner:
         chains: list[list[int]] = []
         for item in batch.requests:
             request = item.request
-            chain = contents(request.cache_salt, request.token_ids[: item.start + item.num_new_tokens])
+            known = request.token_ids[: item.start + item.num_known_tokens]
+            chain = contents(request.cache_salt, [*known, *item.drafts])
             chains.append(chain)
             for position in range(item.start, len(chain)):
                 slot = self.slot(request, position)
@@ -84,7 +107,15 @@ class SimulatedRunner:
         for item, chain in zip(batch.requests, chains, strict=True):
             assert [self.slots[self.slot(item.request, i)] for i in range(len(chain))] == chain
             if item.samples:
-                output.sampled[item.request.request_id] = SampledToken(self.choose(chain[-1]))
+                first, *behind = chain[len(chain) - len(item.drafts) - 1 :]
+                tokens = [self.choose(first)]
+                for draft, content in zip(item.drafts, behind, strict=True):
+                    if draft != tokens[-1]:
+                        break
+                    tokens.append(self.choose(content))
+                output.sampled[item.request.request_id] = SampledToken(tokens[0])
+                if len(tokens) > 1:
+                    output.further[item.request.request_id] = [SampledToken(token) for token in tokens[1:]]
             if item.reported:
                 output.prompt_logprobs[item.request.request_id] = self.report(item)
         assert batch.reports_prompt == bool(output.prompt_logprobs)
@@ -121,6 +152,7 @@ class Served:
         policy: str = "fcfs",
         max_reported_rows: int | None = None,
         prefill_budget: PrefillBudget | None = None,
+        drafter: Drafter | None = None,
     ) -> None:
         self.cache = KVCacheManager(num_blocks, block_size, prefix_caching)
         self.scheduler = Scheduler(
@@ -132,6 +164,7 @@ class Served:
             policy=policy,
             max_reported_rows=max_reported_rows,
             prefill_budget=prefill_budget,
+            drafter=drafter,
         )
         self.runner = SimulatedRunner(block_size)
         self.requests: dict[str, Request] = {}

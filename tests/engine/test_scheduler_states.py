@@ -8,7 +8,7 @@ import hypothesis
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from simulated_runner import EOS, Served, contents, next_token
+from simulated_runner import EOS, Oracle, Served, contents, next_token
 
 from specserve.engine.api import FinishReason
 from specserve.engine.batch import ScheduledBatch
@@ -29,6 +29,8 @@ class SchedulerStates(RuleBasedStateMachine):
         extra_budget=st.integers(0, 12),
         policy=st.sampled_from(["fcfs", "priority"]),
         max_reported_rows=st.sampled_from([None, 1, 5]),
+        num_drafted=st.sampled_from([0, 0, 1, 3, 7]),
+        wrong_at=st.integers(0, 4),
     )
     def start(
         self,
@@ -39,6 +41,8 @@ class SchedulerStates(RuleBasedStateMachine):
         extra_budget: int,
         policy: str,
         max_reported_rows: int | None,
+        num_drafted: int,
+        wrong_at: int,
     ) -> None:
         self.served = Served(
             num_blocks=num_blocks,
@@ -49,6 +53,7 @@ class SchedulerStates(RuleBasedStateMachine):
             max_model_len=35,
             policy=policy,
             max_reported_rows=max_reported_rows,
+            drafter=Oracle(num_drafted, wrong_at) if num_drafted else None,
         )
         self.policy, self.max_reported_rows = policy, max_reported_rows
         self.scheduler, self.cache = self.served.scheduler, self.served.cache
@@ -127,8 +132,10 @@ class SchedulerStates(RuleBasedStateMachine):
             assert item.start == request.num_computed_tokens
             end = item.start + item.num_new_tokens
             assert item.num_new_tokens >= 1
-            assert end <= request.num_tokens
-            assert item.samples == (end == request.num_tokens and request.params.max_tokens > 0)
+            known = end - len(item.drafts)
+            assert known <= request.num_tokens
+            assert item.samples == (known == request.num_tokens and request.params.max_tokens > 0)
+            assert not item.drafts or (item.samples and end < request.max_num_tokens)
             assert len(request.block_table) * self.cache.block_size >= end
         num_reported = sum(len(item.reported) for item in batch.requests)
         assert self.max_reported_rows is None or num_reported <= self.max_reported_rows
@@ -153,23 +160,26 @@ class SchedulerStates(RuleBasedStateMachine):
             unlucky = sorted(output.sampled)[0]
             del output.sampled[unlucky]
             output.failed[unlucky] = "not finite"
-        computed = {item.request.request_id: item.start + item.num_new_tokens for item in batch.requests}
-        sampled = dict(output.sampled)
+        computed = {item.request.request_id: item.start + item.num_known_tokens for item in batch.requests}
+        sampled = {name: [first, *output.further.get(name, ())] for name, first in output.sampled.items()}
         progress = self.scheduler.update(batch, output)
         self.served.take(progress)
         for item in progress:
             request = self.live[item.request_id]
             assert item.error == output.failed.get(item.request_id)
             is_drawn = item.error is None and item.request_id in sampled
-            assert item.token_ids == ([sampled[item.request_id].token_id] if is_drawn else [])
+            drawn = [one.token_id for one in sampled[item.request_id]] if is_drawn else []
+            assert item.token_ids == drawn[: drawn.index(EOS) + 1 if EOS in drawn else None]
             if item.finish_reason is not None:
                 self.served.check_reported(request)
             if item.finish_reason is FinishReason.LENGTH:
                 assert request.num_tokens == request.max_num_tokens
             elif item.finish_reason is FinishReason.STOP:
-                assert item.token_ids == [EOS]
+                assert item.token_ids[-1] == EOS
             elif is_drawn:
-                assert request.num_computed_tokens == request.num_tokens - 1 == computed[item.request_id]
+                assert request.num_computed_tokens == request.num_tokens - 1
+                assert request.num_computed_tokens == computed[item.request_id] + len(drawn) - 1
+                assert len(request.block_table) <= self.cache.num_blocks_for(request.num_tokens)
         for request_id in list(self.live):
             if request_id in self.served.ended:
                 assert self.live[request_id].is_finished

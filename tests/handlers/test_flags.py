@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from specserve.handlers.command_line import read_settings
-from specserve.handlers.flags import UsageError, with_whole_objects
+from specserve.handlers.flag_parser import with_whole_objects
+from specserve.handlers.flags import UsageError
 
 FLAG = "--override-generation-config"
 
