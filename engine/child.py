@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 ENVIRONMENT = {
@@ -31,16 +33,22 @@ class Child:
         self.process.wait()
 
 
-def start_child(*, has_own_code: bool) -> Child:
-    """`has_own_code`: the model brings Python code, which may want more of transformers than others do."""
+def start_child(*, has_own_code: bool, connections: Sequence[socket.socket] = ()) -> Child:
+    """`has_own_code`: the model brings Python code, which may want more of transformers than others do.
+
+    `connections` lead to further API processes, whose ends speak to `link`; they are closed here.
+    """
     ours, theirs = socket.socketpair()
-    with theirs:
+    with contextlib.ExitStack() as stack:
+        for connection in (theirs, *connections):
+            stack.enter_context(connection)
+        numbers = [connection.fileno() for connection in (theirs, *connections)]
         process = subprocess.Popen(
             [
-                *(sys.executable, "-m", "specserve.engine.start", str(theirs.fileno())),
+                *(sys.executable, "-m", "specserve.engine.start", ",".join(map(str, numbers))),
                 *(["whole"] if has_own_code else []),
             ],
-            pass_fds=(theirs.fileno(),),
+            pass_fds=numbers,
             stdin=subprocess.DEVNULL,
             env=ENVIRONMENT | os.environ,
             process_group=0,  # a terminal's or supervisor's signal to the group is this process's business

@@ -1,24 +1,22 @@
 """The engine process: receive, step, send, heartbeat. It begins in `start`, and ends with the API process.
 
-The end-of-file of its socket means that the API process is gone, and ends this one.
+Its sockets lead to API processes. The first one's is this process' owner: the end of its file means that it is gone, and
+ends this process.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import logging
-import os
 import socket
 import sys
-import threading
 import time
-from collections.abc import Callable
-from queue import Empty, SimpleQueue
 
 import torch
 
 from specserve.engine.api import ModelInfo
 from specserve.engine.batch import RequestProgress
+from specserve.engine.channel import CRASHED, Channel
 from specserve.engine.config import EngineConfig
 from specserve.engine.core import EngineCore
 from specserve.engine.errors import (
@@ -37,19 +35,13 @@ from specserve.engine.messages import (
     Add,
     Command,
     DropAdapter,
-    Event,
     Failed,
     Heartbeat,
     LoadAdapter,
-    Loading,
     Pool,
     Ready,
     Step,
     Stop,
-    decode_command,
-    decode_config,
-    encode_frame,
-    read_frame,
 )
 from specserve.engine.pooling.load import find_form
 from specserve.engine.prompt_embeds import with_repetition
@@ -62,78 +54,6 @@ from specserve.engine.tokenizer import load_tokenizer
 logger = logging.getLogger(__name__)
 
 HEARTBEAT_S = 1.0
-PROGRESS_INTERVAL_S = 0.05
-CRASHED = 10
-MAX_UNSENT_BYTES = 16 * 1024 * 1024
-
-
-class Channel:
-    """This side of the socket pair: a thread reads commands, so that a long load or step never hides a death.
-
-    Sending does not wait for a reader who is busy for a moment: what the socket does not take is kept, up to
-    MAX_UNSENT_BYTES. Beyond that the engine waits, because nobody reads what it makes.
-    """
-
-    def __init__(self, connection: socket.socket, end_process: Callable[[int], object] = os._exit) -> None:
-        """`end_process` gets the exit code when nobody is left at the other end, or nobody can be understood."""
-        self._connection = connection
-        self._end_process = end_process
-        self._commands: SimpleQueue[Command | None] = SimpleQueue()
-        self._last_phase, self._last_progress = "", 0.0
-        self._unsent = bytearray()
-
-    def read_config(self) -> EngineConfig:
-        return decode_config(read_frame(self._connection))
-
-    def start_reading(self) -> None:
-        threading.Thread(target=self._read, daemon=True, name="commands").start()
-
-    def _read(self) -> None:
-        try:
-            while True:
-                self._commands.put(decode_command(read_frame(self._connection)))
-        except (EOFError, OSError):
-            self._end_process(0)  # a forward pass under way is of no use to anybody either
-        except Exception:
-            logger.exception("a command cannot be read")
-            self._end_process(CRASHED)  # deaf, it would only seem to work
-
-    def send(self, event: Event) -> None:
-        self._unsent += encode_frame(event)
-        self.flush(wait=len(self._unsent) > MAX_UNSENT_BYTES)
-
-    def flush(self, *, wait: bool) -> None:
-        """Send what is kept: all of it, or without waiting as much as the socket takes."""
-        try:
-            if wait:
-                self._connection.sendall(self._unsent)
-                self._unsent.clear()
-            while self._unsent:
-                del self._unsent[: self._connection.send(self._unsent, socket.MSG_DONTWAIT)]
-        except BlockingIOError:
-            return
-        except OSError:
-            self._end_process(0)
-
-    def progress(self, phase: str, progress: float) -> None:
-        now = time.monotonic()
-        if phase != self._last_phase or now - self._last_progress >= PROGRESS_INTERVAL_S:
-            self._last_phase, self._last_progress = phase, now
-            self.send(Loading(phase, progress))
-
-    def wake(self) -> None:
-        """End the waiting in `commands`: there is news that is no command. From any thread."""
-        self._commands.put(None)
-
-    def commands(self, wait_s: float) -> list[Command]:
-        """All commands that have arrived; waits up to `wait_s` for a first one, or for `wake`."""
-        found: list[Command | None] = []
-        try:
-            found.append(self._commands.get(timeout=wait_s) if wait_s else self._commands.get_nowait())
-            while True:
-                found.append(self._commands.get_nowait())
-        except Empty:
-            return [command for command in found if command is not None]
 
 
 def build(config: EngineConfig, channel: Channel) -> tuple[EngineCore, ModelInfo]:
@@ -232,8 +152,6 @@ def run(core: EngineCore, channel: Channel) -> None:
     while True:
         progress: list[RequestProgress] = []
         is_busy = core.has_requests and not core.is_stalled
-        if not is_busy:
-            channel.flush(wait=True)
         for command in channel.commands(0.0 if is_busy else HEARTBEAT_S):
             if isinstance(command, Stop):
                 return
@@ -271,9 +189,9 @@ def as_startup_error(error: Exception) -> StartupError:
     return unforeseen
 
 
-def main(file_descriptor: int) -> int:
-    """Serve the API process at the other end of the socket; returns the exit code."""
-    channel = Channel(socket.socket(fileno=file_descriptor))
+def main(*file_descriptors: int) -> int:
+    """Serve the API processes at the other ends of the sockets; returns the exit code."""
+    channel = Channel(*(socket.socket(fileno=number) for number in file_descriptors))
     try:
         config = channel.read_config()
     except (EOFError, OSError):
@@ -289,7 +207,7 @@ def main(file_descriptor: int) -> int:
     except Exception as error:
         problem = as_startup_error(error)
         channel.send(Failed(problem.cause, problem.remedy, problem.exit_code))
-        channel.flush(wait=True)
+        channel.finish()
         return problem.exit_code
     channel.send(Ready(info))
     try:
@@ -297,6 +215,6 @@ def main(file_descriptor: int) -> int:
     except Exception as error:
         logger.exception("the engine cannot go on")
         channel.send(Failed(f"the engine failed: {type(error).__name__}", "see its log above; restart it", CRASHED))
-        channel.flush(wait=True)
+        channel.finish()
         return CRASHED
     return 0

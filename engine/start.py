@@ -1,8 +1,8 @@
 """Where the engine process begins: before anything heavy is imported it is tied to its parent, and ignores signals.
 
-    python -m specserve.engine.start FD [whole]
+    python -m specserve.engine.start FD[,FD ...] [whole]
 
-FD is the inherited end of a socket pair. `whole`: import all of transformers, for models with code of their own.
+Each FD is the inherited end of a socket pair with an API process, the first one that of the parent. `whole`: import all of transformers, for models with code of their own.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from specserve.engine.registry import LazyRegistry
 
 PR_SET_PDEATHSIG = 1
 WHOLE = "whole"
-_PROCESS: LazyRegistry[Callable[[int], int]] = LazyRegistry({"main": "specserve.engine.process:main"})
+_PROCESS: LazyRegistry[Callable[..., int]] = LazyRegistry({"main": "specserve.engine.process:main"})
 
 
 def die_with_parent() -> None:
@@ -39,7 +39,7 @@ def main() -> int:
     run = _PROCESS.load("main")
     gc.freeze()
     gc.enable()
-    return run(int(sys.argv[1]))
+    return run(*map(int, sys.argv[1].split(",")))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from queue import SimpleQueue
 
 import pytest
 import torch
@@ -14,6 +13,7 @@ from simulated_runner import SimulatedRunner, continuation
 
 from specserve.engine.api import GenerationRequest
 from specserve.engine.batch import ScheduledBatch, StepOutput
+from specserve.engine.channel import CRASHED, Channel
 from specserve.engine.core import EngineCore
 from specserve.engine.errors import InsufficientMemoryError, ModelLoadError
 from specserve.engine.kv_cache.manager import KVCacheManager
@@ -23,7 +23,6 @@ from specserve.engine.messages import (
     Command,
     Event,
     Heartbeat,
-    Loading,
     Step,
     Stop,
     decode_event,
@@ -31,7 +30,7 @@ from specserve.engine.messages import (
     read_frame,
 )
 from specserve.engine.params import SamplingParams
-from specserve.engine.process import CRASHED, Channel, as_startup_error, run
+from specserve.engine.process import as_startup_error, run
 from specserve.engine.scheduler import Scheduler
 from specserve.engine.stats import EngineStats
 
@@ -66,7 +65,7 @@ class Engine:
         self.runner = GatedRunner()
         self.core = EngineCore(scheduler, self.runner)
         self.ends: list[int] = []
-        self.channel = Channel(self.theirs, self.ends.append)
+        self.channel = Channel(self.theirs, end_process=self.ends.append)
         self.channel.start_reading()
         self.loop = threading.Thread(target=run, args=(self.core, self.channel), daemon=True)
 
@@ -168,60 +167,6 @@ def test_an_id_in_use_refuses_the_newcomer(engine: Engine) -> None:
     errors = [gained.error for gained in next(engine.steps()).progress if gained.error]
     assert len(errors) == 1
     assert "in use" in errors[0]
-
-
-def test_the_process_ends_when_the_other_side_is_gone_or_makes_no_sense() -> None:
-    for last_words, exit_code in ((b"", 0), (b"\x00\x00\x00\x02no", CRASHED)):
-        ours, theirs = socket.socketpair()
-        ends: SimpleQueue[int] = SimpleQueue()
-        Channel(theirs, ends.put).start_reading()
-        ours.sendall(last_words)
-        ours.close()
-        assert ends.get(timeout=20) == exit_code
-
-
-def test_the_process_ends_when_nobody_is_left_to_send_to() -> None:
-    ours, theirs = socket.socketpair()
-    ends: list[int] = []
-    ours.close()
-    channel = Channel(theirs, ends.append)
-    channel.send(Loading("x", 0.5))
-    channel.flush(wait=True)
-    assert set(ends) == {0}
-
-
-def test_sending_does_not_wait_for_a_reader_who_is_busy() -> None:
-    ours, theirs = socket.socketpair()
-    channel = Channel(theirs)
-    event = Loading("x" * 100_000, 0.5)
-    for _ in range(50):  # far more than the socket holds
-        channel.send(event)
-    ours.settimeout(20)
-    flushing = threading.Thread(target=channel.flush, kwargs={"wait": True})
-    flushing.start()
-    assert [decode_event(read_frame(ours)) for _ in range(50)] == [event] * 50
-    flushing.join(20)
-
-
-def test_a_reader_who_never_comes_back_makes_the_engine_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("specserve.engine.process.MAX_UNSENT_BYTES", 1_000_000)
-    ours, theirs = socket.socketpair()
-    channel = Channel(theirs)
-
-    def send_all() -> None:
-        for _ in range(30):
-            channel.send(Loading("x" * 100_000, 0.5))
-        channel.flush(wait=True)
-
-    sending = threading.Thread(target=send_all, daemon=True)
-    sending.start()
-    time.sleep(0.2)
-    assert sending.is_alive()
-    ours.settimeout(20)
-    for _ in range(30):
-        read_frame(ours)
-    sending.join(20)
-    assert not sending.is_alive()
 
 
 @pytest.mark.parametrize(
