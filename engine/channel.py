@@ -46,7 +46,7 @@ MAX_UNSENT_BYTES = 16 * 1024 * 1024
 STEP_INTERVAL_S = 0.25
 """An API process without progress hears so often at least that there are steps."""
 RETRY_S = 0.01
-"""How soon a further API process that did not read is tried again."""
+"""How soon a reader who was busy is tried again."""
 
 
 class Outbox:
@@ -182,10 +182,11 @@ class Channel:
     def commands(self, wait_s: float) -> list[Command]:
         """All commands that have arrived; waits up to `wait_s` for a first one, or for `wake`.
 
-        Whoever waits has nothing else to do, so what could not be sent before is sent now.
+        Whoever waits has nothing else to do, so what could not be sent before is tried again meanwhile.
         """
-        if wait_s and not self._send_kept():
-            wait_s = RETRY_S
+        if wait_s:
+            self._flush()
+            wait_s = RETRY_S if any(outbox.unsent for outbox in self._outboxes.values()) else wait_s
         found = []
         try:
             found.append(self._commands.get(timeout=wait_s) if wait_s else self._commands.get_nowait())
@@ -196,15 +197,6 @@ class Channel:
         if len(self._connections) == 1:
             return [command for _, command in found if command is not None]
         return [command for origin, sent in found if (command := self._admitted(origin, sent)) is not None]
-
-    def _send_kept(self) -> bool:
-        """Whether all is sent. The owner is waited for."""
-        try:
-            self._outboxes[OWNER].flush(wait=True)
-        except OSError:
-            self._end_process(0)
-        self._flush()
-        return not any(outbox.unsent for outbox in self._outboxes.values())
 
     def _admitted(self, origin: int, command: Command | None) -> Command | None:
         """The command as the engine may see it: an open request's id is that of one API process."""
@@ -236,6 +228,7 @@ class Channel:
             reason = "the request_id is in use; choose another or wait until it has ended"
             refused = [RequestProgress.failed(request_id, reason, is_refusal=True) for request_id in taken]
             self._outboxes[origin].put(Step(refused, self._stats))
+            self._flush()
         return free
 
     def _forget(self, request_ids: Iterable[str]) -> None:

@@ -1,6 +1,6 @@
 """The engine process: receive, step, send, heartbeat. It begins in `start`, and ends with the API process.
 
-Its sockets lead to API processes. The first one's is this process' owner: the end of its file means that it is gone, and
+Its sockets lead to API processes. The first one is this process' owner: the end of its file means that it is gone, and
 ends this process.
 """
 

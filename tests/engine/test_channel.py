@@ -157,10 +157,10 @@ def test_one_that_does_not_read_is_cut_off_and_the_others_go_on(three: Three, mo
     readers = [threading.Thread(target=read, args=(number,), daemon=True) for number in (0, 2)]
     for reader in readers:
         reader.start()
-    for _ in range(30):
+    for number in range(30):
         three.channel.send(Loading("x" * 100_000, 0.5))
-    three.channel.commands(0.01)
-    three.channel.finish()
+        while heard.qsize() < 2 * number + 2:
+            three.channel.commands(0.01)
     for reader in readers:
         reader.join(20)
     assert heard.qsize() == 60
