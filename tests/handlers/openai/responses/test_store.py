@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from specserve.handlers.openai.responses.store import (
     StoreLimits,
     items_of,
 )
+from specserve.handlers.openai.responses.store_shared import SharedStore, StoreService
 from specserve.handlers.openai.responses.store_sqlite import SqliteStore, open_store
 
 LIMITS = StoreLimits(entries=4, num_bytes=6 * OVERHEAD_BYTES, age_s=10.0)
@@ -61,6 +63,9 @@ class StoreMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         self.runner.run(self.store.close())
         self.runner.close()
+
+    def counting_store(self) -> ResponseStore:
+        return self.store
 
     def num_bytes(self) -> int:
         return sum({one.turn: one.num_bytes for entry in self.listed.values() for one in entry.chain}.values())
@@ -115,7 +120,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @invariant()
     def numbers_are_those_of_the_list(self) -> None:
-        numbers = self.store.numbers
+        numbers = self.counting_store().numbers
         assert (numbers.entries, numbers.num_bytes) == (len(self.listed), self.num_bytes())
         assert numbers.entries <= LIMITS.entries
         assert numbers.num_bytes <= LIMITS.num_bytes
@@ -143,10 +148,34 @@ class FileMachine(StoreMachine):
         self.folder.cleanup()
 
 
+class SharedMachine(StoreMachine):
+    """As the first, asked for by another API process."""
+
+    def new_store(self) -> ResponseStore:
+        self.held = MemoryStore(LIMITS, lambda: self.now)
+        here, there = socket.socketpair()
+        self.serving = self.runner.get_loop().create_task(StoreService(self.held, here).run())
+        return SharedStore(there)
+
+    def counting_store(self) -> ResponseStore:
+        return self.held
+
+    def expire(self) -> None:
+        self.runner.run(self.held.expire())
+        super().expire()
+
+    def teardown(self) -> None:
+        self.runner.run(self.store.close())
+        self.serving.cancel()
+        self.runner.close()
+
+
+SharedMachine.TestCase.settings = settings(max_examples=30, stateful_step_count=30, deadline=None)
 StoreMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
 FileMachine.TestCase.settings = settings(max_examples=30, stateful_step_count=30, deadline=None)
 TestMemoryStore = StoreMachine.TestCase
 TestFileStore = FileMachine.TestCase
+TestSharedStore = SharedMachine.TestCase
 
 
 async def test_a_conversation_is_the_input_and_output_of_every_turn() -> None:
@@ -211,3 +240,14 @@ async def test_a_hundred_thousand_responses_leave_a_thousand() -> None:
     numbers = store.numbers
     assert (numbers.entries, numbers.evicted) == (1000, 99_000)
     assert numbers.num_bytes < 1000 * 1000
+
+
+async def test_whoever_waits_for_a_store_that_is_gone_is_told() -> None:
+    here, there = socket.socketpair()
+    store = SharedStore(there)
+    asking = asyncio.create_task(store.get("", "resp_1"))
+    await asyncio.sleep(0.05)
+    here.close()
+    with pytest.raises(RuntimeError, match="gone"):
+        await asyncio.wait_for(asking, 20)
+    await store.close()
