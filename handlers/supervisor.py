@@ -22,6 +22,7 @@ from specserve.handlers.chat.answer_formats import FormatChoice
 from specserve.handlers.chat.prompts import Prompts, TemplateOptions
 from specserve.handlers.console import Console, Shown
 from specserve.handlers.fleet import Fleet, Member
+from specserve.handlers.http_server import LAST_WORDS_S, HttpServer
 from specserve.handlers.interpreter import favour_event_loop, settle_memory
 from specserve.handlers.lifecycle import Lifecycle
 from specserve.handlers.limits import Limits
@@ -32,12 +33,6 @@ from specserve.handlers.settings import ServerSettings
 logger = logging.getLogger(__name__)
 
 DRAIN_EXCEEDED = 12
-KEEP_ALIVE_S = 75
-PING_S, PONG_S = 20, 60
-"""How often a client of a WebSocket is asked whether it is there, and how long it may take to say so."""
-"""Longer than the idle time of common proxies and client pools, so that they close first and no request is lost."""
-LAST_WORDS_S = 2
-"""For the ends of streams to reach their clients."""
 SWEEP_S = 60
 RED_HEALTH_S = 1.0
 """A dead engine is reported for so long before the port closes."""
@@ -57,19 +52,6 @@ def response_store(settings: ServerSettings) -> ResponseStore:
     if settings.responses_store_path is None:
         return MemoryStore(limits)
     return open_store(Path(settings.responses_store_path).expanduser(), limits)
-
-
-class HttpServer(uvicorn.Server):
-    """uvicorn without its signal handlers: the supervisor decides when it ends."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        yield
-
-    @property
-    def running(self) -> set[asyncio.Task[None]]:
-        """Requests whose answer is not complete."""
-        return set(self.server_state.tasks)
 
 
 class Supervisor:
@@ -111,7 +93,7 @@ class Supervisor:
         engine = asyncio.create_task(self._run_engines())
         await asyncio.sleep(0)  # the engine process loads while this one imports what answers
         app = self._create_app(self._lifecycle, self._settings, self._prompts, self._formats, self._store)
-        self._http = HttpServer(self._http_config(app))
+        self._http = HttpServer(app, self._settings)
         serving = asyncio.create_task(self._http.serve([self._listener]))
         sweeping = asyncio.create_task(self._sweep())
         try:
@@ -137,25 +119,6 @@ class Supervisor:
         while True:
             await asyncio.sleep(SWEEP_S)
             await self._store.expire()
-
-    def _http_config(self, app: ASGIApp) -> uvicorn.Config:
-        return uvicorn.Config(
-            app,
-            http="httptools",
-            ws="websockets-sansio",
-            ws_max_size=Limits().max_body_bytes,
-            ws_ping_interval=PING_S,
-            ws_ping_timeout=PONG_S,
-            ws_per_message_deflate=False,  # events are small, and each would cost more to pack than to send
-            lifespan="off",
-            log_config=None,
-            log_level=self._settings.uvicorn_log_level,
-            access_log=False,  # `middleware.RequestLog` writes one
-            proxy_headers=False,
-            server_header=False,
-            timeout_keep_alive=KEEP_ALIVE_S,
-            timeout_graceful_shutdown=LAST_WORDS_S,
-        )
 
     # ---- engine --------------------------------------------------------------------------------------------
 
