@@ -10,7 +10,7 @@ from collections.abc import Callable
 from specserve.engine.child import Child, start_child
 from specserve.engine.config import EngineConfig
 from specserve.engine.errors import EngineDeadError, EngineError, InsufficientMemoryError
-from specserve.engine.link import EngineLink
+from specserve.engine.link import HUNG, EngineLink
 from specserve.engine.messages import Stop, encode_frame
 
 PATIENCE_S = 2
@@ -57,6 +57,11 @@ class EngineClient(EngineLink):
 
     def _part(self, writer: asyncio.StreamWriter) -> None:
         writer.write(encode_frame(Stop()))
+
+    async def declare_hung(self) -> None:
+        """Another API process waits for an answer, and the engine makes no progress."""
+        self._failure = self._failure or "the engine made no progress (watchdog_s)"
+        await self._note_death(HUNG)
 
     def kill(self) -> None:
         """End the process at once, without a word to anybody."""

@@ -213,6 +213,8 @@ class EngineConfig:
     """Threads of the CPU backend; None: the cores this process may use, divided by `num_engines`."""
     num_engines: int = 1
     """Engines of one server: they share the machine's cores and what is free of its memory."""
+    num_api_processes: int = 1
+    """Processes that ask this engine, and share its queue."""
     enable_prompt_embeds: bool = False
     """Whether requests may bring embeddings instead of tokens."""
     deterministic: bool | None = None

@@ -138,6 +138,11 @@ class EngineLink:
         return await asyncio.shield(self._death)
 
     @property
+    def is_connected(self) -> bool:
+        """Whether `connect` has returned. Also of an engine that has died since."""
+        return self._outputs is not None
+
+    @property
     def is_loading(self) -> bool:
         return self._ready is not None and not self._ready.done()
 
@@ -230,7 +235,10 @@ class EngineLink:
     def _check_queue(self, request_ids: Sequence[str]) -> None:
         """Refuse what the queue has no room for, and ids that would be confused."""
         limits = self._config.scheduler
-        queued = self.num_open - limits.max_num_seqs
+        num_open = self.num_open
+        if self._config.num_api_processes > 1:
+            num_open = max(num_open, self._stats.num_running + self._stats.num_waiting)
+        queued = num_open - limits.max_num_seqs
         if queued >= limits.max_num_queued:
             raise OverloadedError(
                 f"{queued} requests are queued, the limit is {limits.max_num_queued}; try again later",

@@ -2,7 +2,8 @@
 
     python -m specserve.engine.start FD[,FD ...] [whole]
 
-Each FD is the inherited end of a socket pair with an API process, the first one that of the parent. `whole`: import all of transformers, for models with code of their own.
+Each FD is the inherited end of a socket pair with an API process, the first one with the parent. `whole`: import all of
+transformers, for models with code of their own.
 """
 
 from __future__ import annotations

@@ -69,7 +69,6 @@ ACCEPTED = (
     accepted("tensor_parallel_size", ONE_DEVICE, only("1", reason=ONE_DEVICE), "N", "-tp"),
     accepted("pipeline_parallel_size", ONE_DEVICE, only("1", reason=ONE_DEVICE), "N", "-pp"),
     accepted("data_parallel_size", ONE_DEVICE, only("1", reason=ONE_DEVICE), "N", "-dp"),
-    accepted("api_server_count", "one process answers", only("1", reason="one process answers"), "N", "-asc"),
 )
 ACCEPTED_FLAGS = tuple(each.flag for each in ACCEPTED)
 

@@ -4,7 +4,7 @@ They are forked before anything heavy is imported and before there is any thread
 for the same port, among which the kernel spreads connections; a connection with every engine process; one with the
 response store, which the first process holds; and one on which the first says how the server's life goes on:
 
-    to it      drain (take nothing new) · cut (end what runs) · the end of the file (end)
+    to it      serve (all are ready) · drain (take nothing new) · cut (end what runs) · the end of the file (end)
     from it    ready · idle (of a drain: nothing runs any more) · hung N (the engine of model N makes no progress)
 """
 
@@ -12,16 +12,42 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
+import logging
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from specserve.engine.start import die_with_parent
+from specserve.handlers.flags import UsageError
+from specserve.handlers.settings import ServerSettings
+
+logger = logging.getLogger(__name__)
 
 PATIENCE_S = 5.0
 """For a process whose end has been asked for."""
+
+
+def settled(settings: ServerSettings) -> ServerSettings:
+    """The settings as several API processes can keep them. Raises UsageError for what only one can."""
+    if settings.api_server_count == 1:
+        return settings
+    if settings.max_requests_per_client is not None:
+        raise UsageError(
+            f"--max-requests-per-client counts in one process, and --api-server-count asks for "
+            f"{settings.api_server_count}",
+            "leave one of the two out",
+        )
+    late = [model.model_names[0] for model in settings.served if model.load_on_first_use]
+    changes: dict[str, Any] = {"max_background_responses": 0}
+    if late:
+        notice = f"with --api-server-count, models are loaded at the start: {', '.join(late)} too"
+        changes["notices"] = (*settings.notices, notice)
+    models = tuple(dataclasses.replace(model, load_on_first_use=False) for model in settings.models)
+    return dataclasses.replace(settings, load_on_first_use=False, models=models, **changes)
 
 
 class Place(NamedTuple):
@@ -83,6 +109,10 @@ class ApiProcess:
     async def wait_gone(self) -> None:
         await self._gone.wait()
 
+    def kill(self) -> None:
+        """End it at once."""
+        os.kill(self.process_id, signal.SIGKILL)
+
     async def end(self) -> None:
         """Let it end, and kill it if it does not."""
         if self._writer is not None:
@@ -92,7 +122,7 @@ class ApiProcess:
         try:
             await asyncio.wait_for(asyncio.to_thread(os.waitpid, self.process_id, 0), PATIENCE_S)
         except TimeoutError:
-            os.kill(self.process_id, 9)
+            self.kill()
         except ChildProcessError:
             return  # somebody else has waited for it
 
@@ -138,6 +168,8 @@ def run_and_exit(place: Place, serve: Callable[[Place], int]) -> None:
     try:
         die_with_parent()
         code = serve(place)
+    except Exception:
+        logger.exception("an API process cannot go on")
     finally:
         sys.stderr.flush()
         os._exit(code)

@@ -228,6 +228,14 @@ FLAGS = (
     flag("host", SERVER, "address to listen on; 0.0.0.0 lets other machines in", name, "ADDRESS"),
     flag("port", SERVER, "port to listen on; 0 takes a free one", integer(0, 65535), "PORT"),
     flag(
+        "api_server_count",
+        SERVER,
+        "processes that answer requests, for when one is what limits",
+        integer(1, 64),
+        "N",
+        short="-asc",
+    ),
+    flag(
         "api_key", SERVER, "bearer tokens that open /v1; also VLLM_API_KEY", one_key, "KEY", many=True, is_secret=True
     ),
     flag("enable_tokenizer_info_endpoint", SERVER, "show tokenizer and chat template at /tokenizer_info", switch),

@@ -34,7 +34,9 @@ class FurtherApi:
         self._lifecycle = Lifecycle()
         self._prompts = Prompts(TemplateOptions.of(settings))
         self._formats = FormatChoice.of(settings)
-        self._links = [EngineLink(model.engine_config(len(settings.served)), self._advance) for model in settings.served]
+        self._links = [
+            EngineLink(model.engine_config(len(settings.served)), self._advance) for model in settings.served
+        ]
         self._tasks: list[asyncio.Task[None]] = []
 
     def run(self) -> int:
@@ -50,7 +52,8 @@ class FurtherApi:
         reader, self._first = await asyncio.open_unix_connection(sock=self._place.control)
         store = SharedStore(self._place.store)
         engines = asyncio.create_task(self._connect())
-        self._http = HttpServer(create_app(self._lifecycle, self._settings, self._prompts, self._formats, store))
+        app = create_app(self._lifecycle, self._settings, self._prompts, self._formats, store)
+        self._http = HttpServer(app, self._settings)
         serving = asyncio.create_task(self._http.serve([self._place.listener]))
         listening = asyncio.create_task(self._listen(reader))
         try:
@@ -73,7 +76,6 @@ class FurtherApi:
         if not working:
             return  # the first process knows, and ends the server
         settle_memory()
-        self._lifecycle.become_ready(working[0])
         if any(link.model.device.startswith("cpu") for link in working):
             os.nice(API_NICENESS)
         self._say("ready")
@@ -115,6 +117,8 @@ class FurtherApi:
         """Do what the first process says, until it closes the connection."""
         while line := await reader.readline():
             match line.strip():
+                case b"serve":
+                    self._lifecycle.become_ready(next(link for link in self._links if link.is_connected))
                 case b"drain":
                     self._lifecycle.drain()
                     self._tasks.append(asyncio.create_task(self._drain()))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import errno
 import logging
 import socket
 import sys
@@ -13,9 +12,11 @@ from typing import TYPE_CHECKING
 from specserve.engine.child import Child, start_child
 from specserve.engine.errors import StartupError
 from specserve.engine.model_folder import local_model_folder
+from specserve.handlers.api_processes import ApiProcess, Place, fork, settled
 from specserve.handlers.command_line import read_settings
 from specserve.handlers.flags import UsageError
 from specserve.handlers.log_lines import LineFormatter
+from specserve.handlers.ports import BAD_USAGE, PortError, bind
 from specserve.handlers.settings import ServerSettings
 
 if TYPE_CHECKING:
@@ -27,18 +28,8 @@ if TYPE_CHECKING:
     from specserve.handlers.openai.responses.store import ResponseStore
     from specserve.handlers.supervisor import Supervisor
 
-BACKLOG = 2048
-BAD_USAGE, PORT_IN_USE = 2, 4
 REFUSED_HANDSHAKE = "ASGI callable returned without completing handshake."
 """What uvicorn calls an error also when a WebSocket was refused with a status, as it may be."""
-
-
-class PortError(Exception):
-    """The port cannot be had; the two lines for people and the exit code."""
-
-    def __init__(self, cause: str, remedy: str, exit_code: int) -> None:
-        super().__init__(cause)
-        self.cause, self.remedy, self.exit_code = cause, remedy, exit_code
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -46,7 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         settings = read_settings(argv)
         for model in settings.served:
             local_model_folder(model.model_path)  # a wrong path is told before anything is started
-        listener = bind(settings)
+        settings = settled(settings)
+        listeners = bind(settings)
     except UsageError as error:
         return report(error.cause, error.remedy, BAD_USAGE)
     except (StartupError, PortError) as error:
@@ -54,15 +46,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     set_up_logging(settings)
     for notice in settings.notices:
         print(f"serve: {notice}", file=sys.stderr)
-    settings = dataclasses.replace(settings, port=listener.getsockname()[1])
+    settings = dataclasses.replace(settings, port=listeners[0].getsockname()[1])
+    others = fork(listeners[1:], len(settings.served), lambda place: answer_too(settings, place), own=listeners[0])
     children = [
-        None if model.load_on_first_use else start_child(has_own_code=model.trust_remote_code)
-        for model in settings.served
+        None
+        if model.load_on_first_use
+        else start_child(has_own_code=model.trust_remote_code, connections=[other.engines[number] for other in others])
+        for number, model in enumerate(settings.served)
     ]
     try:
-        server = build(settings, listener, children)
+        server = build(settings, listeners[0], children, others)
     except UsageError as error:
-        listener.close()
+        listeners[0].close()
+        for other in others:
+            other.kill()
         for child in children:
             if child is not None:
                 child.end()
@@ -70,45 +67,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     return server.run()
 
 
+def answer_too(settings: ServerSettings, place: Place) -> int:
+    """What a further API process does."""
+    from specserve.handlers.further_api import FurtherApi
+
+    return FurtherApi(settings, place).run()
+
+
 def report(cause: str, remedy: str, exit_code: int) -> int:
     print(f"serve: {cause}\n{remedy}", file=sys.stderr)
     return exit_code
-
-
-def bind(settings: ServerSettings) -> socket.socket:
-    """A listening socket: clients can connect from here on and wait for their answer. Raises PortError."""
-    host, port = settings.host, settings.port
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-    except OSError as error:
-        raise PortError(
-            f"--host {host} is no address: {error.strerror}", "pass 127.0.0.1, 0.0.0.0 or a name", BAD_USAGE
-        ) from error
-    listener = socket.socket(family, kind, protocol)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(BACKLOG)
-    except OSError as error:
-        listener.close()
-        if error.errno == errno.EADDRINUSE:
-            raise PortError(
-                f"port {port} on {host} is in use by another process",
-                f"pass another one, such as --port {port + 1 if port < 65535 else 8000}, or 0 for any free one",
-                PORT_IN_USE,
-            ) from error
-        if error.errno in (errno.EACCES, errno.EPERM):
-            raise PortError(
-                f"port {port} on {host} needs more rights than this user has", "pass a --port above 1023", BAD_USAGE
-            ) from error
-        raise PortError(
-            f"this machine cannot listen on {host}: {error.strerror}",
-            "pass one of its own addresses as --host",
-            BAD_USAGE,
-        ) from error
-    return listener
 
 
 def set_up_logging(settings: ServerSettings) -> None:
@@ -125,10 +93,15 @@ def set_up_logging(settings: ServerSettings) -> None:
         logging.getLogger("specserve.access").setLevel(logging.WARNING)
 
 
-def build(settings: ServerSettings, listener: socket.socket, children: Sequence[Child | None] = ()) -> Supervisor:
+def build(
+    settings: ServerSettings,
+    listener: socket.socket,
+    children: Sequence[Child | None] = (),
+    others: Sequence[ApiProcess] = (),
+) -> Supervisor:
     """Put the server together. The application is imported while the engine processes do their part of it.
 
-    `children`: see `Fleet`. Raises UsageError.
+    `children`: see `Fleet`; `others`: further API processes. Raises UsageError.
     """
     from specserve.handlers.supervisor import Supervisor
 
@@ -157,7 +130,7 @@ def build(settings: ServerSettings, listener: socket.socket, children: Sequence[
 
         return create_app(lifecycle, settings, prompts, formats, store)
 
-    return Supervisor(settings, listener, create, children)
+    return Supervisor(settings, listener, create, children, others)
 
 
 if __name__ == "__main__":

@@ -86,6 +86,7 @@ class ServerSettings:
 
     host: str = "127.0.0.1"
     port: int = 8000
+    api_server_count: int = 1
     api_key: tuple[str, ...] = ()
     max_requests_per_client: int | None = None
     enable_tokenizer_info_endpoint: bool = False
@@ -236,6 +237,7 @@ class ServerSettings:
                 num_threads=self.num_threads,
                 num_engines=num_engines,
                 deterministic=self.deterministic,
+                num_api_processes=self.api_server_count,
                 enable_prompt_embeds=self.enable_prompt_embeds,
                 log_level=self.log_level,
             )

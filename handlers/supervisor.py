@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 
-import uvicorn
 import uvloop
 from starlette.types import ASGIApp
 
 from specserve.engine.child import Child
+from specserve.handlers.api_processes import ApiProcess
 from specserve.handlers.chat.answer_formats import FormatChoice
 from specserve.handlers.chat.prompts import Prompts, TemplateOptions
 from specserve.handlers.console import Console, Shown
-from specserve.handlers.fleet import Fleet, Member
+from specserve.handlers.fleet import CRASHED, Fleet, Member
 from specserve.handlers.http_server import LAST_WORDS_S, HttpServer
-from specserve.handlers.interpreter import favour_event_loop, settle_memory
+from specserve.handlers.interpreter import API_NICENESS, favour_event_loop, settle_memory
 from specserve.handlers.lifecycle import Lifecycle
-from specserve.handlers.limits import Limits
 from specserve.handlers.openai.responses.store import MemoryStore, ResponseStore, StoreLimits
+from specserve.handlers.openai.responses.store_shared import StoreService
 from specserve.handlers.openai.responses.store_sqlite import open_store
 from specserve.handlers.settings import ServerSettings
 
@@ -36,8 +35,6 @@ DRAIN_EXCEEDED = 12
 SWEEP_S = 60
 RED_HEALTH_S = 1.0
 """A dead engine is reported for so long before the port closes."""
-API_NICENESS = 10
-"""On a CPU the engine's forward pass yields to nobody in this process: half of a step's time on a busy machine."""
 
 AppFactory = Callable[[Lifecycle, ServerSettings, Prompts, FormatChoice, ResponseStore], ASGIApp]
 
@@ -63,9 +60,12 @@ class Supervisor:
         listener: socket.socket,
         create_app: AppFactory,
         children: Sequence[Child | None] = (),
+        others: Sequence[ApiProcess] = (),
     ) -> None:
-        """`children`: see `Fleet`. Raises UsageError for formats of answers that nobody knows, and for a store that
-        cannot be opened."""
+        """`children`: see `Fleet`; `others` answer beside this process.
+
+        Raises UsageError for formats of answers that nobody knows, and for a store that cannot be opened.
+        """
         self._settings = settings
         self._listener = listener
         self._create_app = create_app
@@ -77,6 +77,8 @@ class Supervisor:
         self._fleet = Fleet(settings.served, self, children)
         self._began = time.monotonic()
         self._drain: asyncio.Task[None] | None = None
+        self._others = others
+        self._background: set[asyncio.Task[None]] = set()
         self._yields = False
 
     def run(self) -> int:
@@ -91,6 +93,9 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal, number)
         engine = asyncio.create_task(self._run_engines())
+        for other in self._others:
+            self._begin(self._watch(other))
+            self._begin(StoreService(self._store, other.store).run())
         await asyncio.sleep(0)  # the engine process loads while this one imports what answers
         app = self._create_app(self._lifecycle, self._settings, self._prompts, self._formats, self._store)
         self._http = HttpServer(app, self._settings)
@@ -103,8 +108,11 @@ class Supervisor:
                 raise RuntimeError("the HTTP server ended by itself")
             code = self._exit_code.result()
         finally:
+            await asyncio.gather(*(other.end() for other in self._others))
             await self._fleet.stop()
             engine.cancel()
+            for task in self._background:
+                task.cancel()
             sweeping.cancel()
             self._http.should_exit = True
             await asyncio.wait((serving, engine))
@@ -120,6 +128,22 @@ class Supervisor:
             await asyncio.sleep(SWEEP_S)
             await self._store.expire()
 
+    # ---- other API processes -------------------------------------------------------------------------------
+
+    def _begin(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def _watch(self, other: ApiProcess) -> None:
+        """Without one of them, a part of the clients would never hear an answer."""
+        await other.watch(lambda number: self._begin(self._fleet.members[number].client.declare_hung()))
+        self._fail(
+            f"an API process (process id {other.process_id}) ended by itself",
+            "the log above may tell why; start the server again",
+            CRASHED,
+        )
+
     # ---- engine --------------------------------------------------------------------------------------------
 
     async def _run_engines(self) -> None:
@@ -129,6 +153,9 @@ class Supervisor:
             if (problem := fleet.last_lost.problem) is not None:
                 self._fail(problem.cause, problem.remedy, fleet.last_lost.exit_code)
             return
+        await asyncio.gather(*(other.wait_ready() for other in self._others))
+        for other in self._others:
+            other.tell("serve")
         self._note_ready()
         await fleet.wait_dead()
         lost = fleet.last_lost
@@ -228,6 +255,8 @@ class Supervisor:
         """Refuse what is new, let answers under way finish until the deadline, then cut them."""
         was_ready = self._lifecycle.state == "ready"
         self._lifecycle.drain()
+        for other in self._others:
+            other.tell("drain")
         if self._fleet.has_died:
             return  # `_run_engines` is about to end the server, with the exit code that tells why
         if not was_ready:
@@ -239,7 +268,10 @@ class Supervisor:
             self._console.line(
                 f"shutting down: {len(running)} running answers have {timeout_s:g} s; signal again to end at once"
             )
-        while (running := self._running) and (left_s := deadline - time.monotonic()) > 0:
+        idle = {asyncio.create_task(other.wait_idle()) for other in self._others}
+        while running := self._running | {one for one in idle if not one.done()}:
+            if (left_s := deadline - time.monotonic()) <= 0:
+                break
             await asyncio.wait(running, timeout=left_s)
         if self._fleet.has_died:
             return
@@ -247,6 +279,8 @@ class Supervisor:
             self._console.line(
                 f"{len(running)} answers took longer than --shutdown-timeout ({timeout_s:g} s) and were cut"
             )
+            for other in self._others:
+                other.tell("cut")
             await self._fleet.stop("the server had to stop before this answer was complete")
             self._end(DRAIN_EXCEEDED)
         else:

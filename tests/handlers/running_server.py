@@ -148,7 +148,7 @@ def command_line(process_id: int) -> str:
 def wait_gone(process_id: int) -> None:
     """Until the process runs no more; the engine is nobody's child once its parent is dead."""
     limit = time.monotonic() + PATIENCE_S
-    while "engine.start" in command_line(process_id):
+    while command_line(process_id):
         assert time.monotonic() < limit, f"process {process_id} is an orphan"
         time.sleep(0.01)
 

@@ -117,6 +117,13 @@ class BackgroundResponses:
                 "background is true and store is false, so nobody could ever fetch the response; leave store out",
                 param="background",
             )
+        if not self._max_at_once:
+            raise InvalidParameterCombination(
+                "background is true, which this server cannot do: several processes answer, and only one of them "
+                "could show or cancel the response; leave background out, or start the server without "
+                "--api-server-count",
+                param="background",
+            )
         if (owner, response_id) in self._runs:
             raise InvalidResponseState(
                 f"a response with the id {response_id} is under way; wait for it, cancel it, or choose another id",
