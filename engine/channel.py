@@ -22,7 +22,9 @@ from specserve.engine.messages import (
     Abort,
     Add,
     Command,
+    DropAdapter,
     Event,
+    LoadAdapter,
     Loading,
     Pool,
     Step,
@@ -206,7 +208,7 @@ class Channel:
                 left = [request_id for request_id, number in self._origins.items() if number == origin]
                 self._forget(left)
                 return Abort(left)
-            case Stop() if origin != OWNER:
+            case Stop() | LoadAdapter() | DropAdapter() if origin != OWNER:
                 return None
             case Add(requests):
                 return Add(self._noted(origin, with_repetition(requests)))

@@ -41,6 +41,12 @@ def settled(settings: ServerSettings) -> ServerSettings:
             f"{settings.api_server_count}",
             "leave one of the two out",
         )
+    if settings.lora_dir:
+        raise UsageError(
+            "--lora-dir lets adapters be loaded while the server runs, and only the process that was asked would know "
+            f"of them; --api-server-count asks for {settings.api_server_count} processes",
+            "leave one of the two out; --lora-modules, loaded at the start, go with several",
+        )
     late = [model.model_names[0] for model in settings.served if model.load_on_first_use]
     changes: dict[str, Any] = {"max_background_responses": 0}
     if late:

@@ -172,5 +172,7 @@ def test_models_are_not_left_to_their_first_request() -> None:
     assert "late" in found.notices[0]
     alone = ServerSettings(models=(late,))
     assert settled(alone) is alone
+    with pytest.raises(UsageError, match="--lora-dir"):
+        settled(ServerSettings(api_server_count=2, lora_dir=("adapters",)))
     with pytest.raises(UsageError, match="2"):
         settled(ServerSettings(api_server_count=2, max_requests_per_client=1))
