@@ -81,7 +81,7 @@ def create_app(
     store: ResponseStore | None = None,
 ) -> FastAPI:
     """The application of one `serve`. `formats` and `store` are what the settings ask for, if it is there already."""
-    sources = [source_of(model, lifecycle, is_alone=not settings.models) for model in settings.served]
+    sources = [source_of(model, lifecycle, is_alone=len(settings.served) == 1) for model in settings.served]
     return assemble(
         directory=ModelDirectory(*sources),
         engine=lambda: lifecycle.engine,

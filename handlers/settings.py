@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from specserve.engine.config import (
@@ -18,13 +18,17 @@ from specserve.engine.config import (
     SpeculativeConfig,
 )
 from specserve.engine.errors import InvalidParameterError
-from specserve.handlers.demo import checkpoint_path
+from specserve.handlers.demo import checkpoint_path, embedder_path, reranker_path
 from specserve.handlers.flags import UsageError
 from specserve.handlers.generation_defaults import GenerationSource
 from specserve.handlers.limits import MaxTokensPolicy
 from specserve.handlers.lora_modules import LoraModule
 
 DEMO_MODEL_NAME = "specserve-demo"
+DEMO_COMPANIONS = {
+    f"{DEMO_MODEL_NAME}-embedder": str(embedder_path()),
+    f"{DEMO_MODEL_NAME}-reranker": str(reranker_path()),
+}
 TASKS = {
     "auto": ("auto", "auto"),
     "generate": ("generate", "auto"),
@@ -146,8 +150,29 @@ class ServerSettings:
 
     @property
     def served(self) -> tuple[ServerSettings, ...]:
-        """The settings of each model."""
-        return self.models or (self,)
+        """The settings of each model. Without any, that of the demo that chats, and beside it those that embed and
+        rerank, which are loaded when they are first asked for."""
+        if self.models or self.model is not None or (self.task, self.runner, self.convert) != ("auto",) * 3:
+            return self.models or (self,)
+        return self, *(self._beside_demo(name, folder) for name, folder in DEMO_COMPANIONS.items())
+
+    def _beside_demo(self, name: str, folder: str) -> ServerSettings:
+        """What was said of the chat model's form does not hold for another model."""
+        return replace(
+            self,
+            model=folder,
+            served_model_name=(name,),
+            load_on_first_use=True,
+            revision=None,
+            dtype="auto",
+            quantization=NO_QUANTIZATION,
+            max_model_len=None,
+            max_num_batched_tokens=None,
+            kv_cache_dtype="auto",
+            attention_backend="auto",
+            hf_overrides=None,
+            pooler_config=None,
+        )
 
     @property
     def model_path(self) -> str:

@@ -29,7 +29,8 @@ class Pooling(PoolingApi[RequestContext]):
         self, body: schemas.PoolingRequest, context: RequestContext
     ) -> Serialised[schemas.PoolingResponse] | bytes:
         fields.POOLING.check(body)
-        served = self._directory.resolve(body.model, DOING[PoolingTask(body.task)] if body.task else pools)
+        wanted = [DOING[PoolingTask(body.task)]] if body.task else [DOING[PoolingTask.EMBED], pools]
+        served = self._directory.resolve(body.model, *wanted)
         model = served.engine.model
         task = task_of(body, served)
         dimensions = asked_dimensions(body, task, model)

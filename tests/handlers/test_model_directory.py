@@ -85,7 +85,7 @@ async def test_a_model_of_another_kind_is_refused_with_the_name_of_the_right_one
         ("/v1/embeddings", {"input": "one"}, {"a": embedder(), "b": embedder(), "c": classifier()}, "a, b"),
         ("/v1/chat/completions", CHAT, {"a": FakeEngine(), "b": FakeEngine(), "c": embedder()}, "a, b"),
         ("/rerank", TEXTS, {"a": embedder(), "b": embedder(), "c": FakeEngine()}, "a, b"),
-        ("/pooling", {"input": "one"}, {"a": embedder(), "b": classifier(), "c": FakeEngine()}, "a, b"),
+        ("/pooling", {"input": "one"}, {"a": embedder(), "b": embedder(), "c": FakeEngine()}, "a, b"),
         ("/tokenize", {"prompt": "one"}, {"a": FakeEngine(), "b": FakeEngine()}, "a, b"),
     ],
 )
