@@ -272,3 +272,15 @@ def test_formats_of_answers_are_left_to_the_template_or_named() -> None:
     assert read("--tool-parser-plugin", "p.py").tool_parser_plugin == "p.py"
     with pytest.raises(UsageError, match="reasoning_content"):
         read("--reasoning-field", "thoughts")
+
+
+def test_without_a_model_the_demo_chats_and_others_wait_beside_it_to_embed_and_rerank() -> None:
+    chat, *others = read_settings(["--max-model-len", "512", "--dtype", "float32", "--num-threads", "2"]).served
+    assert (chat.model_names, chat.load_on_first_use, chat.max_model_len) == (("specserve-demo",), False, 512)
+    assert [(one.model_names, one.load_on_first_use, one.max_model_len, one.dtype) for one in others] == [
+        (("specserve-demo-embedder",), True, None, "auto"),
+        (("specserve-demo-reranker",), True, None, "auto"),
+    ]
+    assert {one.num_threads for one in others} == {2}
+    assert len(read_settings(["--task", "embed"]).served) == 1
+    assert len(read_settings(["some/model"]).served) == 1

@@ -105,3 +105,23 @@ def test_a_path_that_is_wrong_is_told_before_anything_starts() -> None:
         code, output, errors = running.wait_end()
     assert (code, output) == (3, "")
     assert "/nowhere/at/all" in errors
+
+
+def test_the_demo_embeds_and_reranks_with_models_that_are_started_by_the_first_request_for_them() -> None:
+    documents = ["Bread is baked in an oven.", "Paris is the capital of France."]
+    with serving() as running:
+        running.wait_ready()
+        states = "specserve-demo={}, specserve-demo-embedder={}, specserve-demo-reranker={}"
+        assert state_header(running) == states.format("ready", "not_started", "not_started")
+        assert len(engines(running)) == 1
+        names = ["specserve-demo", "specserve-demo-embedder", "specserve-demo-reranker"]
+        assert [one["id"] for one in running.answer("GET", "/v1/models")[1]["data"]] == names
+        status, ranked = running.answer("POST", "/rerank", {"query": "capital of France", "documents": documents})
+        assert (status, ranked["model"], ranked["results"][0]["index"]) == (200, "specserve-demo-reranker", 1)
+        assert state_header(running) == states.format("ready", "not_started", "ready")
+        status, embedded = running.answer("POST", "/v1/embeddings", {"input": documents})
+        assert (status, embedded["model"], len(embedded["data"])) == (200, "specserve-demo-embedder", 2)
+        assert running.answer("POST", "/v1/chat/completions", CHAT)[1]["model"] == "specserve-demo"
+        assert len(engines(running)) == 3
+        running.process.send_signal(signal.SIGTERM)
+        assert running.wait_end()[0] == 0
