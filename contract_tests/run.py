@@ -147,7 +147,8 @@ def paths_of(url: str) -> set[str]:
     found = {operation.path for operation in OPERATIONS.values()}
     for operation in OPERATIONS.values():
         if UnsupportedTask.code in operation.refusals:
-            answer = asked(url, operation.path, first_example(document, operation.path))
+            # By name, as everything else is asked: without one, another model of the server may be meant.
+            answer = asked(url, operation.path, first_example(document, operation.path) | {"model": MODEL})
             error = answer.get("error") if isinstance(answer, dict) else None
             if isinstance(error, dict) and error.get("code") == UnsupportedTask.code:
                 found.discard(operation.path)
