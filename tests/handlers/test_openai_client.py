@@ -291,7 +291,7 @@ def test_the_best_of_several_is_one_of_them(client: OpenAI) -> None:
 
 
 def test_models_are_listed_and_described(client: OpenAI) -> None:
-    assert [model.id for model in client.models.list()] == [MODEL]
+    assert [model.id for model in client.models.list()] == [MODEL, f"{MODEL}-embedder", f"{MODEL}-reranker"]
     assert client.models.retrieve(MODEL).id == MODEL
 
 
