@@ -34,7 +34,7 @@ def test_a_server_answers_while_it_loads_then_serves_and_drains_on_sigterm() -> 
         assert (status, refusal_code(body)) == (503, "server_loading")
         server.wait_ready()
         listed = [model["id"] for model in server.answer("GET", "/v1/models")[1]["data"]]
-    assert listed == ["tiny", "alias", "specserve-demo-embedder", "specserve-demo-reranker"]
+        assert listed == ["tiny", "alias", "specserve-demo-embedder", "specserve-demo-reranker"]
         stream = server.begin_stream()
         server.signal_engine(signal.SIGSTOP)  # so that the stream is still open when the drain begins
         server.process.send_signal(signal.SIGTERM)
