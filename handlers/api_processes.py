@@ -47,13 +47,13 @@ def settled(settings: ServerSettings) -> ServerSettings:
             f"of them; --api-server-count asks for {settings.api_server_count} processes",
             "leave one of the two out; --lora-modules, loaded at the start, go with several",
         )
-    late = [model.model_names[0] for model in settings.served if model.load_on_first_use]
     changes: dict[str, Any] = {"max_background_responses": 0}
-    if late:
+    if late := [model.model_names[0] for model in settings.served if model.load_on_first_use]:
         notice = f"with --api-server-count, models are loaded at the start: {', '.join(late)} too"
-        changes["notices"] = (*settings.notices, notice)
-    models = tuple(dataclasses.replace(model, load_on_first_use=False) for model in settings.models)
-    return dataclasses.replace(settings, load_on_first_use=False, models=models, **changes)
+        early = tuple(dataclasses.replace(model, load_on_first_use=False) for model in settings.served)
+        changes |= {"notices": (*settings.notices, notice), "load_on_first_use": False}
+        changes["models"] = early if len(early) > 1 else ()
+    return dataclasses.replace(settings, **changes)
 
 
 class Place(NamedTuple):

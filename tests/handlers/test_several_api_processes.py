@@ -13,17 +13,20 @@ import pytest
 from running_server import RunningServer, command_line, serving, wait_gone
 
 from specserve.handlers.api_processes import settled
+from specserve.handlers.demo import checkpoint_path
 from specserve.handlers.flags import UsageError
 from specserve.handlers.serve import main
 from specserve.handlers.settings import ServerSettings
 
 COUNT = ("--api-server-count", "3")
+MODEL = str(checkpoint_path())
+"""Named, it comes without the other models of the demo."""
 CRASHED, HUNG, DRAIN_EXCEEDED = 10, 11, 12
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[RunningServer]:
-    with serving(*COUNT) as started:
+    with serving(MODEL, *COUNT) as started:
         wait_ready(started)
         yield started
 
@@ -94,7 +97,7 @@ def test_what_only_one_process_could_show_is_refused(server: RunningServer) -> N
 
 
 def test_a_drain_waits_for_the_answers_of_all() -> None:
-    with serving(*COUNT) as server:
+    with serving(MODEL, *COUNT) as server:
         wait_ready(server)
         others = children(server)
         streams = [server.begin_stream(300) for _ in range(12)]
@@ -105,7 +108,7 @@ def test_a_drain_waits_for_the_answers_of_all() -> None:
 
 
 def test_answers_that_outlast_the_drain_are_cut_in_all() -> None:
-    with serving(*COUNT, "--shutdown-timeout", "0.3") as server:
+    with serving(MODEL, *COUNT, "--shutdown-timeout", "0.3") as server:
         wait_ready(server)
         streams = [server.begin_stream(1800) for _ in range(12)]
         server.process.send_signal(signal.SIGTERM)
@@ -116,7 +119,7 @@ def test_answers_that_outlast_the_drain_are_cut_in_all() -> None:
 
 
 def test_a_dead_engine_ends_the_streams_of_all_and_the_server() -> None:
-    with serving(*COUNT) as server:
+    with serving(MODEL, *COUNT) as server:
         wait_ready(server)
         others = children(server)
         streams = [server.begin_stream(1800) for _ in range(12)]
@@ -129,7 +132,7 @@ def test_a_dead_engine_ends_the_streams_of_all_and_the_server() -> None:
 
 
 def test_a_hung_engine_is_noticed_by_whoever_waits_for_it() -> None:
-    with serving(*COUNT, "--engine-watchdog", "1") as server:
+    with serving(MODEL, *COUNT, "--engine-watchdog", "1") as server:
         wait_ready(server)
         streams = [server.begin_stream(1800) for _ in range(12)]
         server.signal_engine(signal.SIGSTOP)
@@ -139,7 +142,7 @@ def test_a_hung_engine_is_noticed_by_whoever_waits_for_it() -> None:
 
 
 def test_without_one_of_them_the_server_ends_and_says_so() -> None:
-    with serving(*COUNT) as server:
+    with serving(MODEL, *COUNT) as server:
         wait_ready(server)
         engine, (first, second) = server.engine_id, children(server)
         os.kill(first, signal.SIGKILL)
@@ -151,7 +154,7 @@ def test_without_one_of_them_the_server_ends_and_says_so() -> None:
 
 
 def test_killing_the_first_leaves_no_orphan() -> None:
-    with serving(*COUNT) as server:
+    with serving(MODEL, *COUNT) as server:
         wait_ready(server)
         engine, others = server.engine_id, children(server)
         server.process.kill()
@@ -170,6 +173,9 @@ def test_models_are_not_left_to_their_first_request() -> None:
     found = settled(ServerSettings(api_server_count=2, models=(late, ServerSettings())))
     assert [model.load_on_first_use for model in found.served] == [False, False]
     assert "late" in found.notices[0]
+    demo = settled(ServerSettings(api_server_count=2))
+    assert [model.load_on_first_use for model in demo.served] == [False] * 3
+    assert not settled(ServerSettings(api_server_count=2, model="x", load_on_first_use=True)).load_on_first_use
     alone = ServerSettings(models=(late,))
     assert settled(alone) is alone
     with pytest.raises(UsageError, match="--lora-dir"):
