@@ -156,10 +156,12 @@ def play(
             answer.prompt_logprobs = answer.prompt_logprobs or output.prompt_logprobs
             answer.reason, answer.stop_reason = output.finish_reason, output.stop_reason
             limit = limits[gained.request_id]
-            is_left = output.finish_reason is None and limit is not None and len(answer.token_ids) >= limit
+            # Also where the end has come with these tokens: how many come at once is what drafts change.
+            is_left = limit is not None and len(answer.token_ids) >= limit
             if is_left:
                 texts.remove(gained.request_id)
                 answer.token_ids, answer.logprobs = answer.token_ids[:limit], answer.logprobs[:limit]
+                answer.reason = answer.stop_reason = None
                 answer.text = ""  # how much of it has come by then is another matter
             if engine_goes_on or is_left:
                 core.abort([gained.request_id])
