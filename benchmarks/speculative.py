@@ -179,6 +179,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="a folder")
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--at-once", type=int, nargs="+", choices=sorted(ANSWERS), default=sorted(ANSWERS))
     parser.add_argument("--out", action="store_true", help="write a result file")
     arguments = parser.parse_args()
     before = limits.measure()
@@ -187,7 +188,7 @@ def main() -> None:
     cache = KVCacheManager(NUM_BLOCKS, BLOCK)
     found: dict[str, Any] = {"step_ms_by_tokens": widths(runner)}
     print(json.dumps(found), flush=True)
-    for concurrency in ANSWERS:
+    for concurrency in arguments.at_once:
         for name, copies in COPIES.items() if concurrency < runner.max_draft_rows else [("edit", COPIES["edit"])]:
             found[f"{name}, {concurrency} at once"] = beside(runner, cache, copies, concurrency, arguments.rounds)
             figures = json.dumps(found[f"{name}, {concurrency} at once"])
