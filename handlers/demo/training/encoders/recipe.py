@@ -44,4 +44,4 @@ NUM_CANDIDATES = 6
 WORDS = Course(steps=500, batch=384, vector_rate=6e-3, seed=10)
 """First the vectors of the tokens alone, which costs little and brings most."""
 EMBEDDER = Course(steps=80, batch=160, rate=2e-3, vector_rate=1.5e-3, warmup_steps=30)
-RERANKER = Course(steps=220, batch=32, rate=3e-3, vector_rate=1.5e-3, warmup_steps=30, seed=12)
+RERANKER = Course(steps=900, batch=32, rate=3e-3, vector_rate=1.5e-3, warmup_steps=30, seed=12)
