@@ -26,12 +26,15 @@ from specserve.engine.generation_config import read_eos_token_ids
 from specserve.engine.model_folder import merged, read_json, resolve_model_folder
 from specserve.engine.models import quantization
 from specserve.engine.models.construction import Construction, is_mixture
+from specserve.engine.models.file_weights import in_new_mapping
 from specserve.engine.models.quantization import Quantization
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 DTYPE_ALIASES = {"float": "float32", "half": "float16"}
 REACH_OUR_ATTENTION_UNDECLARED = ("StableLmForCausalLM",)
 """Classes that use the attention interface without saying so; the architecture tests prove them."""
+LARGE_BYTES = 1 << 20
+"""From this size on a table is worth a mapping of its own."""
 SAFETENSORS_DTYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
 
 
@@ -111,14 +114,19 @@ def load_class(
 
 
 def release_files(model: nn.Module, *, but: nn.Module | None = None) -> None:
-    """Copy weights that are still read from the checkpoint's files: one of them keeps a whole file mapped.
+    """Let go of the mapping that weights were read through: it holds all of a file, and one weight keeps it.
 
-    For what is left on the CPU when the rest has been packed, such as embeddings and norms; `but` is left as it is.
+    For what is left on the CPU when the rest has been packed, such as norms, which are copied, and embeddings, of which
+    a new mapping holds the rows that are used. `but` is left as it is.
     """
     others = set() if but is None else set(map(id, but.parameters()))
+    # Rows of tables are looked up. What a product reads whole is better off in the huge pages of a copy.
+    tables = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
     for parameter in model.parameters():
         if parameter.device.type == "cpu" and id(parameter) not in others:
-            parameter.data = parameter.data.clone()
+            is_table = id(parameter) in tables and parameter.nbytes >= LARGE_BYTES
+            in_file = in_new_mapping(parameter.data) if is_table else None
+            parameter.data = parameter.data.clone() if in_file is None else in_file
 
 
 def choose_device(name: str) -> torch.device:
