@@ -209,7 +209,7 @@ def main() -> int:
     ) -> ASGIApp:
         return WithBug(create_app(lifecycle, settings, prompts, formats, store), BUGS[arguments.bug])
 
-    return Supervisor(settings, bind(settings), create).run()
+    return Supervisor(settings, bind(settings)[0], create).run()
 
 
 if __name__ == "__main__":
