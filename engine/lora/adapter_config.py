@@ -43,8 +43,8 @@ NOT_SERVED = {
 class AdapterError(InvalidParameterError):
     """An adapter cannot be loaded: what is wrong with its folder, or does not fit the model."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message, param="lora_path")
+    def __init__(self, message: str, *, param: str = "lora_path") -> None:
+        super().__init__(message, param=param)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

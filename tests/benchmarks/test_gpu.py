@@ -27,7 +27,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_limits_are_rates() -> None:
-    assert all(value > 0 for value in limits(Stopwatch(CPU, tries=1), size=1 << 20, side=256).values())
+    assert all(value > 0 for value in limits(Stopwatch(CPU, tries=9), size=1 << 20, side=256).values())
 
 
 def test_attention_of_each_backend_is_measured_or_its_refusal_told() -> None:

@@ -28,7 +28,7 @@ ENVELOPES = {
     for envelope in FORMS
 }
 EVERY_TASK = {"tasks": ("embed", "classify", "token_embed", "token_classify"), "labels": ("yes",)}
-INSIDES = re.compile(r"Traceback|site-packages|\.py\b|<class|object at|NoneType|pydantic|/models/fake|0x[0-9a-f]{6}")
+INSIDES = re.compile(r"Traceback|site-packages|\.py\b|<class|object at 0x|NoneType|pydantic|/models/fake|0x[0-9a-f]{6}")
 LONG = st.sampled_from(["\U0001f468\u200d" * 20_000, "\x00" * 9000, '"\\' * 5000, "a" * 100_000, "\u2028" * 5000])
 TEXT = st.text(max_size=30) | LONG
 VALUES = st.recursive(
@@ -54,6 +54,8 @@ SOUND: dict[Any, Any] = {
     schemas.EmbeddingRequest: {"input": INPUT},
     schemas.PoolingRequest: {"input": INPUT},
     schemas.ClassifyRequest: {"input": INPUT},
+    schemas.LoadAdapterRequest: {"lora_name": TEXT | VALUES, "lora_path": TEXT | VALUES},
+    schemas.UnloadAdapterRequest: {"lora_name": TEXT | VALUES},
     schemas.ScoreRequest: {"text_1": TEXT | VALUES, "text_2": TEXT | VALUES},
     schemas.RerankRequest: {"query": TEXT | VALUES, "documents": st.lists(TEXT | VALUES, max_size=4) | VALUES},
     schemas.CohereEmbedRequest: {"texts": st.lists(TEXT, max_size=4) | VALUES},

@@ -47,6 +47,8 @@ SOUND: dict[type[ApiModel], dict[str, Any]] = {
     schemas.EmbeddingRequest: {"input": "hello"},
     schemas.PoolingRequest: {"input": "hello"},
     schemas.ClassifyRequest: {"input": "hello"},
+    schemas.LoadAdapterRequest: {"lora_name": "sql", "lora_path": "/adapters/sql"},
+    schemas.UnloadAdapterRequest: {"lora_name": "sql"},
     schemas.ScoreRequest: {"text_1": "hello", "text_2": "you"},
     schemas.RerankRequest: {"query": "hello", "documents": ["you"]},
     schemas.CohereEmbedRequest: {"texts": ["hello"]},
@@ -58,7 +60,10 @@ def taking(*bodies: type[ApiModel]) -> tuple[str, ...]:
     return tuple(operation.id for operation in OPERATIONS.values() if operation.body in bodies)
 
 
-BODIES = taking(*SOUND)
+LOAD_ADAPTER, UNLOAD_ADAPTER = taking(schemas.LoadAdapterRequest), taking(schemas.UnloadAdapterRequest)
+ADAPTERS = (*LOAD_ADAPTER, *UNLOAD_ADAPTER)
+CHANGES_ADAPTERS = {"lora_dirs": ("/adapters",)}
+BODIES = tuple(name for name in taking(*SOUND) if name not in ADAPTERS)
 CHAT = taking(schemas.ChatCompletionRequest)
 COMPLETION = taking(schemas.CompletionRequest)
 TOKENIZE = taking(schemas.TokenizeRequest)
@@ -155,7 +160,12 @@ REFUSALS = [
     Refusal("unknown_url", GENERATE, path="/v1/complete"),
     Refusal("unknown_url", ("retrieve_model",), path="/v1/models/"),
     Refusal("method_not_allowed", BODIES, method="GET"),
-    Refusal("endpoint_disabled", INFO),
+    Refusal("endpoint_disabled", (*INFO, *ADAPTERS)),
+    Refusal("adapter_not_found", LOAD_ADAPTER, {"base_model_name": "fake"}, server=CHANGES_ADAPTERS),
+    Refusal("adapter_not_found", UNLOAD_ADAPTER, server=CHANGES_ADAPTERS),
+    Refusal("missing_required_parameter", LOAD_ADAPTER, content=b"{}", param="lora_name"),
+    Refusal("unsupported_value", LOAD_ADAPTER, {"lora_name": "../x"}, server=CHANGES_ADAPTERS, param="lora_name"),
+    Refusal("model_not_found", LOAD_ADAPTER, {"base_model_name": "fakee"}, server=CHANGES_ADAPTERS),
     Refusal("invalid_request", BODIES, content=b""),
     Refusal("invalid_request", BODIES, content=b"{"),
     Refusal("invalid_request", BODIES, content=b"[]"),
