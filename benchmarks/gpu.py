@@ -122,7 +122,7 @@ def limits(watch: Stopwatch, size: int = 1 << 30, side: int = 8192) -> dict[str,
     x, y = (torch.randn(side, side, device=watch.device, dtype=torch.bfloat16) for _ in range(2))
     return {
         "copy_gb_s": round(2 * size / 1e9 / watch.seconds(lambda: target.copy_(source)), 1),
-        "gemm_tflop_s": round(2 * side**3 / 1e12 / watch.seconds(lambda: x @ y), 1),
+        "gemm_tflop_s": round(2 * side**3 / 1e12 / watch.seconds(lambda: x @ y), 4),
     }
 
 

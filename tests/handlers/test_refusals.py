@@ -162,6 +162,7 @@ REFUSALS = [
     Refusal("method_not_allowed", BODIES, method="GET"),
     Refusal("endpoint_disabled", (*INFO, *ADAPTERS)),
     Refusal("adapter_not_found", LOAD_ADAPTER, {"base_model_name": "fake"}, server=CHANGES_ADAPTERS),
+    Refusal("unsupported_parameter", LOAD_ADAPTER, {"is_3d_lora_weight": True}, param="is_3d_lora_weight"),
     Refusal("adapter_not_found", UNLOAD_ADAPTER, server=CHANGES_ADAPTERS),
     Refusal("missing_required_parameter", LOAD_ADAPTER, content=b"{}", param="lora_name"),
     Refusal("unsupported_value", LOAD_ADAPTER, {"lora_name": "../x"}, server=CHANGES_ADAPTERS, param="lora_name"),
