@@ -10,9 +10,7 @@ our products and in float32 with oneDNN's. `--out` writes benchmarks/results/det
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
-import os
 import statistics
 import tempfile
 from pathlib import Path
@@ -22,8 +20,9 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from benchmarks.models import checkpoint
-from benchmarks.quantization import BLOCK, DECODES, NUM_BLOCKS, PREFILL, RESULTS, decode, request, seconds_of
-from benchmarks.run import ROOT, commit, cpu_name
+from benchmarks.quantization import BLOCK, DECODES, NUM_BLOCKS, PREFILL, decode, request, seconds_of
+from benchmarks.result_file import write_result
+from benchmarks.run import ROOT
 from specserve.engine.batch import ScheduledBatch
 from specserve.engine.config import CacheConfig, EngineConfig, ModelConfig
 from specserve.engine.runner.model_runner import ModelRunner
@@ -86,19 +85,7 @@ def main() -> None:
                 path if name == "gpt2" else checkpoint(name, ROOT / ".models"), dtype, arguments.rounds
             )
     if arguments.out:
-        now = datetime.datetime.now(datetime.UTC)
-        path = RESULTS / f"determinism-{now:%Y-%m-%d}-{commit()}.json"
-        about = {
-            "machine": {"cpu": cpu_name(), "cores": sorted(os.sched_getaffinity(0))},
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
-            "commit": commit(),
-            "date": now.isoformat(timespec="seconds"),
-            "load_average": os.getloadavg(),
-            "steps": found,
-        }
-        path.write_text(json.dumps(about, indent=1) + "\n")
-        print(path)
+        print(write_result("determinism", vars(arguments), {"steps": found}))
 
 
 if __name__ == "__main__":

@@ -15,14 +15,11 @@ benchmarks/results/kv-cache-<date>-<commit>.json.
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import math
-import os
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -33,7 +30,7 @@ from transformers import AutoTokenizer
 from benchmarks import limits
 from benchmarks.attention import BLOCK, batch_of
 from benchmarks.quantization import QUESTIONS_PER_TOPIC, SEED, logits_of, request
-from benchmarks.run import commit, cpu_name
+from benchmarks.result_file import write_result
 from specserve.engine.attention.backend import LayerCache, LayerSpec
 from specserve.engine.attention.cpu import CpuBackend
 from specserve.engine.attention.rounded_rows import restore, store, to_float8
@@ -45,7 +42,6 @@ from specserve.handlers.demo.training.check import questions
 from specserve.handlers.demo.training.dialogues import TOPICS
 from specserve.handlers.demo.training.tokens import encode as encode_samples
 
-RESULTS = Path(__file__).parent / "results"
 FORMS: dict[str, torch.dtype | None] = {"auto": None, "int8": torch.int8}
 HEADS = [(14, 2, 64), (32, 8, 64), (16, 8, 128), (32, 8, 128)]
 """(query heads, key-value heads, head size) of Qwen2.5-0.5B, Llama 3.2 1B, Qwen3 0.6B and Llama 3 8B."""
@@ -230,19 +226,7 @@ def main() -> None:
         if not arguments.skip_accuracy:
             found |= {"accuracy": accuracy(), "errors": errors()}
     if arguments.out:
-        now = datetime.datetime.now(datetime.UTC)
-        path = RESULTS / f"kv-cache-{now:%Y-%m-%d}-{commit()}.json"
-        about = {
-            "machine": {"cpu": cpu_name(), "cores": sorted(os.sched_getaffinity(0))},
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
-            "commit": commit(),
-            "date": now.isoformat(timespec="seconds"),
-            "flags": {**vars(arguments), "model": arguments.model and Path(arguments.model).name},
-            "load_average": os.getloadavg(),
-        }
-        path.write_text(json.dumps(about | found, indent=1) + "\n")
-        print(path.name)
+        print(write_result("kv-cache", vars(arguments), found))
 
 
 if __name__ == "__main__":

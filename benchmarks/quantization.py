@@ -11,13 +11,10 @@ likeliest token is the one in bfloat16. `--out` writes benchmarks/results/quanti
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import math
-import os
 import statistics
 import time
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,7 +23,7 @@ from torch import Tensor
 from transformers import AutoTokenizer
 
 from benchmarks import limits
-from benchmarks.run import commit, cpu_name
+from benchmarks.result_file import write_result
 from specserve.engine.batch import ScheduledBatch, ScheduledRequest
 from specserve.engine.config import QUANTIZATIONS, CacheConfig, EngineConfig, ModelConfig
 from specserve.engine.params import SamplingParams
@@ -37,7 +34,6 @@ from specserve.handlers.demo.training.check import questions
 from specserve.handlers.demo.training.dialogues import TOPICS
 from specserve.handlers.demo.training.tokens import Sample, encode
 
-RESULTS = Path(__file__).parent / "results"
 CONTEXT, BLOCK, NUM_BLOCKS = 200, 16, 512
 DECODES = (1, 8, 32)
 PREFILL = 512
@@ -141,19 +137,7 @@ def main() -> None:
         before = limits.measure()
         found = {"limits": before, "speed": speed(arguments.model, arguments.rounds), "accuracy": accuracy()}
     if arguments.out:
-        now = datetime.datetime.now(datetime.UTC)
-        path = RESULTS / f"quantization-{now:%Y-%m-%d}-{commit()}.json"
-        about = {
-            "machine": {"cpu": cpu_name(), "cores": sorted(os.sched_getaffinity(0))},
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
-            "commit": commit(),
-            "date": now.isoformat(timespec="seconds"),
-            "flags": {**vars(arguments), "model": Path(arguments.model).name},
-            "load_average": os.getloadavg(),
-        }
-        path.write_text(json.dumps(about | found, indent=1) + "\n")
-        print(path)
+        print(write_result("quantization", vars(arguments), found))
 
 
 if __name__ == "__main__":

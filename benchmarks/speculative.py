@@ -13,20 +13,16 @@ benchmarks/results/speculative-<date>-<commit>.json.
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
-import os
 import random
 import statistics
 import time
-from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from benchmarks import limits
-from benchmarks.run import commit, cpu_name
+from benchmarks.result_file import write_result
 from specserve.engine.api import GenerationRequest
 from specserve.engine.batch import ScheduledBatch, ScheduledRequest
 from specserve.engine.config import CacheConfig, EngineConfig, ModelConfig, SpeculativeConfig
@@ -39,7 +35,6 @@ from specserve.engine.runner.model_runner import ModelRunner
 from specserve.engine.scheduler import Scheduler
 from specserve.engine.speculative.drafter import Drafter
 
-RESULTS = Path(__file__).parent / "results"
 COPIES = {"edit": 0.97, "summary": 0.8, "chat": 0.3, "never": 0.0}
 ANSWERS = {1: 48, 8: 32, 32: 16}
 """Tokens of an answer, by how many run at once."""
@@ -194,22 +189,19 @@ def main() -> None:
             figures = json.dumps(found[f"{name}, {concurrency} at once"])
             print(f"{time.perf_counter() - began:.0f} s: {name}, {concurrency} at once: {figures}", flush=True)
     if arguments.out:
-        now = datetime.datetime.now(datetime.UTC)
-        path = RESULTS / f"speculative-{now:%Y-%m-%d}-{commit()}.json"
-        about = {
-            "machine": {"cpu": cpu_name(), "cores": sorted(os.sched_getaffinity(0))},
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
-            "commit": commit(),
-            "date": now.isoformat(timespec="seconds"),
-            "flags": {**vars(arguments), "model": Path(arguments.model).name},
-            "load_average": os.getloadavg(),
-            "notes": runner.info.notes,
-            "copies": COPIES,
-            "answers": ANSWERS,
-        }
-        path.write_text(json.dumps(about | {"limits": before, "results": found}, indent=1) + "\n")
-        print(path)
+        print(
+            write_result(
+                "speculative",
+                vars(arguments),
+                {
+                    "notes": runner.info.notes,
+                    "copies": COPIES,
+                    "answers": ANSWERS,
+                    "limits": before,
+                    "results": found,
+                },
+            )
+        )
 
 
 if __name__ == "__main__":
