@@ -29,6 +29,7 @@ from specserve.engine.models.cpu_linear import (
 )
 from specserve.engine.models.low_rank import LayerWidths, LowRank, add_to_head
 from specserve.engine.models.quantization import Quantization
+from specserve.engine.models.step_memory import StepMemory, places
 from specserve.engine.models.weight_forms import CpuForm, Fp8
 from specserve.engine.native.library import KernelUnavailableError, load_library
 
@@ -36,6 +37,8 @@ ARCHITECTURES = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "
 BODIES = tuple(name.replace("ForCausalLM", "Model") for name in ARCHITECTURES)
 """Classes whose layers are computed exactly as native/decoder.cpp does, with a head and without; the tests compare."""
 MAX_HEAD_SIZE = 512
+MOST_KEPT_LOGITS, MOST_KEPT_SCRATCH = 64 << 20, 32 << 20
+"""Bytes that stay between steps: logits of 110 rows of 152 000, scratch of 512 tokens of a model of 1 B parameters."""
 _POINTER, _INT32, _FLOAT = ctypes.c_void_p, ctypes.c_int32, ctypes.c_float
 
 
@@ -143,6 +146,7 @@ class CpuDecoder:
             rotary_scale=self._rotary.attention_scaling,
         )
         self._caches: Sequence[LayerCache] = ()
+        self._logits, self._scratch = StepMemory(MOST_KEPT_LOGITS), StepMemory(MOST_KEPT_SCRATCH)
         self._prefix = "" if body is model else "model."
 
     def pack_adapter(self, weights: Mapping[str, LowRank]) -> CpuAdapter:
@@ -163,46 +167,48 @@ class CpuDecoder:
         rows: Tensor,
         adapters: Sequence[AdapterRows] = (),
     ) -> Tensor:
-        """hidden [T, H] float32, overwritten; positions [T] and rows [R] int64 → logits [R, V] float32.
+        """hidden [T, H] float32, overwritten; positions [T] and rows [R] int64 → logits [R, V] float32, which the next
+        call overwrites.
 
         Without a head: the last hidden states [R, H] bfloat16. The weights of `adapters` are CpuAdapters. Raises
         MemoryError.
         """
-        num_tokens, args = hidden.shape[0], self._args
+        (num_tokens, size), num_rows, args = hidden.shape, rows.shape[0], self._args
         heads = args.num_heads + 2 * args.num_kv_heads
-        most = max(num_tokens, rows.shape[0])
-
-        def scratch(width: int) -> Tensor:
-            return torch.empty(most, width, dtype=torch.bfloat16)
-
-        normed, projected = scratch(args.hidden_size), scratch(heads * args.head_size)
-        attended, inner = scratch(args.num_heads * args.head_size), scratch(self._inner_size)
+        most = max(num_tokens, num_rows)
+        normed = torch.empty(most, size, dtype=torch.bfloat16)
         low_width = max((each.weights.rank for each in adapters), default=0)
-        longest = max(args.hidden_size, args.num_heads * args.head_size, self._inner_size, low_width)
-        rearranged = scratch(scratch_width(longest))
-        turns = torch.empty(num_tokens, args.head_size)
-        logits = torch.empty(rows.shape[0], self._vocab_size)
+        longest = max(size, args.num_heads * args.head_size, self._inner_size, low_width)
+        wide = max(heads * args.head_size, 2 * self._inner_size) if adapters else 0
+        scratch = {
+            "projected": 2 * heads * args.head_size,
+            "attended": 2 * args.num_heads * args.head_size,
+            "inner": 2 * self._inner_size,
+            "rearranged": 2 * scratch_width(longest),
+            "turns": 4 * args.head_size,
+            "wide": 4 * wide,
+            "low": 2 * low_width,
+        }
+        offsets, num_bytes = places(*(most * row_bytes for row_bytes in scratch.values()))
+        memory = self._scratch.take(num_bytes)
+        for name, offset in zip(scratch, offsets, strict=True):
+            setattr(args, name, memory.data_ptr() + offset)
+        logits = self._logits.take(4 * num_rows * self._vocab_size).view(torch.float32).view(num_rows, self._vocab_size)
         args.positions, args.slots = positions.data_ptr(), step.slots.data_ptr()
         args.block_tables, args.table_stride = step.block_tables.data_ptr(), step.block_tables.shape[1]
         args.seq_lens, args.query_start = step.seq_lens.data_ptr(), step.query_start.data_ptr()
-        args.rows, args.num_rows = rows.data_ptr(), rows.shape[0]
-        args.hidden, args.logits = hidden.data_ptr(), logits.data_ptr()
-        args.normed, args.projected = normed.data_ptr(), projected.data_ptr()
-        args.attended, args.inner = attended.data_ptr(), inner.data_ptr()
-        args.rearranged, args.turns = rearranged.data_ptr(), turns.data_ptr()
+        args.rows, args.num_rows = rows.data_ptr(), num_rows
+        args.hidden, args.logits, args.normed = hidden.data_ptr(), logits.data_ptr(), normed.data_ptr()
         runs = (Rows * len(adapters))()
         for run, each in zip(runs, adapters, strict=True):
             run.layers, run.first, run.count = ctypes.addressof(each.weights.layers), each.start, each.stop - each.start
-        wide = torch.empty(num_tokens if adapters else 0, max(heads * args.head_size, 2 * self._inner_size))
-        low = scratch(low_width)
         args.adapters, args.num_adapters = ctypes.addressof(runs), len(adapters)
-        args.wide, args.low = wide.data_ptr(), low.data_ptr()
         args.num_tokens, args.num_seqs, args.num_threads = num_tokens, step.seq_lens.shape[0], step.num_threads
         if self._run(ctypes.byref(args)):
             raise MemoryError("no memory for the attention kernel's scratch space")
         if not self._vocab_size:
-            return normed[: rows.shape[0]]
-        return add_to_head(logits, normed[: rows.shape[0]], rows, adapters)
+            return normed[:num_rows]
+        return add_to_head(logits, normed[:num_rows], rows, adapters)
 
     def _pack_layer(self, layer: Any, spec: LayerSpec) -> DecoderLayer:
         attention, mlp = layer.self_attn, layer.mlp

@@ -39,7 +39,7 @@ class Forward(Protocol):
 
     def __call__(self, inputs: StepInputs, embeddings: Tensor | None, rows: Tensor) -> Tensor:
         """Logits [R, V] of the rows [R] of T, after the backend has planned the step; of models without a head their
-        last hidden states [R, H].
+        last hidden states [R, H]. Logits may be overwritten by the next call, hidden states are not.
 
         `embeddings` [1, T, H] stand for the token ids of `inputs` where they are given.
         """

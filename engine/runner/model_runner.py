@@ -270,7 +270,7 @@ class ModelRunner:
         """Compute one step and return [T, V] logits of all its tokens instead of sampling."""
         inputs = build_inputs(batch, self._backend.block_size, self._device)
         every = torch.arange(inputs.token_ids.shape[1], device=self._device)
-        return self._logits(batch, inputs, every)
+        return self._logits(batch, inputs, every).clone()
 
     def _logits(self, batch: ScheduledBatch, inputs: StepInputs, rows: Tensor) -> Tensor:
         """Logits [R, V] of the given rows [R]."""
