@@ -48,9 +48,9 @@ void finish(const Job &job, const Item &item, int rows, const float *acc, const 
     const int head = item.head * group + i % group;
     float total = sum[i], factor = 1.f;
     if (a.sinks) {
-      const float sink = a.sinks[head], peak = max[i] > sink ? max[i] : sink;
-      factor = exp_of(max[i] - peak);
-      total = total * factor + exp_of(sink - peak);
+      const float sink = a.sinks[head] * kLog2e, peak = max[i] > sink ? max[i] : sink;
+      factor = exp2_of(max[i] - peak);
+      total = total * factor + exp2_of(sink - peak);
     }
     const int64_t at = (int64_t)(item.query + i / group) * a.num_heads + head;
     auto *out = (typename S::Element *)a.out + at * a.value_head_size;
@@ -68,7 +68,7 @@ void merge(Sums into, Sums other, int rows, int width) {
   for (int i = 0; i < rows; i++) {
     const float peak = into.max[i] > other.max[i] ? into.max[i] : other.max[i];
     if (peak == -kInf) continue;
-    const float keep = exp_of(into.max[i] - peak), take = exp_of(other.max[i] - peak);
+    const float keep = exp2_of(into.max[i] - peak), take = exp2_of(other.max[i] - peak);
     for (int d = i * width; d < (i + 1) * width; d++) into.acc[d] = into.acc[d] * keep + other.acc[d] * take;
     into.sum[i] = into.sum[i] * keep + other.sum[i] * take;
     into.max[i] = peak;
@@ -80,11 +80,30 @@ inline int end_of_sight(const AttendArgs &a, int next, int seq_len) {
   return a.window > 0 && next - 1 + a.window < seq_len ? next - 1 + a.window : seq_len;
 }
 
+inline int64_t page_of(const AttendArgs &a, const Item &item, int index) {
+  const int32_t *table = a.block_tables + (int64_t)item.seq * a.table_stride;
+  if (a.block_size == kPage) return (int64_t)table[index] * a.num_kv_heads + item.head;
+  const int per_block = a.block_size / kPage;
+  return ((int64_t)table[index / per_block] * per_block + index % per_block) * a.num_kv_heads + item.head;
+}
+
+// The page to be fetched while one is attended to: pages are scattered, so the hardware cannot tell. Behind the item's
+// last page it is one of the item that this thread is likely to take next.
+inline int64_t page_ahead(const Job &job, const Item &item, int index) {
+  const AttendArgs &a = *job.args;
+  const int ahead = index + kTile / kPage, beyond = ahead - (item.hi + kPage - 1) / kPage;
+  if (beyond < 0) return page_of(a, item, ahead);
+  const int taken = __atomic_load_n(&job.next, __ATOMIC_RELAXED);
+  if (taken >= job.num_items) return page_of(a, item, index);
+  const Item &next = job.items[job.num_items - 1 - taken];
+  const int first = next.lo / kPage + beyond, end = (next.hi + kPage - 1) / kPage;
+  return first < end ? page_of(a, next, first) : page_of(a, item, index);
+}
+
 template <class S> void run_item(const Job &job, const Item &item, float *scratch) {
   const AttendArgs &a = *job.args;
   const Shape &shape = job.shape;
   const int group = a.num_heads / a.num_kv_heads, rows = item.num_queries * group;
-  const int pages_per_block = a.block_size / kPage;
   const int64_t key_words = S::page_words(shape.key_rows);
   const int64_t value_words = S::page_words(kPage / S::kPair * shape.width / 16);
   const int64_t size = (int64_t)rows * (shape.width + 2);
@@ -102,36 +121,28 @@ template <class S> void run_item(const Job &job, const Item &item, float *scratc
     const auto *from = (const typename S::Element *)a.query + token * a.query_token_stride;
     factor[i] = S::put_query(query + (int64_t)i * shape.query_words, from + head * a.query_head_stride, a.head_size);
   }
-  const int32_t *table = a.block_tables + (int64_t)item.seq * a.table_stride;
-  const auto page_of = [&](int token) {
-    const int page = token / kPage;
-    const int64_t at = (int64_t)table[page / pages_per_block] * pages_per_block + page % pages_per_block;
-    return at * a.num_kv_heads + item.head;
-  };
   const auto attend_part = [&](int lo, int hi, Sums to) {
     memset(to.acc, 0, (size_t)rows * shape.width * 4);
     for (int i = 0; i < rows; i++) to.max[i] = -kInf, to.sum[i] = 0.f;
     for (int t = lo / kPage * kPage, end; t < hi; t = end) {  // tiles end at multiples of kTile
       end = (t / kTile + 1) * kTile;
       Tile tile;
-      tile.start = t, tile.size = (hi < end ? hi : end) - t;
-      for (int g = 0; g * kPage < tile.size; g++) {
-        const int64_t page = page_of(t + g * kPage);
+      tile.start = t;
+      for (int g = 0; t + g * kPage < (hi < end ? hi : end); g++) {
+        const int64_t page = page_of(a, item, t / kPage + g), ahead = page_ahead(job, item, t / kPage + g);
         tile.keys[g] = (const uint32_t *)a.keys + page * key_words;
         tile.values[g] = (const uint32_t *)a.values + page * value_words;
-        tile.next_keys[g] = tile.keys[g], tile.next_values[g] = tile.values[g];
-        if (end + g * kPage < hi) {  // pages are scattered: the hardware prefetcher cannot follow them
-          const int64_t ahead = page_of(end + g * kPage);
-          tile.next_keys[g] = (const uint32_t *)a.keys + ahead * key_words;
-          tile.next_values[g] = (const uint32_t *)a.values + ahead * value_words;
-        }
+        tile.next_keys[g] = (const uint32_t *)a.keys + ahead * key_words;
+        tile.next_values[g] = (const uint32_t *)a.values + ahead * value_words;
       }
+      const int behind = hi < end ? hi : end;
       for (int r = 0; r < rows; r += kBlock) {
-        const int count = rows - r < kBlock ? rows - r : kBlock;
-        if (last[r + count - 1] <= t || first[r] >= t + tile.size) continue;  // rows are in order of position
+        const int count = rows - r < kBlock ? rows - r : kBlock, seen = last[r + count - 1];
+        if (seen <= t || first[r] >= behind) continue;  // rows are in order of position
+        tile.size = (seen < behind ? seen : behind) - t;
         attend_rows<S, kBlock>(count, shape, query + (int64_t)r * shape.query_words, tile,
                                {first + r, last + r, factor + r, to.acc + (int64_t)r * shape.width, to.max + r, to.sum + r});
-        memcpy(tile.next_keys, tile.keys, sizeof tile.keys), memcpy(tile.next_values, tile.values, sizeof tile.values);
+        if (r + kBlock < rows) tile.fetch_nothing_new();
       }
     }
   };
@@ -200,7 +211,7 @@ template <class S> int attend(const AttendArgs &a) {
   job.shape.key_rows = (a.head_size + S::kPair - 1) / S::kPair;
   job.shape.query_words = (job.shape.key_rows * S::kWords + 7) / 8 * 8;
   job.shape.width = (a.value_head_size + 15) / 16 * 16;
-  job.shape.scale = a.scale, job.shape.softcap = a.softcap;
+  job.shape.scale = a.softcap > 0 ? a.scale / a.softcap : a.scale * kLog2e, job.shape.softcap = a.softcap * kLog2e;
   job.max_rows = group > kRows ? group : kRows;
   int64_t cost = 0, tokens = 0;
   for (int b = 0; b < a.num_seqs; b++) {

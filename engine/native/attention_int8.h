@@ -120,7 +120,7 @@ template <int R> void attend_int8_tile(const Shape &shape, const uint32_t *query
     Vec top = fill(-kInf);
     for (int g = 0; g < pages; g++) {
       Vec x = mul(load(scores[r] + g * kPage), fill(shape.scale * rows.factor[r]));
-      if (shape.softcap > 0) x = mul(tanh_of(div(x, fill(shape.softcap))), fill(shape.softcap));
+      if (shape.softcap > 0) x = mul(tanh_of(x), fill(shape.softcap));
       if (lo > g * kPage || hi < (g + 1) * kPage) x = keep_range(x, lo - g * kPage, hi - g * kPage);
       store(scores[r] + g * kPage, x);
       top = max(top, x);
@@ -129,14 +129,14 @@ template <int R> void attend_int8_tile(const Shape &shape, const uint32_t *query
   }
   // -inf: nothing is visible to the row, in this tile or so far.
   const Vec largest = max(load(seen), load(before)), finite = max(fill(-3e38f), largest);
-  store(peaks, largest), store(keep, exp_of(sub(load(before), finite))), store(take, exp_of(sub(load(seen), finite)));
+  store(peaks, largest), store(keep, exp2_of(sub(load(before), finite))), store(take, exp2_of(sub(load(seen), finite)));
   for (int r = 0; r < R; r++) {
     const Vec base = fill(seen[r] == -kInf ? 0.f : seen[r]);
     Vec sum = fill(0.f), heaviest = fill(0.f);
     for (int g = 0; g < pages; g++) {
-      const Vec x = sub(load(scores[r] + g * kPage), base), p = exp_of(x);
+      const Vec x = sub(load(scores[r] + g * kPage), base), p = exp2_of(x);
       // Slots behind the last token may have any scale, but no probability. A NaN that is seen shows in the sum.
-      const Vec w = zero_where_less(x, fill(-87.f), mul(p, load(scales + g * kPage)));
+      const Vec w = zero_where_less(x, fill(-126.f), mul(p, load(scales + g * kPage)));
       sum = fma(w, fill(0.f), add(sum, p));
       heaviest = max(heaviest, w);
       store(scores[r] + g * kPage, w);

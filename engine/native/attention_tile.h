@@ -5,7 +5,7 @@
 #include "vectors.h"
 
 namespace {
-constexpr int kTile = 64;  // tokens per pass of the online softmax
+constexpr int kTile = 128;  // tokens per pass of the online softmax
 
 // ---- how a row of a page meets its weights: query elements for keys, probabilities for values ----------------
 struct Float32 {
@@ -69,72 +69,127 @@ struct Bfloat16 {
 #endif
 
 // ---- one tile ------------------------------------------------------------------------------------------------
-struct Shape { int key_rows, query_words, width; float scale, softcap; };  // width: Dv padded to 16
+// `scale` brings scores to exponents of two; with a soft cap it brings them to what the tangent takes, and `softcap` is
+// the cap as an exponent of two. width: Dv padded to 16.
+struct Shape { int key_rows, query_words, width; float scale, softcap; };
 struct Rows { const int *first, *last; const float *factor; float *acc, *max, *sum; };  // see keys [first, last)
 struct Tile {
   const uint32_t *keys[kTile / kPage], *values[kTile / kPage];
   const uint32_t *next_keys[kTile / kPage], *next_values[kTile / kPage];  // pages to be fetched meanwhile, or these again
   int start, size;
+  void fetch_nothing_new() { memcpy(next_keys, keys, sizeof keys), memcpy(next_values, values, sizeof values); }
 };
 // Into the second-level cache, for two tiles may be more than the first holds.
 inline void fetch(const uint32_t *p) { __builtin_prefetch(p, 0, 2); }
 
+// Calls work(Count<N>(), first) for groups of N of `count`, and once for those that are left over.
+template <int N> struct Count { static constexpr int value = N; };
+template <int N, class Work> inline void rest_of(int count, int first, const Work &work) {
+  if constexpr (N > 0) count == N ? work(Count<N>(), first) : rest_of<N - 1>(count, first, work);
+}
+template <int N, class Work> inline void in_groups(int count, const Work &work) {
+  int first = 0;
+  for (; count - first >= N; first += N) work(Count<N>(), first);
+  rest_of<N - 1>(count - first, first, work);
+}
+// Vectors of keys or values that R rows take at a time, so that their sums stay in registers.
+template <int R> constexpr int kWide = kSums / R < 4 ? kSums / R : 4;
+
+// sums[r][n] += `count` rows of strip n times the weights of row r. Rows of a strip are `stride` words apart, weights of
+// a row `words`; what lies in the strips `ahead` is fetched meanwhile.
+template <class S, int R, int N>
+inline void accumulate(Vec (&sums)[R][N], const typename S::Word *weights, int words, const uint32_t *const (&strips)[N],
+                       const uint32_t *const (&ahead)[N], int stride, int count) {
+  for (int t = 0; t < count; t++) {
+    typename S::Row row[N];
+    for (int n = 0; n < N; n++) fetch(ahead[n] + t * stride), row[n] = S::load_row(strips[n] + t * stride);
+    for (int r = 0; r < R; r++)
+      for (int n = 0; n < N; n++) sums[r][n] = S::mac(sums[r][n], row[n], weights + r * words + t * S::kWords);
+  }
+}
+
+template <class S, int R, int N>
+inline void score_pages(const Shape &shape, const typename S::Word *query, const Tile &tile, int first, float (*scores)[kTile]) {
+  const uint32_t *keys[N], *ahead[N];
+  Vec sums[R][N];
+  for (int n = 0; n < N; n++) keys[n] = tile.keys[first + n], ahead[n] = tile.next_keys[first + n];
+  for (auto &row : sums)
+    for (Vec &sum : row) sum = fill(0.f);
+  accumulate<S, R, N>(sums, query, shape.query_words, keys, ahead, kPage, shape.key_rows);
+  for (int r = 0; r < R; r++)
+    for (int n = 0; n < N; n++) store(scores[r] + (first + n) * kPage, mul(sums[r][n], fill(shape.scale)));
+}
+
+// Caps the scores of one row and takes away what it does not see of the tile; returns the largest of each lane.
+inline Vec limit_scores(const Shape &shape, const Tile &tile, int first, int last, float *scores) {
+  const int pages = (tile.size + kPage - 1) / kPage, lo = first - tile.start, end = last - tile.start;
+  const int hi = end < tile.size ? end : tile.size;
+  if (shape.softcap > 0)
+    for (int g = 0; g < pages; g++) store(scores + g * kPage, mul(tanh_of(load(scores + g * kPage)), fill(shape.softcap)));
+  for (int g = 0; g < pages; g++)
+    if (lo > g * kPage || hi < (g + 1) * kPage)
+      store(scores + g * kPage, keep_range(load(scores + g * kPage), lo - g * kPage, hi - g * kPage));
+  Vec top = load(scores);
+  for (int g = 1; g < pages; g++) top = max(top, load(scores + g * kPage));
+  return top;
+}
+
+// acc = acc * factor + weights times N vectors of values.
+template <class S, int R, int N, int kWords>
+inline void weigh_values(const Shape &shape, const typename S::Word (*weights)[kWords], const Tile &tile, int column,
+                         const float *factors, float *acc) {
+  constexpr int kRows = kPage / S::kPair;  // of a page
+  const int width = shape.width, full = tile.size / S::kPair;
+  Vec sums[R][N];
+  for (int r = 0; r < R; r++)
+    for (int n = 0; n < N; n++) sums[r][n] = mul(fill(factors[r]), load(acc + r * width + column + n * 16));
+  const auto add_page = [&](int page, int count) {
+    const uint32_t *values[N], *ahead[N];
+    for (int n = 0; n < N; n++) {
+      values[n] = tile.values[page] + column + n * 16, ahead[n] = tile.next_values[page] + column + n * 16;
+    }
+    accumulate<S, R, N>(sums, weights[0] + page * kRows * S::kWords, kWords, values, ahead, width, count);
+  };
+  int page = 0;
+  for (; page < full / kRows; page++) add_page(page, kRows);
+  // Never more value rows than tokens: a page may hold NaN behind the last one, and zero times NaN is NaN.
+  if (full % kRows) add_page(page, full % kRows);
+  if (full * S::kPair < tile.size)
+    for (int n = 0; n < N; n++) {
+      const auto row = S::load_first(tile.values[page] + full % kRows * width + column + n * 16);
+      for (int r = 0; r < R; r++) sums[r][n] = S::mac(sums[r][n], row, weights[r] + full * S::kWords);
+    }
+  for (int r = 0; r < R; r++)
+    for (int n = 0; n < N; n++) store(acc + r * width + column + n * 16, sums[r][n]);
+}
+
 // R query rows against one tile: scores, online softmax, weighted values.
 template <class S, int R>
 void attend_tile(const Shape &shape, const typename S::Word *query, const Tile &tile, Rows rows) {
-  alignas(64) float scores[R][kTile];
-  alignas(64) typename S::Word weights[R][kTile];
-  Vec rescale[R];
+  constexpr int kWords = kTile / S::kPair * S::kWords;
+  alignas(64) float scores[R][kTile], bases[16], factors[16];
+  alignas(64) typename S::Word weights[R][kWords];
   const int pages = (tile.size + kPage - 1) / kPage;
-  for (int g = 0; g < pages; g++) {
-    Vec acc[R];
-    for (int r = 0; r < R; r++) acc[r] = fill(0.f);
-    for (int d = 0; d < shape.key_rows; d++) {
-      fetch(tile.next_keys[g] + d * kPage);
-      const auto row = S::load_row(tile.keys[g] + d * kPage);
-      for (int r = 0; r < R; r++) acc[r] = S::mac(acc[r], row, query + r * shape.query_words + d * S::kWords);
-    }
-    for (int r = 0; r < R; r++) store(scores[r] + g * kPage, acc[r]);
-  }
+  in_groups<kWide<R>>(pages, [&](auto n, int first) { score_pages<S, R, n.value>(shape, query, tile, first, scores); });
+  Vec tops[R], sums[R];
+  for (int r = 0; r < R; r++) tops[r] = limit_scores(shape, tile, rows.first[r], rows.last[r], scores[r]);
+  const Vec before = load_lanes<R>(rows.max), peaks = max(across(tops, [](Vec x, Vec y) { return max(x, y); }), before);
+  const Vec finite = max(fill(-3e38f), peaks);  // -inf: nothing visible to this row so far
+  store(bases, finite), store(factors, exp2_of(sub(before, finite)));
+  store_lanes<R>(rows.max, peaks);
   for (int r = 0; r < R; r++) {
-    const int lo = rows.first[r] - tile.start, end = rows.last[r] - tile.start;
-    const int hi = end < tile.size ? end : tile.size;
-    Vec top = fill(-kInf);
-    for (int g = 0; g < pages; g++) {
-      Vec x = mul(load(scores[r] + g * kPage), fill(shape.scale));
-      if (shape.softcap > 0) x = mul(tanh_of(div(x, fill(shape.softcap))), fill(shape.softcap));
-      if (lo > g * kPage || hi < (g + 1) * kPage) x = keep_range(x, lo - g * kPage, hi - g * kPage);
-      store(scores[r] + g * kPage, x);
-      top = max(top, x);
-    }
-    const float seen = max_of(top), peak = seen > rows.max[r] ? seen : rows.max[r];
-    const Vec base = fill(peak == -kInf ? 0.f : peak);  // -inf: nothing visible to this row so far
-    const float factor = rows.max[r] == peak ? 1.f : rows.max[r] == -kInf ? 0.f : exp_of(rows.max[r] - peak);
     Vec sum = fill(0.f);
     for (int g = 0; g < pages; g++) {
-      const Vec p = exp_of(sub(load(scores[r] + g * kPage), base));
+      const Vec p = exp2_of(sub(load(scores[r] + g * kPage), fill(bases[r])));
       sum = add(sum, p);
       S::put(weights[r] + g * (kPage / S::kPair) * S::kWords, p);
     }
-    rescale[r] = fill(factor);
-    rows.sum[r] = rows.sum[r] * factor + sum_of(sum);
-    rows.max[r] = peak;
+    sums[r] = sum;
   }
-  // Never more value rows than tokens: a page may hold NaN behind the last one, and zero times NaN is NaN.
-  const int full = tile.size / S::kPair, per_page = kPage / S::kPair;
-  for (int j = 0; j < shape.width; j += 16) {
-    Vec out[R];
-    for (int r = 0; r < R; r++) out[r] = mul(rescale[r], load(rows.acc + r * shape.width + j));
-    for (int t = 0; t < full; t++) {
-      fetch(tile.next_values[t / per_page] + t % per_page * shape.width + j);
-      const auto row = S::load_row(tile.values[t / per_page] + t % per_page * shape.width + j);
-      for (int r = 0; r < R; r++) out[r] = S::mac(out[r], row, weights[r] + t * S::kWords);
-    }
-    if (full * S::kPair < tile.size) {
-      const auto row = S::load_first(tile.values[full / per_page] + full % per_page * shape.width + j);
-      for (int r = 0; r < R; r++) out[r] = S::mac(out[r], row, weights[r] + full * S::kWords);
-    }
-    for (int r = 0; r < R; r++) store(rows.acc + r * shape.width + j, out[r]);
-  }
+  const Vec total = across(sums, [](Vec x, Vec y) { return add(x, y); });
+  store_lanes<R>(rows.sum, fma(load_lanes<R>(rows.sum), load(factors), total));
+  in_groups<kWide<R>>(shape.width / 16, [&](auto n, int first) {
+    weigh_values<S, R, n.value>(shape, weights, tile, first * 16, factors, rows.acc);
+  });
 }
 }  // namespace

@@ -6,10 +6,10 @@
 #include <string.h>
 
 namespace {
-constexpr float kInf = __builtin_inff();
+constexpr float kInf = __builtin_inff(), kLog2e = 1.44269504f;
 
 #ifdef __AVX512F__
-constexpr int kBlock = 8;  // query rows kept in registers
+constexpr int kBlock = 8, kSums = 16;  // query rows, and vectors of their sums, kept in registers
 using Vec = __m512;
 inline Vec fill(float x) { return _mm512_set1_ps(x); }
 inline Vec load(const float *p) { return _mm512_loadu_ps(p); }
@@ -31,8 +31,27 @@ inline Vec keep_range(Vec x, int lo, int hi) {  // lanes outside of [lo, hi) bec
   inside &= _mm512_cmplt_epi32_mask(lane, _mm512_set1_epi32(hi));
   return _mm512_mask_mov_ps(fill(-kInf), inside, x);
 }
+// p times two to the power of x's floor, which underflows to zero; p has been made of what is above x's floor.
+inline Vec above_floor(Vec x) { return _mm512_reduce_ps(x, 9); }
+inline Vec scale_by_floor(Vec p, Vec x) { return _mm512_scalef_ps(p, x); }
 inline float sum_of(Vec x) { return _mm512_reduce_add_ps(x); }
 inline float max_of(Vec x) { return _mm512_reduce_max_ps(x); }
+// Lane r of the result is row r's lanes put together by `join`, in one order whatever the number of rows, up to eight.
+template <int R, class Join> Vec across(const Vec (&rows)[R], const Join &join) {
+  const auto halves = [&](int r) {
+    const Vec x = rows[r < R ? r : R - 1], y = rows[r + 1 < R ? r + 1 : R - 1];
+    return _mm512_castps_pd(join(_mm512_unpacklo_ps(x, y), _mm512_unpackhi_ps(x, y)));
+  };
+  const auto quarters = [&](int r) {
+    const __m512d x = halves(r), y = halves(r + 2);
+    return join(_mm512_castpd_ps(_mm512_unpacklo_pd(x, y)), _mm512_castpd_ps(_mm512_unpackhi_pd(x, y)));
+  };
+  const Vec low = quarters(0), high = quarters(4);
+  const Vec x = join(_mm512_shuffle_f32x4(low, high, 0x88), _mm512_shuffle_f32x4(low, high, 0xdd));
+  return join(_mm512_shuffle_f32x4(x, x, 0x08), _mm512_shuffle_f32x4(x, x, 0x0d));
+}
+template <int R> Vec load_lanes(const float *p) { return _mm512_maskz_loadu_ps((1 << R) - 1, p); }
+template <int R> void store_lanes(float *p, Vec x) { _mm512_mask_storeu_ps(p, (1 << R) - 1, x); }
 inline Vec low_halves(const uint32_t *p) {
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_loadu_si512(p), 16));
 }
@@ -41,7 +60,7 @@ inline Vec high_halves(const uint32_t *p) {
 }
 inline Vec widen(__m256i bf16) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bf16), 16)); }
 #else
-constexpr int kBlock = 4;
+constexpr int kBlock = 4, kSums = 4;
 struct Vec { __m256 a, b; };
 inline Vec fill(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
 inline Vec load(const float *p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
@@ -72,6 +91,33 @@ inline __m256 keep_range(__m256 x, __m256i lane, int lo, int hi) {
 inline Vec keep_range(Vec x, int lo, int hi) {
   return {keep_range(x.a, _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), lo, hi),
           keep_range(x.b, _mm256_setr_epi32(8, 9, 10, 11, 12, 13, 14, 15), lo, hi)};
+}
+// p times two to the power of x's floor, zero below -126; p has been made of what is above x's floor.
+inline __m256 above_floor(__m256 x) { return _mm256_sub_ps(x, _mm256_floor_ps(x)); }
+inline Vec above_floor(Vec x) { return {above_floor(x.a), above_floor(x.b)}; }
+inline Vec scale_by_floor(Vec p, Vec x) {
+  const Vec n = {_mm256_floor_ps(x.a), _mm256_floor_ps(x.b)};
+  return zero_where_less(x, fill(-126.f), scale_by_power(p, n));
+}
+template <int R> Vec load_lanes(const float *p) {
+  alignas(32) float f[16] = {};
+  memcpy(f, p, R * sizeof *p);
+  return load(f);
+}
+template <int R> void store_lanes(float *p, Vec x) {
+  alignas(32) float f[16];
+  store(f, x), memcpy(p, f, R * sizeof *p);
+}
+// Lane r of the result is row r's lanes put together by `join`, in one order whatever the number of rows.
+template <int R, class Join> Vec across(const Vec (&rows)[R], const Join &join) {
+  alignas(32) float f[16] = {};
+  for (int r = 0; r < R; r++) {
+    alignas(32) float halves[32] = {};
+    store(halves, rows[r]);
+    for (int width = 8; width >= 1; width /= 2) store(halves, join(load(halves), load(halves + width)));
+    f[r] = halves[0];
+  }
+  return load(f);
 }
 inline float sum_of(Vec x) {
   float f[16], s = 0;
@@ -107,6 +153,20 @@ inline Vec exp_of(Vec x) {
 inline float exp_of(float x) {
   float f[16];
   store(f, exp_of(fill(x)));
+  return f[0];
+}
+// Two to the power of x, which is not above 127; exact for whole numbers, else a relative error of 2e-7. Zero for -inf.
+// The coefficients are a fit of our own to the smallest relative error in [0, 1].
+inline Vec exp2_of(Vec x) {
+  const Vec f = above_floor(x);
+  Vec p = fma(fill(1.86713017e-3f), f, fill(9.01702978e-3f));
+  p = fma(p, f, fill(5.57999127e-2f)), p = fma(p, f, fill(2.40164444e-1f));
+  p = fma(p, f, fill(6.93151295e-1f)), p = fma(p, f, fill(1.f));
+  return scale_by_floor(p, x);
+}
+inline float exp2_of(float x) {
+  float f[16];
+  store(f, exp2_of(fill(x)));
   return f[0];
 }
 inline Vec tanh_of(Vec x) {  // 1 - 2 / (e^2x + 1), absolute error 1e-7
