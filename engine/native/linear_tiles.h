@@ -1,7 +1,7 @@
 // What products have in common whatever the form of their weights: sharing them out, and what becomes of the sums.
 //
 // A thread takes 32 output features at a time and passes over blocks of up to kRows rows, whose sums stay in registers.
-// Features are handed out a few at a time, because on shared machines one thread may be slower than another.
+// Features are handed out in pieces that get smaller, because on shared machines one thread may be slower than another.
 //
 // A form has `kRows`, `prepare(args, pass)`, which rearranges a block of rows in args.scratch, and
 // `multiply<M>(args, first, block, sums)`, which computes M rows times 32 features. What it computes for a row must not
@@ -13,7 +13,7 @@
 
 namespace {
 constexpr int kFeatures = 32;
-constexpr int kAhead = 1024;        // bytes: beyond what the hardware fetches ahead, as pages of memory end it
+constexpr int kAhead = 64;          // bytes: hardware stops fetching ahead at the end of a page; more takes bandwidth away
 
 template <class Form> struct Job { const LinearArgs *args; const Form *form; int32_t next; };
 
@@ -67,17 +67,24 @@ template <int M, class Form> void compute_rows(const LinearArgs &a, const Form &
   }
 }
 
+// Takes [from, to) of what is left of `count`: a quarter of a thread's part of it, so that all end at once.
+inline int take(int32_t &next, int count, int threads, int &to) {
+  int32_t from = __atomic_load_n(&next, __ATOMIC_RELAXED);
+  do {
+    const int few = (count - from) / (4 * threads);
+    to = from + (few < 1 ? 1 : few);
+  } while (from < count && !__atomic_compare_exchange_n(&next, &from, to, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+  return from;
+}
+
 template <class Form> void multiply_share(void *data) {
   auto &job = *(Job<Form> *)data;
   const LinearArgs &a = *job.args;
   const int blocks = (a.weight.n + kFeatures - 1) / kFeatures, passes = num_passes(a.m, Form::kRows);
-  const int few = blocks / (8 * a.num_threads), chunk = few < 1 ? 1 : few;
-  for (int from; (from = __atomic_fetch_add(&job.next, chunk, __ATOMIC_RELAXED)) < blocks;) {
-    const int to = from + chunk < blocks ? from + chunk : blocks;
+  for (int from, to; (from = take(job.next, blocks, a.num_threads, to)) < blocks;)
     for (int block = from; block < to; block++)
       for (int i = 0; i < passes; i++)
         compute_rows<Form::kRows>(a, *job.form, pass_at(a.m, Form::kRows, i), block);
-  }
 }
 
 template <class Form> void prepare_share(void *data) {
