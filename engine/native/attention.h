@@ -38,6 +38,5 @@ struct WriteArgs {
   int32_t is_bf16, is_int8, num_threads;
 };
 int specserve_write_kv(const WriteArgs *);
-void specserve_write_token(const WriteArgs *, int64_t token);
 int specserve_write_pages(const WriteArgs *);  // the same with AVX-512
 }

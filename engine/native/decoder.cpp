@@ -21,24 +21,34 @@ inline void normalize(const float *from, const float *weight, float epsilon, int
   }
 }
 
-inline Vec widen(const uint16_t *from) { return widen(_mm256_loadu_si256((const __m256i *)from)); }
+// Sixteen numbers, or the first eight of them: storing with a mask takes many cycles.
+inline void narrow(Vec x, bool is_whole, uint16_t *to) {
+  const auto narrowed = (__m256i)_mm512_cvtneps_pbh(x);
+  if (is_whole) _mm256_storeu_si256((__m256i *)to, narrowed);
+  else _mm_storeu_si128((__m128i *)to, _mm256_castsi256_si128(narrowed));
+}
 
-// One head: normalized if it has a norm, then turned in the planes (i, i + D/2).
+// One head: normalized if it has a norm, then turned in the planes (i, i + D/2). Its size is a multiple of 16.
 void turn_head(uint16_t *head, const float *norm, float epsilon, const float *turns, int size) {
-  float x[512];
-  for (int i = 0; i < size; i += 16) store(x + i, widen(head + i));
+  const int half = size / 2;
+  const auto numbers = [](const uint16_t *from, __mmask16 inside) { return widen(_mm256_maskz_loadu_epi16(inside, from)); };
+  Vec factor = fill(1.f);
   if (norm) {
     Vec squares = fill(0.f);
-    for (int i = 0; i < size; i += 16) squares = fma(load(x + i), load(x + i), squares);
-    const Vec factor = fill(1.f / sqrtf(sum_of(squares) / size + epsilon));
-    for (int i = 0; i < size; i += 16) store(x + i, mul(mul(load(x + i), factor), load(norm + i)));
+    for (int i = 0; i < size; i += 16) {
+      const Vec x = numbers(head + i, lanes(size - i));
+      squares = fma(x, x, squares);
+    }
+    factor = fill(1.f / sqrtf(sum_of(squares) / size + epsilon));
   }
-  const int half = size / 2;
-  const float *cosines = turns, *sines = turns + half;
-  for (int i = 0; i < half; i++) {
-    const float a = x[i], b = x[i + half];
-    head[i] = to_bf16(a * cosines[i] - b * sines[i]);
-    head[i + half] = to_bf16(b * cosines[i] + a * sines[i]);
+  for (int i = 0; i < half; i += 16) {
+    const __mmask16 inside = lanes(half - i);
+    const auto load_inside = [inside](const float *from) { return _mm512_maskz_loadu_ps(inside, from); };
+    Vec a = numbers(head + i, inside), b = numbers(head + i + half, inside);
+    if (norm) a = mul(mul(a, factor), load_inside(norm + i)), b = mul(mul(b, factor), load_inside(norm + i + half));
+    const Vec cosines = load_inside(turns + i), sines = load_inside(turns + half + i);
+    narrow(sub(mul(a, cosines), mul(b, sines)), half - i >= 16, head + i);
+    narrow(add(mul(b, cosines), mul(a, sines)), half - i >= 16, head + i + half);
   }
 }
 

@@ -4,8 +4,10 @@
 #include "vectors.h"
 
 namespace {
-inline void load_rows(const uint16_t *from, int64_t stride, __m512i rows[kPage]) {
-  for (int t = 0; t < kPage; t++) rows[t] = _mm512_loadu_si512(from + t * stride);
+// The first `pairs` pairs of 16 rows, up to 16.
+inline void load_rows(const uint16_t *from, int64_t stride, int pairs, __m512i rows[kPage]) {
+  const __mmask16 inside = (__mmask16)((1u << pairs) - 1);
+  for (int t = 0; t < kPage; t++) rows[t] = _mm512_maskz_loadu_epi32(inside, from + t * stride);
 }
 
 // rows[t][p], 32-bit pairs, becomes rows[p][t].
@@ -31,12 +33,18 @@ inline void transpose(__m512i rows[kPage]) {
   for (int i = 0; i < 16; i++) rows[i] = a[i];
 }
 
-// Keys of 16 tokens and 32 dimensions → [16 pairs][16 tokens].
-inline void turn_keys(const uint16_t *key, int64_t stride, uint32_t *to) {
+// Keys of 16 tokens and up to 16 pairs of dimensions → [pairs][16 tokens].
+inline void turn_keys(const uint16_t *key, int64_t stride, int pairs, uint32_t *to) {
   __m512i rows[kPage];
-  load_rows(key, stride, rows);
+  load_rows(key, stride, pairs, rows);
   transpose(rows);
-  for (int p = 0; p < 16; p++) _mm512_storeu_si512(to + p * kPage, rows[p]);
+  for (int p = 0; p < pairs; p++) _mm512_storeu_si512(to + p * kPage, rows[p]);
+}
+
+// Sixteen dimensions of one token's values, in the low or high halves of words whose other halves are left alone.
+inline void put_values(const uint16_t *value, bool is_high, uint32_t *to) {
+  const __m512i low = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)value));
+  _mm512_mask_storeu_epi16(to, is_high ? 0xaaaaaaaa : 0x55555555, is_high ? _mm512_slli_epi32(low, 16) : low);
 }
 
 // Sixteen dimensions of two tokens' values, side by side.

@@ -84,10 +84,6 @@ void write_share(void *data) {
 }
 }  // namespace
 
-extern "C" void specserve_write_token(const WriteArgs *a, int64_t token) {
-  write_any(*a, token);
-}
-
 extern "C" int specserve_write_kv(const WriteArgs *a) {
   if (a->num_tokens < 64 || a->num_threads == 1)
     write_share((void *)a);
