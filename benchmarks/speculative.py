@@ -1,12 +1,14 @@
 """`--speculative-config` beside none: tokens per second by how much an answer repeats its prompt, and by load.
 
-    OMP_NUM_THREADS=2 python -m benchmarks.speculative MODEL [--out]
+    OMP_NUM_THREADS=2 python -m benchmarks.speculative MODEL [--at-once 1 8] [--out]
 
 The model's weights may be random: what it computes is timed, and what it says is given. Each answer copies its prompt
 from some place on; every token goes on with probability p (`copies`), else comes one that the prompt does not have,
-and a jump elsewhere. The logit of the given token is raised before it is sampled. Drafts, their verification,
-scheduler and cache are the real ones, so acceptance is what the n-gram index finds. Steps run in this process,
-without server; prompts are in the prefix cache, and both forms take turns. `--out` writes
+and a jump elsewhere. `mixed` has requests of all kinds at once. The logit of the given token is raised before it is
+sampled. Drafts, their verification, scheduler and cache are the real ones, so acceptance is what the n-gram index
+finds. Steps run in this process, without server; prompts are in the prefix cache. All forms take turns step by step,
+so that what disturbs one disturbs the others. A drafter lives as long as a server's would: what it learns in the
+first round, which is not timed, it knows in the others. Prints a table; `--out` writes
 benchmarks/results/speculative-<date>-<commit>.json.
 """
 
@@ -17,6 +19,8 @@ import json
 import random
 import statistics
 import time
+from itertools import cycle, islice
+from operator import truediv
 from typing import Any
 
 from torch import Tensor
@@ -36,7 +40,13 @@ from specserve.engine.scheduler import Scheduler
 from specserve.engine.speculative.drafter import Drafter
 
 COPIES = {"edit": 0.97, "summary": 0.8, "chat": 0.3, "never": 0.0}
-ANSWERS = {1: 48, 8: 32, 32: 16}
+MIXED = "mixed"
+FORMS = {
+    "none": None,
+    "ngram": SpeculativeConfig(),
+    "ngram, 8 tokens": SpeculativeConfig(num_speculative_tokens=8),
+}
+ANSWERS = {1: 64, 8: 48, 32: 16}
 """Tokens of an answer, by how many run at once."""
 PROMPT, BLOCK, NUM_BLOCKS = 160, 16, 1200
 WIDTHS = (1, 2, 3, 4, 5, 6, 8, 12, 16, 24, 32)
@@ -90,66 +100,92 @@ def told(copies: float, number: int, length: int) -> tuple[list[int], list[int]]
     return prompt, answer
 
 
-def run(
-    runner: Told, cache: KVCacheManager, copies: float, concurrency: int, speculative: SpeculativeConfig | None
-) -> dict[str, float]:
-    """Seconds of the steps behind the first, in which prompts are looked up; and what came of drafts."""
-    length = ANSWERS[concurrency]
-    drafter = None if speculative is None else Drafter(speculative, runner.max_draft_rows)
-    scheduler = Scheduler(
-        cache,
-        max_num_seqs=concurrency,
-        max_num_batched_tokens=512,
-        max_model_len=runner.info.max_model_len,
-        drafter=drafter,
-    )
-    core = EngineCore(scheduler, runner)
-    requests = []
-    for number in range(concurrency):
-        prompt, answer = told(copies, number, length)
-        name = f"r{number}"
-        runner.script[name] = answer
-        params = SamplingParams(max_tokens=length, temperature=0.0, ignore_eos=True)
-        requests.append(GenerationRequest(request_id=name, prompt_token_ids=prompt, params=params))
-    core.add(requests)
-    while core.stats().num_generated_tokens < concurrency:
-        core.step()
-    before = core.stats()
-    start = time.perf_counter()
-    while core.has_requests:
-        core.step()
-    seconds = time.perf_counter() - start
-    stats = core.stats()
-    tokens = stats.num_generated_tokens - before.num_generated_tokens
+class Form:
+    """One way to serve, with what it has learnt."""
+
+    def __init__(self, runner: Told, cache: KVCacheManager, config: SpeculativeConfig | None) -> None:
+        self._runner, self._cache = runner, cache
+        self._drafter = None if config is None else Drafter(config, runner.max_draft_rows)
+        self.rates: list[float] = []
+        """Tokens per second of each round."""
+        self.totals = {"tokens": 0, "steps": 0, "drafted": 0, "accepted": 0}
+
+    def begin(self, name: str, kinds: list[str], length: int) -> None:
+        """One request of each kind, up to the first tokens of all: prompts are not timed."""
+        scheduler = Scheduler(
+            self._cache,
+            max_num_seqs=len(kinds),
+            max_num_batched_tokens=512,
+            max_model_len=self._runner.info.max_model_len,
+            drafter=self._drafter,
+        )
+        took = (lambda num_tokens, seconds: None) if self._drafter is None else self._drafter.took
+        self._core = EngineCore(scheduler, self._runner, took=took)
+        requests = []
+        for number, kind in enumerate(kinds):
+            prompt, self._runner.script[f"{name} {number}"] = told(COPIES[kind], number, length)
+            params = SamplingParams(max_tokens=length, temperature=0.0, ignore_eos=True)
+            requests.append(GenerationRequest(request_id=f"{name} {number}", prompt_token_ids=prompt, params=params))
+        self._core.add(requests)
+        while self._core.stats().num_generated_tokens < len(kinds):
+            self._core.step()
+        self._before, self._seconds = self._core.stats(), 0.0
+
+    def step(self) -> bool:
+        """Whether there is another one."""
+        began = time.perf_counter()
+        self._core.step()
+        self._seconds += time.perf_counter() - began
+        return self._core.has_requests
+
+    def end(self) -> None:
+        after, before = self._core.stats(), self._before
+        num_tokens = after.num_generated_tokens - before.num_generated_tokens
+        self.rates.append(num_tokens / self._seconds)
+        self.totals["tokens"] += num_tokens
+        self.totals["steps"] += after.num_steps - before.num_steps
+        self.totals["drafted"] += after.num_draft_tokens - before.num_draft_tokens
+        self.totals["accepted"] += after.num_accepted_tokens - before.num_accepted_tokens
+
+
+def beside(runner: Told, cache: KVCacheManager, kind: str, concurrency: int, rounds: int) -> dict[str, Any]:
+    """`rounds` are timed, behind a first one that fills the prefix cache and shows drafters what times are like."""
+    kinds = list(islice(cycle(COPIES if kind == MIXED else [kind]), concurrency))
+    forms = {name: Form(runner, cache, config) for name, config in FORMS.items()}
+    for one in range(1 + rounds):
+        runner.script.clear()
+        for name, form in forms.items():
+            form.begin(f"{name} {one}", kinds, ANSWERS[concurrency])
+        going = list(forms.values())
+        while going:
+            going = [form for form in going if form.step()]
+        for form in forms.values():
+            form.end()
+    plain = forms["none"].rates[1:]
     return {
-        "tokens_s": tokens / seconds,
-        "steps": stats.num_steps - before.num_steps,
-        "drafted": stats.num_draft_tokens,
-        "accepted": stats.num_accepted_tokens,
+        name: {
+            "tokens_s": round(statistics.median(form.rates[1:]), 1),
+            "ratio": round(statistics.median(map(truediv, form.rates[1:], plain)), 3),
+            **form.totals,
+        }
+        for name, form in forms.items()
     }
 
 
-def beside(runner: Told, cache: KVCacheManager, copies: float, concurrency: int, rounds: int) -> dict[str, Any]:
-    forms: dict[str, SpeculativeConfig | None] = {"none": None, "ngram": SpeculativeConfig()}
-    if concurrency == 1:
-        forms["ngram, 8 tokens"] = SpeculativeConfig(num_speculative_tokens=8)
-    run(runner, cache, copies, concurrency, None)  # the prompts, once
-    found: dict[str, list[dict[str, float]]] = {form: [] for form in forms}
-    for _ in range(rounds):
-        for form, config in forms.items():
-            found[form].append(run(runner, cache, copies, concurrency, config))
-    plain = statistics.median(one["tokens_s"] for one in found["none"])
-    told: dict[str, Any] = {}
-    for form, runs in found.items():
-        speed = statistics.median(one["tokens_s"] for one in runs)
-        told[form] = {
-            "tokens_s": round(speed, 1),
-            "ratio": round(speed / plain, 2),
-            "steps": runs[0]["steps"],
-            "drafted": runs[0]["drafted"],
-            "accepted": runs[0]["accepted"],
-        }
-    return told
+def table(found: dict[str, dict[str, Any]]) -> str:
+    """For the guide: how much faster than without, and how many of the drafted tokens were right."""
+    lines = [
+        "| Answers | Requests | Tokens/s without | up to 4 tokens | right | up to 8 tokens | right |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, forms in found.items():
+        kind, _, concurrency = name.partition(", ")
+        cells = [kind, concurrency.removesuffix(" at once"), f"{forms['none']['tokens_s']:.0f}"]
+        for form in (forms["ngram"], forms["ngram, 8 tokens"]):
+            right = f"{form['accepted']} of {form['drafted']}" if form["drafted"] else "none drafted"
+            cells += [f"{form['ratio']:.2f}x", right]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def widths(runner: Told) -> dict[str, float]:
@@ -173,7 +209,7 @@ def widths(runner: Told) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="a folder")
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--at-once", type=int, nargs="+", choices=sorted(ANSWERS), default=sorted(ANSWERS))
     parser.add_argument("--out", action="store_true", help="write a result file")
     arguments = parser.parse_args()
@@ -183,11 +219,14 @@ def main() -> None:
     cache = KVCacheManager(NUM_BLOCKS, BLOCK)
     found: dict[str, Any] = {"step_ms_by_tokens": widths(runner)}
     print(json.dumps(found), flush=True)
+    raced: dict[str, dict[str, Any]] = {}
     for concurrency in arguments.at_once:
-        for name, copies in COPIES.items() if concurrency < runner.max_draft_rows else [("edit", COPIES["edit"])]:
-            found[f"{name}, {concurrency} at once"] = beside(runner, cache, copies, concurrency, arguments.rounds)
-            figures = json.dumps(found[f"{name}, {concurrency} at once"])
-            print(f"{time.perf_counter() - began:.0f} s: {name}, {concurrency} at once: {figures}", flush=True)
+        for kind in COPIES if concurrency == 1 else [*COPIES, MIXED]:
+            name = f"{kind}, {concurrency} at once"
+            raced[name] = beside(runner, cache, kind, concurrency, arguments.rounds)
+            print(f"{time.perf_counter() - began:.0f} s: {name}: {json.dumps(raced[name])}", flush=True)
+    print(table(raced))
+    found |= raced
     if arguments.out:
         print(
             write_result(

@@ -69,7 +69,7 @@ class EngineCore:
 
         `reads_all_hidden` tells whether a pooled result depends on the hidden states of all tokens, so that none of
         them may be left out because its keys are in the prefix cache. `took` is told the tokens and seconds of every
-        step that was executed rather than launched.
+        step that was waited for before the next one began, drafts not among the tokens.
         """
         self._launcher = launcher
         self._took = took
@@ -176,21 +176,23 @@ class EngineCore:
         """
         refused = self._take_grammars()
         launched = self._under_way()
+        is_alone = launched is None
         if launched is None:
             batch = self._scheduler.schedule()
             self.is_stalled = not batch
         else:
             batch = launched.batch
+        began = perf_counter()
         try:
             if launched is None and self._launcher is not None and batch:
                 launched = self._launcher.launch(batch, None)
             if launched is None:
-                began = perf_counter()
                 output = self._runner.execute(batch)
-                self._took(batch.num_tokens - batch.num_drafted, perf_counter() - began)
             else:
                 self._look_ahead(launched)
                 output = launched.result()
+            if is_alone and self._launched is None:
+                self._took(batch.num_tokens - batch.num_drafted, perf_counter() - began)
             self._num_failures = 0
         except Exception as error:
             self._num_failures += 1

@@ -62,6 +62,7 @@ def build(config: EngineConfig, channel: Channel) -> tuple[EngineCore, ModelInfo
         return build_pooling(config, channel)
     runner = ModelRunner.load(config, channel.progress)
     cache = KVCacheManager(runner.info.num_blocks, runner.info.block_size, config.cache.enable_prefix_caching)
+    drafter = None if config.speculative is None else Drafter(config.speculative, runner.max_draft_rows)
     scheduler = Scheduler(
         cache,
         max_num_seqs=config.scheduler.max_num_seqs,
@@ -72,7 +73,7 @@ def build(config: EngineConfig, channel: Channel) -> tuple[EngineCore, ModelInfo
         max_reported_rows=runner.max_reported_rows,
         prefill_budget=runner.prefill_budget,
         max_adapters=config.lora.num_places,
-        drafter=None if config.speculative is None else Drafter(config.speculative, runner.max_draft_rows),
+        drafter=drafter,
     )
     adapters, info = load_adapters(config, runner, channel)
     channel.progress("warming up", 0.95)
@@ -84,7 +85,12 @@ def build(config: EngineConfig, channel: Channel) -> tuple[EngineCore, ModelInfo
         return Vocabulary.of(tokenizer, info.vocab_size, info.eos_token_ids)
 
     grammars = GrammarStore(load_vocabulary, channel.wake)
-    took = runner.prefill_budget.took if runner.prefill_budget is not None else lambda num_tokens, seconds: None
+
+    def took(num_tokens: int, seconds: float) -> None:
+        for learns in (runner.prefill_budget, drafter):
+            if learns is not None:
+                learns.took(num_tokens, seconds)
+
     return EngineCore(scheduler, runner, grammars, launcher=runner.launcher, took=took, adapters=adapters), info
 
 

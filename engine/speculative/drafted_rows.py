@@ -30,9 +30,13 @@ class DraftedRows:
 
         Nobody gives way to a draft: it takes free blocks as long as one for each of `num_running` requests is left.
         """
-        if self._drafter is None or not self._drafter.may_draft(len(decodes)):
+        if self._drafter is None:
             return decodes, []
-        drafts = self._drafter.draft([item.request for item in decodes if item.samples], num_tokens)
+        if not self._drafter.may_draft(len(decodes)):
+            self._drafter.plan(0, 0)
+            return decodes, []
+        requests = [item.request for item in decodes if item.samples]
+        drafts = self._drafter.draft(requests, len(decodes), num_tokens)
         single: list[ScheduledRequest] = []
         drafted: list[ScheduledRequest] = []
         for item in decodes:
@@ -43,6 +47,7 @@ class DraftedRows:
                 drafted.append(ScheduledRequest(request, item.start, 1 + len(draft), item.samples, drafts=draft))
             else:
                 single.append(item)
+        self._drafter.plan(len(decodes), sum(len(item.drafts) for item in drafted))
         return single, drafted
 
     def settle(self, item: ScheduledRequest, num_accepted: int) -> None:

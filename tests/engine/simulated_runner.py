@@ -28,6 +28,7 @@ from specserve.engine.prefill_budget import PrefillBudget
 from specserve.engine.request import Request
 from specserve.engine.scheduler import Scheduler
 from specserve.engine.speculative.drafter import Drafter
+from specserve.engine.speculative.step_costs import StepCosts
 
 EOS = 0
 VOCABULARY = 50
@@ -59,6 +60,13 @@ def continuation(prompt: list[int], num_tokens: int, salt: str = "") -> list[int
     return tokens[len(prompt) :]
 
 
+class FreeRows(StepCosts):
+    """A machine on which a step takes as long with drafts as without."""
+
+    def seconds(self, num_decodes: int, most: int) -> list[float]:
+        return [1.0] * (most + 1)
+
+
 class Oracle(Drafter):
     """Guesses what the model would say, and is wrong at every `wrong_at`-th token; 0: never."""
 
@@ -66,7 +74,7 @@ class Oracle(Drafter):
         super().__init__(SpeculativeConfig(num_speculative_tokens=num_tokens), max_rows)
         self._num_tokens, self._wrong_at = num_tokens, wrong_at
 
-    def draft(self, requests: Sequence[Request], num_tokens: int) -> dict[str, list[int]]:
+    def draft(self, requests: Sequence[Request], num_decodes: int, num_tokens: int) -> dict[str, list[int]]:
         drafts = {}
         for request in requests:
             length = min(self._num_tokens, request.max_num_tokens - request.num_tokens - 1, num_tokens)

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from simulated_runner import FreeRows
 from tiny_checkpoints import load_runner, write_checkpoint
 from trained_tokenizers import byte_level
 
@@ -32,6 +34,7 @@ from specserve.engine.params import SamplingParams
 from specserve.engine.request import Request
 from specserve.engine.scheduler import Scheduler
 from specserve.engine.speculative.drafter import Drafter
+from specserve.engine.speculative.step_costs import StepCosts
 from specserve.engine.thought_limit import ThoughtLimit
 from specserve.engine.tokenizer import load_tokenizer
 
@@ -103,8 +106,9 @@ class Guesser(Drafter):
     Every third token of a known text is wrong where `is_wrong`.
     """
 
-    def __init__(self, known: dict[str, tuple[int, ...]], *, is_wrong: bool) -> None:
-        super().__init__(SpeculativeConfig(num_speculative_tokens=5, prompt_lookup_min=1), 16)
+    def __init__(self, known: dict[str, tuple[int, ...]], *, is_wrong: bool, costs: StepCosts | None = None) -> None:
+        config = SpeculativeConfig(num_speculative_tokens=5, prompt_lookup_min=1)
+        super().__init__(config, 16, FreeRows() if costs is None else costs)
         self._known, self._is_wrong = known, is_wrong
 
     def _propose(self, request: Request, record: Any, count: int) -> list[int]:
@@ -114,6 +118,17 @@ class Guesser(Drafter):
         at = request.num_generated_tokens
         draft = list(known[at : at + count])
         return [7 if self._is_wrong and (at + each) % 3 == 2 else token_id for each, token_id in enumerate(draft)]
+
+
+class Moods(StepCosts):
+    """Times without rhyme or reason: what is drafted changes from step to step."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self._random = Random(seed)
+
+    def seconds(self, num_decodes: int, most: int) -> list[float]:
+        return [self._random.random() for _ in range(self._random.randint(0, most + 1))]
 
 
 def play(
@@ -250,7 +265,7 @@ def test_so_do_arrivals_aborts_preemptions_and_neighbours(
     budget = data.draw(st.integers(4, 40))
     alone, _ = play(model, arrivals(), None, num_blocks=num_blocks, budget=budget)
     known = {name: answer.token_ids for name, answer in alone.items()} if knows else {}
-    drafter = Guesser(known, is_wrong=is_wrong)
+    drafter = Guesser(known, is_wrong=is_wrong, costs=data.draw(st.builds(Moods, st.integers(0, 99)) | st.none()))
     assert play(model, arrivals(), drafter, num_blocks=num_blocks, budget=budget)[0] == alone
 
 
@@ -258,7 +273,7 @@ def test_a_text_that_repeats_is_guessed_from_itself(model: Model) -> None:
     """No hints: greedy answers of the random model run into circles, and the index finds them."""
     arrivals = [Arrival(0, model.request("r", "hello " * 4, 120, {"temperature": 0.0, "logit_bias": {33: 30.0}}))]
     alone, _ = play(model, arrivals, None)
-    with_drafts, scheduler = play(model, arrivals, Drafter(SpeculativeConfig(), 16))
+    with_drafts, scheduler = play(model, arrivals, Drafter(SpeculativeConfig(), 16, FreeRows()))
     assert with_drafts == alone
     stats = scheduler.stats()
     assert stats.num_accepted_tokens > 80

@@ -1,0 +1,96 @@
+"""What drafted tokens add to the time of a step, measured while serving. Plain Python; times come from the caller.
+
+How much longer a step takes with more tokens depends on the machine, its load, the model, the form of its weights and
+the lengths of the sequences: up to some width the weights' way from memory decides, beyond it every token costs. So
+nothing is configured, and the numbers of decodes are told apart: each has sequences of its own to read.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from itertools import pairwise
+from statistics import median
+
+NUM_KEPT = 4
+"""Times that a median is taken over."""
+PLAIN_EVERY = 16
+"""A step without drafts is due so many steps after the last one, for each that is remembered: 16, 32, 48, 64."""
+EXPIRES = 256
+"""Steps after which a width that was not measured again is forgotten, and may be tried again."""
+
+
+class StepCosts:
+    """`seconds` before a step, `took` after it."""
+
+    def __init__(self) -> None:
+        self._tables: dict[int, _Table] = {}
+
+    def seconds(self, num_decodes: int, most: int) -> list[float]:
+        """Of steps of so many decodes with 0, 1, ... drafted tokens, up to `most` and as far as it can be guessed.
+
+        Empty where a step without drafts has to show how long it takes.
+        """
+        table = self._tables.get(num_decodes)
+        return [] if table is None else table.seconds(num_decodes, most)
+
+    def took(self, num_decodes: int, num_drafted: int, seconds: float) -> None:
+        self._tables.setdefault(num_decodes, _Table()).add(num_drafted, seconds)
+
+
+class _Table:
+    """Of one number of decodes: by size class of the number of drafted tokens; class 0 has none."""
+
+    def __init__(self) -> None:
+        self._classes: dict[int, _Recent] = {}
+        self._num_steps = 0
+
+    def add(self, num_drafted: int, seconds: float) -> None:
+        self._num_steps += 1
+        size = 0 if num_drafted == 0 else 1 + (num_drafted - 1).bit_length()
+        recent = self._classes.get(size)
+        if recent is None or (size and self._num_steps - recent.step > EXPIRES):
+            recent = self._classes[size] = _Recent()
+        recent.add(num_drafted, seconds, self._num_steps)
+
+    def seconds(self, num_decodes: int, most: int) -> list[float]:
+        plain = self._classes.get(0)
+        if plain is None or self._num_steps + 1 - plain.step >= PLAIN_EVERY * len(plain.seconds):
+            return []
+        alone = median(plain.seconds)
+        points = [
+            (median(recent.num_drafted), median(recent.seconds))
+            for size, recent in sorted(self._classes.items())
+            if size and self._num_steps - recent.step <= EXPIRES
+        ]
+        # Disturbances make steps longer, never shorter: so none takes longer than a wider one.
+        for at in range(len(points) - 1, 0, -1):
+            points[at - 1] = points[at - 1][0], min(points[at - 1][1], points[at][1])
+        points = [(0.0, alone), *((width, max(seconds, alone)) for width, seconds in points)]
+        told = [alone]
+        for (narrow, before), (wide, after) in pairwise(points):
+            for width in range(len(told), int(wide) + 1):
+                told.append(before + (after - before) * (width - narrow) / (wide - narrow))
+        # Wider than was ever tried: as every token did so far, or as the last ones did if that was more. Half of the
+        # tokens of a step are the most that a guess may be wrong about.
+        (widest, last) = points[-1]
+        slope = 0.0
+        if len(points) > 1:
+            before_width, before = points[-2]
+            slope = max((last - alone) / widest, (last - before) / (widest - before_width))
+        reach = len(told) - 1 + max(1, (num_decodes + int(widest)) // 2)
+        told += [last + slope * (width - widest) for width in range(len(told), reach + 1)]
+        return told[: most + 1]
+
+
+class _Recent:
+    """The last few steps of one class, and which the last one was."""
+
+    def __init__(self) -> None:
+        self.num_drafted: deque[int] = deque(maxlen=NUM_KEPT)
+        self.seconds: deque[float] = deque(maxlen=NUM_KEPT)
+        self.step = 0
+
+    def add(self, num_drafted: int, seconds: float, step: int) -> None:
+        self.num_drafted.append(num_drafted)
+        self.seconds.append(seconds)
+        self.step = step
