@@ -8,7 +8,8 @@ and a jump elsewhere. `mixed` has requests of all kinds at once. The logit of th
 sampled. Drafts, their verification, scheduler and cache are the real ones, so acceptance is what the n-gram index
 finds. Steps run in this process, without server; prompts are in the prefix cache. All forms take turns step by step,
 so that what disturbs one disturbs the others. A drafter lives as long as a server's would: what it learns in the
-first round, which is not timed, it knows in the others. Prints a table; `--out` writes
+first round, which is not timed, it knows in the others. A round ends for a form when it has so many tokens in all, and
+before any request does, so that the number of requests stays. Prints a table; `--out` writes
 benchmarks/results/speculative-<date>-<commit>.json.
 """
 
@@ -47,7 +48,9 @@ FORMS = {
     "ngram, 8 tokens": SpeculativeConfig(num_speculative_tokens=8),
 }
 ANSWERS = {1: 64, 8: 48, 32: 16}
-"""Tokens of an answer, by how many run at once."""
+"""Tokens of a request in a round, on average, by how many run at once."""
+FASTEST = 9
+"""Times as many tokens may be one request's."""
 PROMPT, BLOCK, NUM_BLOCKS = 160, 16, 1200
 WIDTHS = (1, 2, 3, 4, 5, 6, 8, 12, 16, 24, 32)
 ORDINARY = 15_000
@@ -123,22 +126,25 @@ class Form:
         self._core = EngineCore(scheduler, self._runner, took=took)
         requests = []
         for number, kind in enumerate(kinds):
-            prompt, self._runner.script[f"{name} {number}"] = told(COPIES[kind], number, length)
-            params = SamplingParams(max_tokens=length, temperature=0.0, ignore_eos=True)
+            prompt, self._runner.script[f"{name} {number}"] = told(COPIES[kind], number, FASTEST * length)
+            params = SamplingParams(max_tokens=FASTEST * length, temperature=0.0, ignore_eos=True)
             requests.append(GenerationRequest(request_id=f"{name} {number}", prompt_token_ids=prompt, params=params))
         self._core.add(requests)
         while self._core.stats().num_generated_tokens < len(kinds):
             self._core.step()
+        self._names = [request.request_id for request in requests]
         self._before, self._seconds = self._core.stats(), 0.0
+        self._wanted = self._before.num_generated_tokens + len(kinds) * length
 
     def step(self) -> bool:
         """Whether there is another one."""
         began = time.perf_counter()
         self._core.step()
         self._seconds += time.perf_counter() - began
-        return self._core.has_requests
+        return self._core.stats().num_generated_tokens < self._wanted
 
     def end(self) -> None:
+        self._core.abort(self._names)
         after, before = self._core.stats(), self._before
         num_tokens = after.num_generated_tokens - before.num_generated_tokens
         self.rates.append(num_tokens / self._seconds)

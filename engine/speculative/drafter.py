@@ -52,15 +52,17 @@ class Guess:
     survival: list[float]
 
 
-def choose(guesses: Sequence[Guess], num_decodes: int, costs: Sequence[float]) -> list[int]:
-    """How many tokens of each guess a step with so many decodes should verify: most tokens per second.
+def choose(guesses: Sequence[Guess], num_decodes: int, costs: Sequence[float]) -> tuple[list[int], float]:
+    """How many tokens of each guess a step with so many decodes should verify, and the share of tokens per second that
+    it gains by them: the most.
 
     `costs` are the seconds of the step with 0, 1, ... drafted tokens.
     """
     likely = sorted(
         ((chance, place) for place, guess in enumerate(guesses) for chance in guess.survival), key=lambda one: -one[0]
     )
-    best, best_rate = 0, (1 + MARGIN) * num_decodes / max(costs[0], LEAST_SECONDS)
+    plain_rate = num_decodes / max(costs[0], LEAST_SECONDS)
+    best, best_rate = 0, (1 + MARGIN) * plain_rate
     expected = float(num_decodes)
     for number, (chance, _) in enumerate(likely[: len(costs) - 1], 1):
         expected += chance
@@ -70,7 +72,7 @@ def choose(guesses: Sequence[Guess], num_decodes: int, costs: Sequence[float]) -
     lengths = [0] * len(guesses)
     for _, place in likely[:best]:  # the chances of one guess never rise, so these are its first tokens
         lengths[place] += 1
-    return lengths
+    return lengths, best_rate / plain_rate - 1
 
 
 @dataclass(slots=True)
@@ -117,7 +119,10 @@ class Drafter:
             return {}
         self._credit = min(self._credit + TRIAL_SHARE * costs[0], costs[0])
         guesses = self._guesses(requests, len(costs) - 1)
-        lengths = self._trials(guesses, choose(guesses, num_decodes, costs), costs)
+        lengths, gain = choose(guesses, num_decodes, costs)
+        if any(lengths) and self._costs.plain_is_due(num_decodes, gain):
+            return {}
+        lengths = self._trials(guesses, lengths, costs)
         drafts = {}
         for guess, length in zip(guesses, lengths, strict=True):
             if length and (draft := self._checked(guess.request, guess.tokens[:length])):

@@ -11,10 +11,12 @@ from collections import deque
 from itertools import pairwise
 from statistics import median
 
-NUM_KEPT = 4
+NUM_KEPT = 8
 """Times that a median is taken over."""
-PLAIN_EVERY = 16
-"""A step without drafts is due so many steps after the last one, for each that is remembered: 16, 32, 48, 64."""
+PLAIN_SHARE = 0.01
+"""Of the time may go into steps without drafts where drafts pay: the less they promise, the more it matters."""
+PLAIN_EVERY = 64
+"""Such a step comes after so many at the latest."""
 EXPIRES = 256
 """Steps after which a width that was not measured again is forgotten, and may be tried again."""
 
@@ -28,10 +30,15 @@ class StepCosts:
     def seconds(self, num_decodes: int, most: int) -> list[float]:
         """Of steps of so many decodes with 0, 1, ... drafted tokens, up to `most` and as far as it can be guessed.
 
-        Empty where a step without drafts has to show how long it takes.
+        Empty where a step without drafts has to show first how long it takes.
         """
         table = self._tables.get(num_decodes)
-        return [] if table is None else table.seconds(num_decodes, most)
+        return [] if table is None else table.seconds(num_decodes)[: most + 1]
+
+    def plain_is_due(self, num_decodes: int, gain: float) -> bool:
+        """Whether a step without drafts should show again how long it takes; they promise the share `gain` more."""
+        table = self._tables.get(num_decodes)
+        return table is not None and table.plain_is_due(gain)
 
     def took(self, num_decodes: int, num_drafted: int, seconds: float) -> None:
         self._tables.setdefault(num_decodes, _Table()).add(num_drafted, seconds)
@@ -52,20 +59,17 @@ class _Table:
             recent = self._classes[size] = _Recent()
         recent.add(num_drafted, seconds, self._num_steps)
 
-    def seconds(self, num_decodes: int, most: int) -> list[float]:
-        plain = self._classes.get(0)
-        if plain is None or self._num_steps + 1 - plain.step >= PLAIN_EVERY * len(plain.seconds):
+    def plain_is_due(self, gain: float) -> bool:
+        """Sooner while few are known."""
+        plain = self._classes[0]
+        wait = min(gain / PLAIN_SHARE, PLAIN_EVERY) * len(plain.seconds) / NUM_KEPT
+        return self._num_steps + 1 - plain.step > wait
+
+    def seconds(self, num_decodes: int) -> list[float]:
+        if 0 not in self._classes:
             return []
-        alone = median(plain.seconds)
-        points = [
-            (median(recent.num_drafted), median(recent.seconds))
-            for size, recent in sorted(self._classes.items())
-            if size and self._num_steps - recent.step <= EXPIRES
-        ]
-        # Disturbances make steps longer, never shorter: so none takes longer than a wider one.
-        for at in range(len(points) - 1, 0, -1):
-            points[at - 1] = points[at - 1][0], min(points[at - 1][1], points[at][1])
-        points = [(0.0, alone), *((width, max(seconds, alone)) for width, seconds in points)]
+        alone = median(self._classes[0].seconds)
+        points = [(0.0, alone), *((width, max(seconds, alone)) for width, seconds in self._points())]
         told = [alone]
         for (narrow, before), (wide, after) in pairwise(points):
             for width in range(len(told), int(wide) + 1):
@@ -78,8 +82,23 @@ class _Table:
             before_width, before = points[-2]
             slope = max((last - alone) / widest, (last - before) / (widest - before_width))
         reach = len(told) - 1 + max(1, (num_decodes + int(widest)) // 2)
-        told += [last + slope * (width - widest) for width in range(len(told), reach + 1)]
-        return told[: most + 1]
+        return told + [last + slope * (width - widest) for width in range(len(told), reach + 1)]
+
+    def _points(self) -> list[tuple[float, float]]:
+        """(drafted tokens, seconds) of each class with drafts, both rising.
+
+        Classes that contradict each other, a narrow one slower than a wide one, are taken for equally slow: the median
+        of all their times counts.
+        """
+        groups: list[tuple[list[float], list[float]]] = []
+        for size, recent in sorted(self._classes.items()):
+            if size and self._num_steps - recent.step <= EXPIRES:
+                widths, seconds = [float(median(recent.num_drafted))], list(recent.seconds)
+                while groups and median(groups[-1][1]) > median(seconds):
+                    narrower, others = groups.pop()
+                    widths, seconds = narrower + widths, others + seconds
+                groups.append((widths, seconds))
+        return [(width, median(seconds)) for widths, seconds in groups for width in widths]
 
 
 class _Recent:

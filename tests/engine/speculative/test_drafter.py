@@ -176,7 +176,7 @@ def test_no_other_drafts_of_so_many_tokens_promise_more(
     num_decodes, costs = len(guesses) + more, [1.0]
     for rise in rises:
         costs.append(costs[-1] + rise)
-    lengths = choose(guesses, num_decodes, costs)
+    lengths, gain = choose(guesses, num_decodes, costs)
     number = sum(lengths)
     assert number < len(costs)
     assert all(length <= len(guess.tokens) for length, guess in zip(lengths, guesses, strict=True))
@@ -189,6 +189,7 @@ def test_no_other_drafts_of_so_many_tokens_promise_more(
     assert gained == pytest.approx(sum(chances[:number]))
     others = [rate(sum(chances[:other]), other) for other in range(1, min(len(chances), len(costs) - 1) + 1)]
     plain = rate(0.0, 0) * (1 + MARGIN)
+    assert number == 0 or 1 + gain == pytest.approx(rate(gained, number) / rate(0.0, 0))
     assert rate(gained, number) >= max(others, default=0.0) * (1 - 1e-9) or plain >= max(others) * (1 - 1e-9)
     assert number == 0 or rate(gained, number) >= plain * (1 - 1e-9)
 

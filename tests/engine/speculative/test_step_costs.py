@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from specserve.engine.speculative.step_costs import EXPIRES, NUM_KEPT, PLAIN_EVERY, StepCosts
+from specserve.engine.speculative.step_costs import EXPIRES, NUM_KEPT, PLAIN_EVERY, PLAIN_SHARE, StepCosts
 
 
 def measured(num_decodes: int, seconds: dict[int, float], times: int = 1) -> StepCosts:
@@ -46,8 +46,10 @@ def test_wider_steps_than_any_before_are_guessed_to_go_on_as_steeply() -> None:
 
 
 def test_a_disturbed_step_does_not_hide_faster_wider_ones() -> None:
-    told = measured(8, {0: 2.0, 1: 50.0, 4: 3.0}).seconds(8, 4)
-    assert told == [2.0, 3.0, 3.0, 3.0, 3.0]
+    costs = measured(8, {0: 2.0, 1: 50.0})
+    for _ in range(2):
+        costs.took(8, 4, 3.0)
+    assert costs.seconds(8, 4) == [2.0, 3.0, 3.0, 3.0, 3.0]
 
 
 def test_one_disturbed_step_among_others_changes_little() -> None:
@@ -56,17 +58,19 @@ def test_one_disturbed_step_among_others_changes_little() -> None:
     assert costs.seconds(8, 4) == [2.0, 2.25, 2.5, 2.75, 3.0]
 
 
-def test_steps_without_drafts_are_measured_again_now_and_then() -> None:
-    costs, plain = StepCosts(), []
-    for step in range(1000):
-        if costs.seconds(2, 8):
-            costs.took(2, 3, 1.0)
-        else:
-            costs.took(2, 0, 1.0)
-            plain.append(step)
+@pytest.mark.parametrize("gain", [0.04, 0.2, 0.5, 5.0])
+def test_steps_without_drafts_are_measured_again_now_and_then(gain: float) -> None:
+    """First often, then so that they cost no more than their share of what is gained."""
+    costs, plain = measured(2, {0: 1.0}), [0]
+    for step in range(1, 2000):
+        is_due = costs.plain_is_due(2, gain)
+        costs.took(2, 0 if is_due else 3, 1.0)
+        plain += [step] * is_due
     gaps = [after - before for before, after in pairwise(plain)]
-    assert gaps[:4] == [PLAIN_EVERY * known for known in range(1, 5)]
-    assert set(gaps[4:]) == {PLAIN_EVERY * NUM_KEPT}
+    assert gaps[: NUM_KEPT - 1] == sorted(gaps[: NUM_KEPT - 1])
+    last = set(gaps[NUM_KEPT:])
+    assert len(last) == 1
+    assert last.pop() == pytest.approx(min(gain / PLAIN_SHARE, PLAIN_EVERY), abs=1)
 
 
 def test_a_width_that_once_took_long_is_tried_again() -> None:
