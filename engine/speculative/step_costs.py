@@ -17,8 +17,11 @@ PLAIN_SHARE = 0.01
 """Of the time may go into steps without drafts where drafts pay: the less they promise, the more it matters."""
 PLAIN_EVERY = 64
 """Such a step comes after so many at the latest."""
-EXPIRES = 256
-"""Steps after which a width that was not measured again is forgotten, and may be tried again."""
+RETRY_AFTER = 32
+"""Steps without a measurement after which a width may be tried again, for each time that is known of it: once, a
+disturbance may have made it slow."""
+EXPIRES = RETRY_AFTER * NUM_KEPT
+"""Steps after which the times of a width that was not measured again are forgotten."""
 
 
 class StepCosts:
@@ -92,7 +95,7 @@ class _Table:
         """
         groups: list[tuple[list[float], list[float]]] = []
         for size, recent in sorted(self._classes.items()):
-            if size and self._num_steps - recent.step <= EXPIRES:
+            if size and self._num_steps - recent.step <= RETRY_AFTER * len(recent.seconds):
                 widths, seconds = [float(median(recent.num_drafted))], list(recent.seconds)
                 while groups and median(groups[-1][1]) > median(seconds):
                     narrower, others = groups.pop()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from specserve.engine.speculative.step_costs import EXPIRES, NUM_KEPT, PLAIN_EVERY, PLAIN_SHARE, StepCosts
+from specserve.engine.speculative.step_costs import EXPIRES, NUM_KEPT, PLAIN_EVERY, PLAIN_SHARE, RETRY_AFTER, StepCosts
 
 
 def measured(num_decodes: int, seconds: dict[int, float], times: int = 1) -> StepCosts:
@@ -73,15 +73,25 @@ def test_steps_without_drafts_are_measured_again_now_and_then(gain: float) -> No
     assert last.pop() == pytest.approx(min(gain / PLAIN_SHARE, PLAIN_EVERY), abs=1)
 
 
-def test_a_width_that_once_took_long_is_tried_again() -> None:
-    costs = measured(8, {0: 1.0, 4: 9.0})
-    for _ in range(EXPIRES):
+@pytest.mark.parametrize("times", [1, 3, NUM_KEPT])
+def test_a_width_that_once_took_long_is_tried_again(times: int) -> None:
+    """The sooner, the less is known of it."""
+    costs = measured(8, {0: 1.0})
+    for _ in range(times):
+        costs.took(8, 4, 9.0)
+    for _ in range(RETRY_AFTER * times):
         assert costs.seconds(8, 4)[4] == 9.0
         costs.took(8, 0, 1.0)
     costs.took(8, 0, 1.0)
     assert costs.seconds(8, 4)[4] == 1.0
+
+
+def test_times_of_long_ago_do_not_come_back() -> None:
+    costs = measured(8, {0: 1.0, 4: 9.0})
+    for _ in range(EXPIRES + 1):
+        costs.took(8, 0, 1.0)
     costs.took(8, 4, 3.0)
-    assert costs.seconds(8, 4)[4] == 3.0, "what was forgotten does not come back"
+    assert costs.seconds(8, 4)[4] == 3.0
 
 
 @given(
