@@ -11,12 +11,14 @@ from simulated_runner import EOS, SimulatedRunner, continuation, next_token, ste
 
 from specserve.engine.api import FinishReason, GenerationRequest
 from specserve.engine.batch import RequestProgress, SampledToken, ScheduledBatch, StepOutput
+from specserve.engine.config import SpeculativeConfig
 from specserve.engine.core import EngineCore
 from specserve.engine.kv_cache.blocks import DUMMY_BLOCK
 from specserve.engine.kv_cache.manager import KVCacheManager
 from specserve.engine.params import SamplingParams
 from specserve.engine.request import Request
 from specserve.engine.scheduler import Scheduler
+from specserve.engine.speculative.drafter import Drafter
 
 BLOCK_SIZE = 3
 
@@ -198,6 +200,20 @@ def test_decodes_are_launched_ahead() -> None:
     assert found["r0"] == (continuation([1, 2, 3], 10), FinishReason.LENGTH)
     assert found["r1"] == (continuation([4, 5], 6), FinishReason.LENGTH)
     assert runner.num_ahead >= 7
+
+
+@pytest.mark.parametrize("may_draft", [False, True])
+def test_times_are_told_of_steps_that_were_waited_for_alone(may_draft: bool) -> None:
+    """Where drafts may come, no step is launched ahead, and what a step without them takes has to be known."""
+    runner, told = QueuedRunner(BLOCK_SIZE), []
+    drafter = Drafter(SpeculativeConfig(), 100) if may_draft else None  # knows no times: drafts nothing
+    scheduler = Scheduler(
+        KVCacheManager(40, BLOCK_SIZE), max_num_seqs=4, max_num_batched_tokens=9, max_model_len=40, drafter=drafter
+    )
+    core = EngineCore(scheduler, runner, launcher=runner, took=lambda num_tokens, seconds: told.append(num_tokens))
+    play(core, [Arrival(0, [1, 2, 3], 6, None)])
+    assert told == ([3, 1, 1, 1, 1, 1] if may_draft else [3])
+    assert (runner.num_ahead == 0) == may_draft
 
 
 def test_a_request_that_could_start_is_not_held_up() -> None:
