@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -54,8 +55,7 @@ class ScheduledBatch:
         return bool(self.requests)
 
 
-@dataclass(frozen=True, slots=True)
-class SampledToken:
+class SampledToken(msgspec.Struct, frozen=True):
     """The token drawn for one request; `logprobs` only if it asked.
 
     `ends` when its grammar allows nothing behind this token: the answer is complete.
@@ -138,8 +138,7 @@ class Launched(Protocol):
         """Waits for it. Raises what went wrong."""
 
 
-@dataclass(slots=True)
-class RequestProgress:
+class RequestProgress(msgspec.Struct, array_like=True):
     """What one request gained in a step, on its way to the API process. `prompt_logprobs` follow those sent before.
 
     `shows_last` tells that the last token is part of a stopped answer, which a grammar ended behind it.

@@ -89,6 +89,13 @@ class SamplingParams:
     def has_penalties(self) -> bool:
         return self.repetition_penalty != 1.0 or self.presence_penalty != 0.0 or self.frequency_penalty != 0.0
 
+    @property
+    def takes_highest(self) -> bool:
+        """Whether each token is that of the largest logit as it was computed, and nothing else is asked of logits."""
+        asks_more = self.logit_bias or self.allowed_token_ids or self.bad_words_token_ids or self.min_tokens
+        is_bound = self.grammar is not None or self.thought is not None
+        return self.is_greedy and self.logprobs is None and not (asks_more or is_bound or self.has_penalties)
+
 
 class PoolingTask(StrEnum):
     """What is made of a text's hidden states: one vector or one per token, for embedding or over classes."""

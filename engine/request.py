@@ -83,6 +83,11 @@ class Request:
 
     hidden_chunks: list[Any] = field(default_factory=list)
     """Hidden states of the chunks computed so far, while the runner still needs them."""
+    takes_highest: bool = field(init=False)
+    """`SamplingParams.takes_highest`, which is looked at in every step."""
+
+    def __post_init__(self) -> None:
+        self.takes_highest = self.params.takes_highest
 
     @classmethod
     def of(cls, wanted: GenerationRequest, arrival: int = 0) -> Request:

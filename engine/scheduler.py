@@ -11,8 +11,9 @@ from __future__ import annotations
 from bisect import insort
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from typing import Any
+
+from msgspec.structs import asdict
 
 from specserve.engine.adapter_places import AdapterPlaces, adapters_of
 from specserve.engine.admission import ORDERS, admit, fits_without, refusal

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 
-@dataclass(slots=True)
-class Totals:
+class Totals(msgspec.Struct):
     """What the scheduler counts since start."""
 
     num_steps: int = 0
@@ -17,8 +16,7 @@ class Totals:
     num_aborted: int = 0
 
 
-@dataclass(slots=True)
-class DraftTotals:
+class DraftTotals(msgspec.Struct):
     """What speculative decoding counts since start: drafts verified, their tokens, and how many of those were right."""
 
     num_drafts: int = 0
@@ -31,8 +29,7 @@ class DraftTotals:
         self.num_accepted_tokens += num_accepted
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineStats:
+class EngineStats(msgspec.Struct, frozen=True, kw_only=True):
     """A snapshot after one step. Token counts are totals since start; the rest is the present."""
 
     num_steps: int = 0

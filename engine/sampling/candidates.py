@@ -7,6 +7,7 @@ for finite values, logprobs and candidate lists alike.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -68,6 +69,16 @@ class GroupedLogits:
         inside = ids.clamp(max=vocab_size - 1)
         values = self.logits.take(inside + rows[:, None] * vocab_size)  # copies no whole rows
         return values.masked_fill_(ids >= vocab_size, float("-inf")), ids
+
+
+def highest(logits: Tensor) -> tuple[list[float], list[int]]:
+    """Of each row of logits [R, V] the largest, NaN where it has one, and the lowest id that has it."""
+    if logits.device.type == "cpu" and logits.dtype == torch.float32:  # numpy takes one pass, and keeps ids in vectors
+        array = logits.numpy()
+        ids = array.argmax(-1)
+        return array[np.arange(len(ids)), ids].tolist(), ids.tolist()
+    grouped = GroupedLogits(logits if logits.dtype == torch.float32 else logits.float())
+    return grouped.row_maxima().tolist(), grouped.argmax().tolist()
 
 
 def group_maxima(logits: Tensor) -> Tensor:

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
 
 import llguidance
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from specserve.engine.batch import SampledToken

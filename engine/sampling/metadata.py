@@ -19,15 +19,16 @@ class SamplingMetadata:
     """Row numbers of the logits by what their requests ask for. Each row is in exactly one of `greedy`,
     `plain`, `top_k`, `top_p` and `descending`; `edited` and `logprobs` come on top.
 
-    requests    one per row
-    greedy      temperature 0
-    plain       the whole vocabulary (possibly min_p)
-    top_k       rows by the size of candidate list that holds their top_k; None: more than the largest
-    top_p       top_p without top_k
-    descending  rows with a grammar and top_k, top_p or min_p, by the size of list they look at first
-    edited      rows whose logits a processor changes
-    logprobs    rows that report logprobs
-    leads       by row, how many tokens behind the next one of its request it is: rows of drafts are
+    requests      one per row
+    greedy        temperature 0
+    plain         the whole vocabulary (possibly min_p)
+    top_k         rows by the size of candidate list that holds their top_k; None: more than the largest
+    top_p         top_p without top_k
+    descending    rows with a grammar and top_k, top_p or min_p, by the size of list they look at first
+    edited        rows whose logits a processor changes
+    logprobs      rows that report logprobs
+    only_highest  all rows take their largest logits, and nothing else is asked of any
+    leads         by row, how many tokens behind the next one of its request it is: rows of drafts are
     """
 
     requests: Sequence[Request]
@@ -39,10 +40,13 @@ class SamplingMetadata:
     descending: dict[int | None, list[int]] = field(default_factory=dict)
     edited: list[int] = field(default_factory=list)
     logprobs: list[int] = field(default_factory=list)
+    only_highest: bool = False
     leads: int | Sequence[int] = 0
 
     @classmethod
     def of(cls, requests: Sequence[Request], eos_token_ids: tuple[int, ...] = ()) -> SamplingMetadata:
+        if all(request.takes_highest for request in requests):
+            return cls(requests, eos_token_ids, greedy=list(range(len(requests))), only_highest=True)
         metadata = cls(requests, eos_token_ids)
         for row, request in enumerate(requests):
             params = request.params

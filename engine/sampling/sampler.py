@@ -31,7 +31,7 @@ from torch import Tensor
 from specserve.engine.batch import SampledToken
 from specserve.engine.params import SamplingParams
 from specserve.engine.sampling.candidate_draw import column, draw_candidates
-from specserve.engine.sampling.candidates import GroupedLogits
+from specserve.engine.sampling.candidates import GroupedLogits, highest
 from specserve.engine.sampling.constrained_rows import NOTHING_ALLOWED, NOTHING_LEFT, ConstrainedRows
 from specserve.engine.sampling.grammar_masks import StepMasks
 from specserve.engine.sampling.logits_processors import edit_logits
@@ -59,6 +59,11 @@ class Sampler:
 
         float32 logits are edited in place.
         """
+        if metadata.only_highest and masks is None:
+            return [
+                SampledToken(token_id) if math.isfinite(value) else NOT_FINITE
+                for value, token_id in zip(*highest(logits), strict=True)
+            ]
         grouped = GroupedLogits(logits if logits.dtype == torch.float32 else logits.float())
         raw_maxima = grouped.row_maxima().tolist()
         failed = {row: NOT_FINITE for row, value in enumerate(raw_maxima) if not math.isfinite(value)}

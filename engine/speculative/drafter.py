@@ -8,7 +8,9 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
+
+from msgspec.structs import astuple
 
 from specserve.engine.config import SpeculativeConfig
 from specserve.engine.request import Request

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import msgspec.structs
 import numpy as np
 import pytest
 from hypothesis import given
@@ -224,17 +225,17 @@ def unpacked(token_id: int, rank: int) -> TokenLogprobs:
 
 
 def chunk(logprobs: PackedLogprobs, *siblings: str) -> RequestProgress:
-    return replace(progress([]), prompt_logprobs=replace(logprobs, siblings=siblings))
+    return msgspec.structs.replace(progress([]), prompt_logprobs=replace(logprobs, siblings=siblings))
 
 
 def test_prompt_logprobs_are_collected_and_come_with_the_first_output_only(tokenizer: Tokenizer) -> None:
-    last = replace(progress([70]), prompt_logprobs=packed(7))
+    last = msgspec.structs.replace(progress([70]), prompt_logprobs=packed(7))
     outputs, _ = run(tokenizer, request(prompt_logprobs=1), [chunk(packed(6)), last, progress([71])])
     assert [output.prompt_logprobs for output in outputs] == [(None, unpacked(6, 2), unpacked(7, 2)), None]
 
 
 def test_prompt_logprobs_come_with_the_end_when_there_is_no_answer(tokenizer: Tokenizer) -> None:
-    end = replace(progress([], FinishReason.LENGTH), prompt_logprobs=packed(6, 7))
+    end = msgspec.structs.replace(progress([], FinishReason.LENGTH), prompt_logprobs=packed(6, 7))
     (output,), _ = run(tokenizer, request(prompt_logprobs=1), [end])
     assert output.prompt_logprobs == (None, unpacked(6, 2), unpacked(7, 3))
     assert (output.text, output.token_ids, output.finish_reason) == ("", (), FinishReason.LENGTH)
@@ -248,7 +249,7 @@ def test_siblings_take_the_prompts_logprobs_also_when_the_first_has_left(tokeniz
     processor.remove("r")
     assert processor.process(chunk(packed(7), "s", "t", "unknown")) is None
     for request_id, wanted in (("s", (None, unpacked(6, 2), unpacked(7, 2))), ("t", None)):
-        processed = processor.process(replace(progress([70]), request_id=request_id))
+        processed = processor.process(msgspec.structs.replace(progress([70]), request_id=request_id))
         assert processed is not None
         assert processed[0].prompt_logprobs == wanted
 
