@@ -207,3 +207,30 @@ class TestRowsThatFail:
     def test_a_row_with_nothing_allowed_says_so(self) -> None:
         row = request(allowed_token_ids=(7,), min_tokens=2)
         assert sample(torch.zeros(2, 9), row, request(), eos=(7,))[0] == NOTHING_ALLOWED
+
+
+WISHES: dict[str, dict[str, Any]] = {
+    "logprobs": {"logprobs": 2},
+    "bias": {"logit_bias": {77: 50.0}},
+    "allowed tokens": {"allowed_token_ids": (5, 6)},
+    "bad words": {"bad_words_token_ids": ((3,),)},
+    "least length": {"min_tokens": 2},
+    "penalties": {"repetition_penalty": 1.5},
+    "temperature": {"temperature": 1.0},
+}
+
+
+@pytest.mark.parametrize("wish", WISHES)
+def test_greedy_rows_take_the_same_tokens_beside_rows_with_wishes(wish: str) -> None:
+    """Alone they take one short way, and with others the long one; a wish is never lost on the short one."""
+    params = SamplingParams(max_tokens=9, **{"temperature": 0.0} | WISHES[wish])
+    wanting = Request("wanting", params, [1, 2, 3], 3)
+    greedy = [Request(f"r{at}", SamplingParams(max_tokens=9, temperature=0.0), [1], 1) for at in range(3)]
+    assert not params.takes_highest
+    assert all(request.takes_highest for request in greedy)
+    logits = torch.randn(4, 500, generator=torch.Generator().manual_seed(3)).round()
+    logits[1, 9] = float("nan")
+    alone = sample(logits[:3], *greedy)
+    assert alone[1] == NOT_FINITE
+    assert sample(logits, *greedy, wanting)[:3] == alone
+    assert [token(alone[row]) for row in (0, 2)] == logits[[0, 2]].argmax(-1).tolist()
