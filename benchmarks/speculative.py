@@ -62,8 +62,8 @@ class Told(ModelRunner):
 
     script: dict[str, list[int]]
 
-    def _logits(self, batch: ScheduledBatch, inputs: StepInputs, rows: Tensor) -> Tensor:
-        logits = super()._logits(batch, inputs, rows)
+    def _logits(self, batch: ScheduledBatch, inputs: StepInputs, rows: Tensor, *, only_highest: bool = False) -> Tensor:
+        logits = super()._logits(batch, inputs, rows, only_highest=only_highest)
         wanted = [(row, request, 0) for row, request in enumerate(inputs.sampling)]
         for each in inputs.drafted:
             request = inputs.sampling[each.row]

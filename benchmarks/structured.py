@@ -171,7 +171,10 @@ class AgreeingModel:
         allowed = np.flatnonzero(np.unpackbits(mask, bitorder="little"))
         return int(self._dice.choice([token_id for token_id in allowed if token_id not in ends]))
 
-    def _logits(self, inputs: StepInputs, embeddings: Tensor | None, rows: Tensor) -> Tensor:
+    def _logits(
+        self, inputs: StepInputs, embeddings: Tensor | None, rows: Tensor, *, only_highest: bool = False
+    ) -> Tensor:
+        """All logits in every step, also where free greedy rows want the highest only: masks are what is measured."""
         logits = self._forward(inputs, embeddings, rows)
         if self._favourites:
             begin = time.perf_counter()

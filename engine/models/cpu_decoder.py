@@ -29,6 +29,7 @@ from specserve.engine.models.cpu_linear import (
 )
 from specserve.engine.models.low_rank import LayerWidths, LowRank, add_to_head
 from specserve.engine.models.quantization import Quantization
+from specserve.engine.models.screened_head import ScreenedHead, fits
 from specserve.engine.models.step_memory import StepMemory, places
 from specserve.engine.models.weight_forms import CpuForm, Fp8
 from specserve.engine.native.library import KernelUnavailableError, load_library
@@ -62,7 +63,7 @@ class DecoderArgs(ctypes.Structure):
         *((name, _POINTER) for name in ("frequencies", "positions", "slots")),
         *((name, _POINTER) for name in ("block_tables", "seq_lens", "query_start", "rows", "hidden", "logits")),
         *((name, _POINTER) for name in ("normed", "projected", "attended", "inner", "rearranged", "turns")),
-        *((name, _POINTER) for name in ("adapters", "wide", "low")),
+        *((name, _POINTER) for name in ("screen", "adapters", "wide", "low")),
         *((name, _INT32) for name in ("num_layers", "num_tokens", "num_rows", "num_seqs", "hidden_size")),
         *((name, _INT32) for name in ("num_heads", "num_kv_heads", "head_size")),
         *((name, _INT32) for name in ("block_size", "table_stride", "is_int8", "num_threads", "num_adapters")),
@@ -125,6 +126,7 @@ class CpuDecoder:
         if body is not model:
             head = self._pack(model.lm_head.weight.detach(), model.lm_head.bias, quantization.head).struct
             model.lm_head = nn.Identity()
+        self._screened = ScreenedHead(head) if fits(head) else None
         progress(1.0)
         self._rotary = body.rotary_emb
         self._inner_size = int(config.intermediate_size)
@@ -166,9 +168,11 @@ class CpuDecoder:
         step: KernelStep,
         rows: Tensor,
         adapters: Sequence[AdapterRows] = (),
+        *,
+        only_highest: bool = False,
     ) -> Tensor:
         """hidden [T, H] float32, overwritten; positions [T] and rows [R] int64 → logits [R, V] float32, which the next
-        call overwrites.
+        call overwrites. With `only_highest` those that equal the highest of their row are exact, the others below it.
 
         Without a head: the last hidden states [R, H] bfloat16. The weights of `adapters` are CpuAdapters. Raises
         MemoryError.
@@ -204,8 +208,12 @@ class CpuDecoder:
             run.layers, run.first, run.count = ctypes.addressof(each.weights.layers), each.start, each.stop - each.start
         args.adapters, args.num_adapters = ctypes.addressof(runs), len(adapters)
         args.num_tokens, args.num_seqs, args.num_threads = num_tokens, step.seq_lens.shape[0], step.num_threads
+        screened = self._screened if only_highest and not adapters else None
+        args.screen = 0 if screened is None else screened.begin(num_rows)
         if self._run(ctypes.byref(args)):
-            raise MemoryError("no memory for the attention kernel's scratch space")
+            raise MemoryError("no memory for the scratch space of attention or of the output head")
+        if args.screen and screened is not None:
+            screened.end()
         if not self._vocab_size:
             return normed[:num_rows]
         return add_to_head(logits, normed[:num_rows], rows, adapters)

@@ -41,6 +41,7 @@ UNITS: tuple[tuple[str, str | None], ...] = (
     *((name, isa) for name in ("attention", "sampling") for isa in ISA_FLAGS),
     ("linear", "avx512_bf16"),
     ("quantized_linear", "avx512_bf16"),
+    ("screening", "avx512_bf16"),
     ("decoder", "avx512_bf16"),
     ("encoder", "avx512_bf16"),
     ("page_runs", "avx512"),

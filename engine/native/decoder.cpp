@@ -137,7 +137,7 @@ int run_layer(const DecoderArgs &d, int index) {
 }
 }  // namespace
 
-// Returns 0, or 1 when memory for attention's scratch space cannot be had.
+// Returns 0, or 1 when memory for scratch space cannot be had.
 extern "C" int specserve_decode_avx512_bf16(const DecoderArgs *args) {
   const DecoderArgs &d = *args;
   const int half = d.head_size / 2;
@@ -154,6 +154,12 @@ extern "C" int specserve_decode_avx512_bf16(const DecoderArgs *args) {
     normalize(d.hidden + d.rows[r] * d.hidden_size, d.final_norm, d.epsilon, d.hidden_size,
               d.normed + (int64_t)r * d.hidden_size);
   });
+  if (d.screen && d.num_rows) {
+    ScreenArgs &s = *d.screen;
+    s.head = d.head, s.x = d.normed, s.scratch = d.rearranged, s.y = d.logits;
+    s.m = d.num_rows, s.num_threads = d.num_threads;
+    return specserve_screen_avx512_bf16(&s);
+  }
   if (d.num_rows && d.head.packed) multiply(d, d.head, d.normed, d.logits, d.head.n, d.num_rows, kFloat32);
   return 0;
 }

@@ -5,6 +5,7 @@
 
 #include "attention.h"
 #include "linear.h"
+#include "screening.h"
 
 extern "C" {
 struct DecoderLayer {
@@ -33,6 +34,7 @@ struct DecoderArgs {
   uint16_t *normed, *projected, *attended, *inner;  // scratch: [T, H], [T, (heads + 2 kv heads) D], [T, heads D], [T, I]
   uint16_t *rearranged;                      // scratch of the products: [T, max(H, heads D, I)], see linear.h
   float *turns;                              // scratch: [T, D], cosines then sines
+  ScreenArgs *screen;                        // null: all logits are wanted; else the highest, `rough` and `bounds` are set
   const AdapterRows *adapters;
   float *wide;                               // scratch where there are adapters: [T, max((heads + 2 kv heads) D, 2 I)]
   uint16_t *low;                             // the same: [T, largest r]

@@ -14,7 +14,7 @@ constexpr int kMany = 64;              // rows from which rearranging them pays
 
 inline int num_fours(int pairs) { return (pairs + kFour - 1) / kFour; }
 
-struct Bfloat16Weights {
+struct Bfloat16Weights : Stored {
   static constexpr int kRows = 12;
   bool is_rearranged;
 
@@ -70,6 +70,6 @@ struct Bfloat16Weights {
 extern "C" int specserve_linear_avx512_bf16(const LinearArgs *a) {
   if (a->weight.form != kBfloat16Weights) return specserve_quantized_linear_avx512_bf16(a);
   const bool is_many = a->scratch && a->m >= kMany;
-  run_product(*a, Bfloat16Weights{is_many}, is_many ? (int64_t)a->m * a->weight.n * a->weight.k : 0);
+  run_product(*a, Bfloat16Weights{{}, is_many}, is_many ? (int64_t)a->m * a->weight.n * a->weight.k : 0);
   return 0;
 }

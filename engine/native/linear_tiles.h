@@ -3,9 +3,9 @@
 // A thread takes 32 output features at a time and passes over blocks of up to kRows rows, whose sums stay in registers.
 // Features are handed out in pieces that get smaller, because on shared machines one thread may be slower than another.
 //
-// A form has `kRows`, `prepare(args, pass)`, which rearranges a block of rows in args.scratch, and
-// `multiply<M>(args, first, block, sums)`, which computes M rows times 32 features. What it computes for a row must not
-// depend on the rows beside it.
+// A form has `kRows`, `prepare(args, pass)`, which rearranges a block of rows in args.scratch,
+// `multiply<M>(args, first, block, sums)`, which computes M rows times 32 features, and `finish<M>(same)`, which stores
+// them. What it computes for a row must not depend on the rows beside it.
 #pragma once
 #include "linear.h"
 #include "threads.h"
@@ -29,7 +29,7 @@ inline __mmask16 lanes(int left) { return left >= 16 ? 0xffff : left <= 0 ? 0 : 
 
 inline Vec silu_of(Vec x) { return div(x, add(fill(1.f), exp_of(sub(fill(0.f), x)))); }
 
-template <int M> void finish(const LinearArgs &a, int first, int block, Vec sums[M][2]) {
+template <int M> void store_sums(const LinearArgs &a, int first, int block, Vec sums[M][2]) {
   const LinearWeight &w = a.weight;
   const int column = block * kFeatures;
   const __mmask16 inside[2] = {lanes(w.n - column), lanes(w.n - column - 16)};
@@ -58,12 +58,18 @@ template <int M> void finish(const LinearArgs &a, int first, int block, Vec sums
   }
 }
 
+struct Stored {
+  template <int M> void finish(const LinearArgs &a, int first, int block, Vec sums[M][2]) const {
+    store_sums<M>(a, first, block, sums);
+  }
+};
+
 template <int M, class Form> void compute_rows(const LinearArgs &a, const Form &form, Pass pass, int block) {
   if constexpr (M > 0) {
     if (pass.count != M) return compute_rows<M - 1>(a, form, pass, block);
     Vec sums[M][2];
     form.template multiply<M>(a, pass.first, block, sums);
-    finish<M>(a, pass.first, block, sums);
+    form.template finish<M>(a, pass.first, block, sums);
   }
 }
 

@@ -37,11 +37,14 @@ class Forward(Protocol):
     def pack_adapter(self, weights: Mapping[str, LowRank]) -> object:
         """What the rows of an adapter with these weights, by names of linears, are computed with."""
 
-    def __call__(self, inputs: StepInputs, embeddings: Tensor | None, rows: Tensor) -> Tensor:
+    def __call__(
+        self, inputs: StepInputs, embeddings: Tensor | None, rows: Tensor, *, only_highest: bool = False
+    ) -> Tensor:
         """Logits [R, V] of the rows [R] of T, after the backend has planned the step; of models without a head their
         last hidden states [R, H]. Logits may be overwritten by the next call, hidden states are not.
 
-        `embeddings` [1, T, H] stand for the token ids of `inputs` where they are given.
+        `embeddings` [1, T, H] stand for the token ids of `inputs` where they are given. With `only_highest` those that
+        are not the highest of their row may be any lower numbers.
         """
 
 
@@ -150,7 +153,9 @@ class ModuleForward:
     def pack_adapter(self, weights: Mapping[str, LowRank]) -> object:
         return pack_by_name(weights, self._adapted)
 
-    def __call__(self, inputs: StepInputs, embeddings: Tensor | None, rows: Tensor) -> Tensor:
+    def __call__(
+        self, inputs: StepInputs, embeddings: Tensor | None, rows: Tensor, *, only_highest: bool = False
+    ) -> Tensor:
         arguments: dict[str, Any] = {"logits_to_keep": rows} if self._keeps_rows else {}
         if embeddings is None:
             arguments["input_ids"] = inputs.token_ids
@@ -197,10 +202,14 @@ class DecoderForward:
     def bind(self, caches: list[LayerCache]) -> None:
         self._decoder.bind(caches)
 
-    def __call__(self, inputs: StepInputs, embeddings: Tensor | None, rows: Tensor) -> Tensor:
+    def __call__(
+        self, inputs: StepInputs, embeddings: Tensor | None, rows: Tensor, *, only_highest: bool = False
+    ) -> Tensor:
         hidden = self._embed(inputs.token_ids) if embeddings is None else embeddings
         step = self._backend.kernel_step
-        return self._decoder(hidden[0].float(), inputs.positions[0], step, rows, inputs.adapters)
+        return self._decoder(
+            hidden[0].float(), inputs.positions[0], step, rows, inputs.adapters, only_highest=only_highest
+        )
 
     def pack_adapter(self, weights: Mapping[str, LowRank]) -> object:
         return self._decoder.pack_adapter(weights)

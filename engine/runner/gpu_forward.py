@@ -46,7 +46,9 @@ class GpuForward:
     def bind(self, caches: list[LayerCache]) -> None:
         self._decoder.bind(caches)
 
-    def __call__(self, inputs: StepInputs, embeddings: Tensor | None, rows: Tensor) -> Tensor:
+    def __call__(
+        self, inputs: StepInputs, embeddings: Tensor | None, rows: Tensor, *, only_highest: bool = False
+    ) -> Tensor:
         hidden = self._embed(inputs.token_ids) if embeddings is None else embeddings
         return self._decoder(hidden[0], inputs.positions[0], rows, inputs.adapters)
 

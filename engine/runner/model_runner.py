@@ -232,7 +232,8 @@ class ModelRunner:
         if inputs.prompt is not None:
             rows = torch.cat([rows, inputs.prompt.rows])
         masks = self._masks.begin(inputs.sampling)
-        logits = self._logits(batch, inputs, rows)
+        only_highest = inputs.prompt is None and masks is None and all(one.takes_highest for one in inputs.sampling)
+        logits = self._logits(batch, inputs, rows, only_highest=only_highest)
         if inputs.prompt is not None:
             self._report_prompts(logits[num_rows:], inputs.prompt, output)
             logits = logits[:num_rows]
@@ -272,13 +273,13 @@ class ModelRunner:
         every = torch.arange(inputs.token_ids.shape[1], device=self._device)
         return self._logits(batch, inputs, every).clone()
 
-    def _logits(self, batch: ScheduledBatch, inputs: StepInputs, rows: Tensor) -> Tensor:
-        """Logits [R, V] of the given rows [R]."""
+    def _logits(self, batch: ScheduledBatch, inputs: StepInputs, rows: Tensor, *, only_highest: bool = False) -> Tensor:
+        """Logits [R, V] of the given rows [R]; see `Forward`."""
         self._backend.plan(inputs.attention)
         embeddings = None
         if self.info.accepts_prompt_embeds:
             embeddings = input_embeddings(batch, inputs.token_ids, self._model.get_input_embeddings())
-        return self._forward(inputs, embeddings, rows)
+        return self._forward(inputs, embeddings, rows, only_highest=only_highest)
 
     def _report_prompts(self, logits: Tensor, prompt: PromptRows, output: StepOutput) -> None:
         """logits [P, V] of the prompts' rows."""
