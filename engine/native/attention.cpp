@@ -55,7 +55,17 @@ void finish(const Job &job, const Item &item, int rows, const float *acc, const 
     const int64_t at = (int64_t)(item.query + i / group) * a.num_heads + head;
     auto *out = (typename S::Element *)a.out + at * a.value_head_size;
     const float norm = total > 0 || total != total ? factor / total : 0.f;
-    for (int d = 0; d < a.value_head_size; d++) out[d] = S::element(acc[i * job.shape.width + d] * norm);
+    for (int d = 0; d < a.value_head_size; d += 16) {
+      const Vec y = mul(load(acc + i * job.shape.width + d), fill(norm));
+      const int left = a.value_head_size - d;
+      if (left >= 16) {
+        S::put_result(out + d, y);
+        continue;
+      }
+      typename S::Element some[16];
+      S::put_result(some, y);
+      memcpy(out + d, some, left * sizeof *out);
+    }
   }
 }
 

@@ -49,11 +49,9 @@ inline __m256 widen_half(const uint32_t *p) {
 inline Vec load_scales(const uint32_t *p) { return {widen_half(p), widen_half(p + 4)}; }
 #endif
 
-// ---- the form: how queries come in and results go out ----------------------------------------------------------
+// ---- the form: how queries come in ----------------------------------------------------------
 inline float as_float(float x) { return x; }
 inline float as_float(uint16_t x) { return from_bf16(x); }
-inline void put_element(float x, float *to) { *to = x; }
-inline void put_element(float x, uint16_t *to) { *to = to_bf16(x); }
 
 constexpr int kInt8Row = 8, kInt8Scales = 8;  // words of a row of a page, and of its 16 scales
 
@@ -85,11 +83,7 @@ template <class T> struct Int8 {
     for (int d = 0; d < size; d += 16) store_int16(to + d / 2, step > 0 ? mul(load(x + d), fill(step)) : fill(0.f));
     return is_finite ? largest / limit / (float)turned_length(size) : __builtin_nanf("");
   }
-  static Element element(float x) {
-    Element e;
-    put_element(x, &e);
-    return e;
-  }
+  static void put_result(Element *to, Vec x) { round_all(x, to); }
 };
 
 // R query rows against one tile. What attend_tile does, but probabilities get their values' scales before they are

@@ -7,6 +7,14 @@
 namespace {
 constexpr int kTile = 128;  // tokens per pass of the online softmax
 
+// Sixteen results in the type of the queries.
+inline void round_all(Vec x, float *to) { store(to, x); }
+inline void round_all(Vec x, uint16_t *to) {
+  alignas(64) float f[16];
+  store(f, x);
+  for (int i = 0; i < 16; i++) to[i] = to_bf16(f[i]);
+}
+
 // ---- how a row of a page meets its weights: query elements for keys, probabilities for values ----------------
 struct Float32 {
   using Element = float;
@@ -20,7 +28,7 @@ struct Float32 {
   static Vec mac(Vec acc, Row row, const Word *w) { return fma(row.x, fill(w[0]), acc); }
   static void put(Word *to, Vec p) { store(to, p); }
   static float put_query(Word *to, const Element *q, int size) { return memcpy(to, q, size * 4), 1.f; }
-  static Element element(float x) { return x; }
+  static void put_result(Element *to, Vec x) { store(to, x); }
 };
 struct Bfloat16Widened {  // float32 arithmetic on bfloat16 pages
   using Element = uint16_t;
@@ -40,7 +48,7 @@ struct Bfloat16Widened {  // float32 arithmetic on bfloat16 pages
     if (size % 2) to[size] = 0;
     return 1.f;
   }
-  static Element element(float x) { return to_bf16(x); }
+  static void put_result(Element *to, Vec x) { round_all(x, to); }
 };
 #ifdef __AVX512BF16__
 struct Bfloat16 {
@@ -64,7 +72,7 @@ struct Bfloat16 {
     if (size % 2) to[size / 2] = 0;
     return memcpy(to, q, size * 2), 1.f;
   }
-  static Element element(float x) { return to_bf16(x); }
+  static void put_result(Element *to, Vec x) { _mm256_storeu_si256((__m256i *)to, (__m256i)_mm512_cvtneps_pbh(x)); }
 };
 #endif
 
@@ -82,15 +90,18 @@ struct Tile {
 // Into the second-level cache, for two tiles may be more than the first holds.
 inline void fetch(const uint32_t *p) { __builtin_prefetch(p, 0, 2); }
 
-// Calls work(Count<N>(), first) for groups of N of `count`, and once for those that are left over.
+// Calls work(Count<n>(), first) for groups of up to N of `count`, which are as large as one another.
 template <int N> struct Count { static constexpr int value = N; };
-template <int N, class Work> inline void rest_of(int count, int first, const Work &work) {
-  if constexpr (N > 0) count == N ? work(Count<N>(), first) : rest_of<N - 1>(count, first, work);
+template <int N, class Work> inline void with_count(int count, int first, const Work &work) {
+  if constexpr (N > 0) count == N ? work(Count<N>(), first) : with_count<N - 1>(count, first, work);
 }
 template <int N, class Work> inline void in_groups(int count, const Work &work) {
   int first = 0;
-  for (; count - first >= N; first += N) work(Count<N>(), first);
-  rest_of<N - 1>(count - first, first, work);
+  for (int groups = (count + N - 1) / N; groups > 0; groups--) {
+    const int size = (count - first + groups - 1) / groups;
+    with_count<N>(size, first, work);
+    first += size;
+  }
 }
 // Vectors of keys or values that R rows take at a time, so that their sums stay in registers.
 template <int R> constexpr int kWide = kSums / R < 4 ? kSums / R : 4;
@@ -126,7 +137,7 @@ inline Vec limit_scores(const Shape &shape, const Tile &tile, int first, int las
   const int hi = end < tile.size ? end : tile.size;
   if (shape.softcap > 0)
     for (int g = 0; g < pages; g++) store(scores + g * kPage, mul(tanh_of(load(scores + g * kPage)), fill(shape.softcap)));
-  for (int g = 0; g < pages; g++)
+  for (int g = 0; g < pages && (lo > 0 || hi < pages * kPage); g++)
     if (lo > g * kPage || hi < (g + 1) * kPage)
       store(scores + g * kPage, keep_range(load(scores + g * kPage), lo - g * kPage, hi - g * kPage));
   Vec top = load(scores);
