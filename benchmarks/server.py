@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -15,6 +16,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
+
+from specserve.engine.attention.cache_filling import MOST_BYTES
+
+GROWTH_MIB = 8
+"""A second in which a server grows less than this has settled."""
+LEAST_CACHE_TOKENS = 262_144
+"""Our server's KV cache holds as many at least, by default and where there is memory for them."""
 
 
 def free_port() -> int:
@@ -46,11 +54,34 @@ def memory_mib(pid: int) -> int:
     return total >> 10
 
 
+def settled_mib(pid: int) -> int:
+    """The same, once it has stopped growing: servers put things in order after they are ready."""
+    before, now = 0, memory_mib(pid)
+    while now - before > GROWTH_MIB:
+        time.sleep(1)
+        before, now = now, memory_mib(pid)
+    return now
+
+
+def filled_cache_mib(folder: Path) -> float:
+    """What of the settled memory of our server is its KV cache: it fills the beginning in advance."""
+    if "num_key_value_heads" not in json.loads((folder / "config.json").read_text()):
+        return 0.0
+    return min(MOST_BYTES, LEAST_CACHE_TOKENS * kv_bytes_of_a_token(folder)) / (1 << 20)
+
+
+def kv_bytes_of_a_token(folder: Path) -> int:
+    """Keys and values of all layers in 16 bits."""
+    config = json.loads((folder / "config.json").read_text())
+    head = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
+    return int(2 * 2 * config["num_hidden_layers"] * config["num_key_value_heads"] * head)
+
+
 class RunningServer:
     def __init__(self, url: str, pid: int, port_s: float, ready_s: float) -> None:
         self.url, self.pid = url, pid
         self.port_s, self.ready_s = port_s, ready_s
-        self.idle_mib = memory_mib(pid)
+        self.idle_mib = settled_mib(pid)
         self.peak_mib = self.idle_mib
         self._ended = threading.Event()
         self._watch = threading.Thread(target=self._follow, daemon=True)

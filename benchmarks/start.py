@@ -15,7 +15,6 @@ import json
 import os
 import platform
 import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,27 +24,25 @@ import transformers
 
 from benchmarks.models import CONFIGS, checkpoint, encoder
 from benchmarks.run import ROOT, commit, cpu_name
-from benchmarks.server import memory_mib, serving
+from benchmarks.server import filled_cache_mib, serving
 
 RESULTS = ROOT / "benchmarks" / "results"
 MODELS: dict[str, Callable[[Path], Path]] = {
     **{name: (lambda root, name=name: checkpoint(name, root)) for name in CONFIGS},  # type: ignore[misc]
     "encoder": encoder,
 }
-SETTLED_S = 1.0
 
 
 def start(folder: Path, cores: str, log: Path) -> dict[str, float]:
     """One server, started and ended."""
     with log.open("ab") as output, serving(folder, "bench", [], cores, output) as server:
-        time.sleep(SETTLED_S)
-        idle = memory_mib(server.pid)
+        idle = server.idle_mib
     weights = sum(file.stat().st_size for file in folder.glob("*.safetensors")) / 2**20
     return {
         "port_s": round(server.port_s, 2),
         "ready_s": round(server.ready_s, 2),
         "idle_mib": idle,
-        "beyond_mib": round(idle - weights),
+        "beyond_mib": round(idle - weights - filled_cache_mib(folder)),
     }
 
 

@@ -78,6 +78,7 @@ def build(config: EngineConfig, channel: Channel) -> tuple[EngineCore, ModelInfo
     adapters, info = load_adapters(config, runner, channel)
     channel.progress("warming up", 0.95)
     runner.warm_up()
+    runner.fill_cache()
 
     def load_vocabulary() -> Vocabulary:
         info = runner.info

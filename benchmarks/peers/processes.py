@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from benchmarks.server import memory_mib, process_tree, wait_ready
+from benchmarks.server import memory_mib, process_tree, settled_mib, wait_ready
 
 ROOT = Path(__file__).parent.parent.parent
 READY_LIMIT_S = 400.0
@@ -100,8 +100,7 @@ class PinnedServer(Pinned):
         except BaseException:
             self.end()
             raise
-        time.sleep(1)  # what a server still puts in order after it has answered
-        self.idle_mib = self.memory_mib()
+        self.idle_mib = settled_mib(self.process.pid)
 
 
 class PinnedWorker(Pinned):

@@ -19,6 +19,8 @@ from typing import Any
 
 import yaml
 
+from benchmarks.server import filled_cache_mib, kv_bytes_of_a_token
+
 OURS = "specserve"
 MODEL_NAME = "bench"
 ENCODERS = ("encoder", "reranker")
@@ -110,7 +112,7 @@ def _ours(model: str, folder: Path, flags: tuple[str, ...]) -> Recipe:
     command += ["--served-model-name", MODEL_NAME]
     if model in ENCODERS:
         command += ["--dtype", "bfloat16"]
-    return Recipe(OURS, (*command, *flags))
+    return Recipe(OURS, (*command, *flags), kv_cache_mib=filled_cache_mib(folder))
 
 
 def _vllm(model: str, folder: Path, peer: Peer, cores: str) -> Recipe:
@@ -156,13 +158,6 @@ def _llama_servers(model: str, folder: Path, peer: Peer, threads: int) -> list[R
             )
         )
     return made
-
-
-def kv_bytes_of_a_token(folder: Path) -> int:
-    """Keys and values of all layers in 16 bits."""
-    config = yaml.safe_load((folder / "config.json").read_text())
-    head = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
-    return int(2 * 2 * config["num_hidden_layers"] * config["num_key_value_heads"] * head)
 
 
 def _infinity(folder: Path, peer: Peer) -> Recipe:

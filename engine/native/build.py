@@ -48,7 +48,7 @@ UNITS: tuple[tuple[str, str | None], ...] = (
 )
 """Source and instruction set of each object file of the one library; None is what every x86-64 runs."""
 
-COMPILE_TIMEOUT_S = 120
+COMPILE_TIMEOUT_S = 300
 LOCK_INTERVAL_S = 0.1
 
 

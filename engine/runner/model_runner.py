@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from specserve.engine.api import ModelInfo
-from specserve.engine.attention.backend import AttentionBackend
+from specserve.engine.attention.backend import AttentionBackend, LayerCache
 from specserve.engine.attention.cache_dtype import capacity_note, with_cache_dtype
+from specserve.engine.attention.cache_filling import CacheFiller
 from specserve.engine.attention.select import select_backend
 from specserve.engine.attention.xformers_check import first_line
 from specserve.engine.batch import ScheduledBatch, ScheduledRequest, StepOutput
@@ -72,6 +73,7 @@ class ModelRunner:
         notes: tuple[str, ...],
         accepts_prompt_embeds: bool = False,
         graphs: DecodeGraphs | None = None,
+        caches: Sequence[LayerCache] = (),
         prefill_budget: PrefillBudget | None = None,
     ) -> None:
         self.max_num_batched_tokens = max_num_batched_tokens
@@ -83,6 +85,7 @@ class ModelRunner:
         self._eos_token_ids = loaded.eos_token_ids
         self._sampler = Sampler(seed=seed)
         self._graphs = graphs
+        self._caches = caches
         self.launcher = None if graphs is None else DecodeLauncher(graphs, self._sampler, loaded.eos_token_ids)
         """What can leave a step of decodes to the device; None where every step is waited for."""
         on_cpu = loaded.device.type == "cpu"
@@ -157,7 +160,8 @@ class ModelRunner:
             device=loaded.device,
         )
         notes += capacity_note(specs, num_blocks * backend.block_size, num_blocks * backend.bytes_per_block())
-        forward.bind(backend.allocate(num_blocks))
+        caches = backend.allocate(num_blocks)
+        forward.bind(caches)
         graphs = None
         if loaded.device.type == "cuda" and isinstance(forward, CapturableForward) and not config.model.enforce_eager:
             graphs = DecodeGraphs(
@@ -179,6 +183,7 @@ class ModelRunner:
             notes=tuple(notes),
             accepts_prompt_embeds=config.enable_prompt_embeds,
             graphs=graphs,
+            caches=caches,
             prefill_budget=choose_prefill_budget(config.scheduler, loaded.device),
         ).settled(config.deterministic)
 
@@ -200,6 +205,11 @@ class ModelRunner:
             self._capture(self._graphs)
         self.execute(ScheduledBatch([ScheduledRequest(request, 0, length, True)], length))
         self.execute(ScheduledBatch([ScheduledRequest(request, length - 1, 1, True)], 1))
+
+    def fill_cache(self) -> None:
+        """Have the pages of the KV cache brought in, beside what else is done."""
+        if self._device.type == "cpu":
+            CacheFiller([tensor for cache in self._caches for tensor in (cache.keys, cache.values)]).start()
 
     @torch.inference_mode()
     def _capture(self, graphs: DecodeGraphs) -> None:
