@@ -25,7 +25,7 @@ from transformers import AutoTokenizer
 from benchmarks import limits
 from benchmarks.result_file import write_result
 from specserve.engine.batch import ScheduledBatch, ScheduledRequest
-from specserve.engine.config import QUANTIZATIONS, CacheConfig, EngineConfig, ModelConfig
+from specserve.engine.config import CacheConfig, EngineConfig, ModelConfig
 from specserve.engine.params import SamplingParams
 from specserve.engine.request import Request
 from specserve.engine.runner.model_runner import ModelRunner
@@ -35,6 +35,7 @@ from specserve.handlers.demo.training.dialogues import TOPICS
 from specserve.handlers.demo.training.tokens import Sample, encode
 
 CONTEXT, BLOCK, NUM_BLOCKS = 200, 16, 512
+FORMS = ("none", "int8", "int4")
 DECODES = (1, 8, 32)
 PREFILL = 512
 QUESTIONS_PER_TOPIC, SEED = 12, 5
@@ -73,7 +74,7 @@ def seconds_of(runner: ModelRunner, batch: ScheduledBatch, steps: int) -> float:
 
 
 def speed(model: str, rounds: int) -> dict[str, Any]:
-    loaded = {form: load(model, form) for form in QUANTIZATIONS}
+    loaded = {form: load(model, form) for form in FORMS}
     cases = {f"decode {rows}": (decode(rows), rows, 5) for rows in DECODES}
     cases[f"prefill {PREFILL}"] = (ScheduledBatch([request("p", 0, PREFILL, 1)], PREFILL), PREFILL, 1)
     times: dict[str, dict[str, list[float]]] = {form: {case: [] for case in cases} for form in loaded}
@@ -85,7 +86,7 @@ def speed(model: str, rounds: int) -> dict[str, Any]:
     for form, (runner, load_s) in loaded.items():
         found[form] = {"load_s": round(load_s, 2), "notes": runner.info.notes}
         for case, (_, tokens, _) in cases.items():
-            middle, bfloat16 = statistics.median(times[form][case]), statistics.median(times[QUANTIZATIONS[0]][case])
+            middle, bfloat16 = statistics.median(times[form][case]), statistics.median(times[FORMS[0]][case])
             found[form][case] = {
                 "ms": round(middle * 1e3, 2),
                 "ms_least": round(min(times[form][case]) * 1e3, 2),
@@ -114,7 +115,7 @@ def accuracy() -> dict[str, Any]:
     wanted = torch.cat([torch.tensor(ids[1:])[torch.tensor(learnt[1:])] for ids, learnt in samples])
     found: dict[str, Any] = {"tokens": len(wanted)}
     plain: Tensor | None = None
-    for form in QUANTIZATIONS:
+    for form in FORMS:
         logits = torch.cat(logits_of(load(folder, form)[0], samples))
         plain = logits if plain is None else plain
         lost = F.kl_div(logits.log_softmax(-1), plain.log_softmax(-1), reduction="batchmean", log_target=True)
