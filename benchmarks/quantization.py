@@ -1,6 +1,6 @@
 """`--quantization` beside bfloat16: speed of a model's steps, and accuracy of the demo model on a fixed text.
 
-    taskset -c 0,1 env OMP_NUM_THREADS=2 python -m benchmarks.quantization MODEL [--rounds 9] [--out]
+    taskset -c 0,1 env OMP_NUM_THREADS=2 python -m benchmarks.quantization MODEL [--rounds 9] [--loads 4] [--out]
 
 Steps run in this process, without server and scheduler; the forms take turns, so that all see the same minutes.
 The text is what the demo model was trained to answer to, in wordings kept out of the training: 12 questions of each
@@ -73,15 +73,17 @@ def seconds_of(runner: ModelRunner, batch: ScheduledBatch, steps: int) -> float:
     return statistics.median(taken)
 
 
-def speed(model: str, rounds: int) -> dict[str, Any]:
-    loaded = {form: load(model, form) for form in FORMS}
+def speed(model: str, rounds: int, loads: int) -> dict[str, Any]:
+    """Medians over all rounds of all loads: where in memory the weights lie decides how fast they are read."""
     cases = {f"decode {rows}": (decode(rows), rows, 5) for rows in DECODES}
     cases[f"prefill {PREFILL}"] = (ScheduledBatch([request("p", 0, PREFILL, 1)], PREFILL), PREFILL, 1)
-    times: dict[str, dict[str, list[float]]] = {form: {case: [] for case in cases} for form in loaded}
-    for _ in range(rounds):
-        for case, (batch, _, steps) in cases.items():
-            for form, (runner, _) in loaded.items():
-                times[form][case].append(seconds_of(runner, batch, steps))
+    times: dict[str, dict[str, list[float]]] = {form: {case: [] for case in cases} for form in FORMS}
+    for _ in range(loads):
+        loaded = {form: load(model, form) for form in FORMS}
+        for _ in range(rounds):
+            for case, (batch, _, steps) in cases.items():
+                for form, (runner, _) in loaded.items():
+                    times[form][case].append(seconds_of(runner, batch, steps))
     found: dict[str, Any] = {}
     for form, (runner, load_s) in loaded.items():
         found[form] = {"load_s": round(load_s, 2), "notes": runner.info.notes}
@@ -90,6 +92,10 @@ def speed(model: str, rounds: int) -> dict[str, Any]:
             found[form][case] = {
                 "ms": round(middle * 1e3, 2),
                 "ms_least": round(min(times[form][case]) * 1e3, 2),
+                "ms_by_load": [
+                    round(statistics.median(times[form][case][at : at + rounds]) * 1e3, 2)
+                    for at in range(0, loads * rounds, rounds)
+                ],
                 "tokens_s": round(tokens / middle, 1),
                 "times_bfloat16": round(bfloat16 / middle, 2),
             }
@@ -132,11 +138,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="a folder; its steps are timed")
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--loads", type=int, default=4, help="how often the weights are loaded anew")
     parser.add_argument("--out", action="store_true", help="write a result file")
     arguments = parser.parse_args()
     with torch.inference_mode():
         before = limits.measure()
-        found = {"limits": before, "speed": speed(arguments.model, arguments.rounds), "accuracy": accuracy()}
+        found = {
+            "limits": before,
+            "speed": speed(arguments.model, arguments.rounds, arguments.loads),
+            "accuracy": accuracy(),
+        }
     if arguments.out:
         print(write_result("quantization", vars(arguments), found))
 

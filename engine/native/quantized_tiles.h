@@ -9,6 +9,7 @@
 #include "linear_tiles.h"
 
 namespace {
+constexpr int kFarAhead = 4096;   // bytes, for int8: 3 to 10 % faster than a line ahead; int4 is slower so
 constexpr float kLeast = 1e-30f;  // groups of activations below it are zero
 
 inline uint16_t largest_of(__m512i x) {  // of 32 unsigned words
@@ -29,8 +30,8 @@ struct Int8 {
   // Adds the products of a group: `fours` are those of M rows side by side.
   template <int M> static void add_group(const char *weights, const int32_t *fours, __m512i sums[M][2]) {
     for (int i = 0; i < kGroup / 4; i++, weights += 4 * kFeatures) {
-      __builtin_prefetch(weights + kAhead);
-      __builtin_prefetch(weights + kAhead + 64);
+      __builtin_prefetch(weights + kFarAhead);
+      __builtin_prefetch(weights + kFarAhead + 64);
       const __m512i left = _mm512_loadu_si512(weights), right = _mm512_loadu_si512(weights + 64);
       for (int r = 0; r < M; r++) {
         const __m512i four = _mm512_set1_epi32(fours[i * M + r]);
