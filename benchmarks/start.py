@@ -3,8 +3,8 @@
     python -m benchmarks.start [--starts 5] [--models small,large,encoder] [--out]
 
 Every start is that of a new server on two cores, with the checkpoint in the page cache. Memory is the proportional set
-size of all processes once it has stopped growing. Of it, `beyond_mib` is what neither the checkpoint's size explains nor
-the part of the KV cache that is filled in advance. `--out` appends to benchmarks/results.
+size of all processes once it has stopped growing. Of it, `beyond_mib` is what neither the size of the checkpoint
+explains nor the part of the KV cache that is filled in advance. `--out` appends to benchmarks/results.
 """
 
 from __future__ import annotations
