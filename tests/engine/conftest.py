@@ -18,6 +18,9 @@ from tempfile import TemporaryDirectory
 import pytest
 from tiny_checkpoints import write_checkpoint
 
+from specserve.engine.models import cpu_linear
+from specserve.engine.native.library import KernelUnavailableError
+
 VARIABLE = "TRITON_INTERPRET"
 TIMEOUT_S = 1500
 """For all of a file's tests on a machine that does other things as well; quiet ones need a tenth."""
@@ -35,6 +38,15 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path
         return written[name]
 
     return folder_of
+
+
+@pytest.fixture(scope="session")
+def bfloat16_kernel() -> None:
+    """Skips where the processor or the compiler offers no products of bfloat16 of our own."""
+    try:
+        cpu_linear.self_test()
+    except KernelUnavailableError as error:
+        pytest.skip(str(error))
 
 
 def pytest_configure(config: pytest.Config) -> None:

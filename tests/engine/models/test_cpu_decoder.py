@@ -37,12 +37,7 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def kernel() -> None:
-    try:
-        cpu_linear.self_test()
-    except KernelUnavailableError as error:
-        pytest.skip(str(error))
+pytestmark = pytest.mark.usefixtures("bfloat16_kernel")
 
 
 @pytest.fixture(scope="module", params=KINDS)

@@ -14,19 +14,13 @@ from hypothesis import strategies as st
 from tiny_checkpoints import generate, load_runner, write_checkpoint
 from torch import Tensor
 
-from specserve.engine.models import cpu_linear, screened_head
+from specserve.engine.models import screened_head
 from specserve.engine.models.cpu_linear import FLOAT32, ISA, LinearArgs, PackedWeight, scratch_width
 from specserve.engine.models.screened_head import REST, ScreenedHead, fits
-from specserve.engine.native.library import KernelUnavailableError, load_library
+from specserve.engine.native.library import load_library
 from specserve.engine.params import SamplingParams
 
-
-@pytest.fixture(scope="module", autouse=True)
-def kernel() -> None:
-    try:
-        cpu_linear.self_test()
-    except KernelUnavailableError as error:
-        pytest.skip(str(error))
+pytestmark = pytest.mark.usefixtures("bfloat16_kernel")
 
 
 @dataclass
