@@ -27,8 +27,6 @@ from specserve.engine.grammars.compiler import GrammarCompiler
 from specserve.engine.grammars.store import GrammarStore
 from specserve.engine.grammars.vocabulary import Vocabulary
 from specserve.engine.kv_cache.manager import KVCacheManager
-from specserve.engine.models import cpu_linear
-from specserve.engine.native.library import KernelUnavailableError
 from specserve.engine.output_processor import OutputProcessor
 from specserve.engine.params import SamplingParams
 from specserve.engine.request import Request
@@ -92,11 +90,7 @@ class Model:
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
-    try:
-        cpu_linear.self_test()
-    except KernelUnavailableError as error:
-        pytest.skip(str(error))
+def model(tmp_path_factory: pytest.TempPathFactory, bfloat16_kernel: None) -> Model:
     return Model(tmp_path_factory.mktemp("random"))
 
 
