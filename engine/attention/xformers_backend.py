@@ -6,7 +6,6 @@ Knows nothing of xformers' classes; those are in `xformers`.
 
 from __future__ import annotations
 
-import math
 import os
 
 import torch
@@ -30,9 +29,15 @@ HEAD_SIZES = (16, 32, 64, 128, 256, 512)
 DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 INTERPRETED_MULTIPROCESSORS = 2
 """Stands for the GPU's number in the interpreter: few programs run, but more than one split."""
-PROGRAMS_PER_MULTIPROCESSOR = 3
+RESIDENT_PROGRAMS = 5
+"""A multiprocessor holds so many at once of 128-wide heads in bfloat16: 96 registers for each of 128 threads, 39 KB."""
+LEAST_FILLED = 2
+"""Splits divide the table's width, not the context: in one that fills half of its bucket every second has nothing to
+do, and ends at once."""
 MIN_SPLIT_TOKENS = 256
 """A split of fewer tokens costs more in merging than it gains."""
+MAX_SPLITS = 64
+"""The kernel that merges holds all parts of a head in registers, and spills beyond."""
 
 
 class XFormersBackend:
@@ -192,13 +197,14 @@ class XFormersBackend:
         return _with_sinks(out, lse, sinks)[:num_rows, :, : spec.value_head_size]
 
     def num_splits(self, batch: DecodeBatch, num_kv_heads: int) -> int:
-        """Pieces a context is cut into: enough programs to fill the GPU, none of them tiny.
+        """Pieces a context is cut into: enough programs to fill the GPU when half of them have nothing to do, and no
+        more, so that all run at once; none of them tiny.
 
         xformers' own choice ignores the number of key-value heads, and cuts a wide table of short sequences
         into 64 pieces.
         """
-        wanted = PROGRAMS_PER_MULTIPROCESSOR * self._multiprocessors / (batch.size * num_kv_heads)
-        return max(1, min(math.ceil(wanted), batch.width * self.block_size // MIN_SPLIT_TOKENS))
+        wanted = RESIDENT_PROGRAMS * self._multiprocessors * LEAST_FILLED // (batch.size * num_kv_heads)
+        return max(1, min(wanted, MAX_SPLITS, batch.width * self.block_size // MIN_SPLIT_TOKENS))
 
     def _prefill(self, layer: int, query: Tensor, cache: LayerCache, sinks: Tensor | None) -> Tensor:
         assert self._step is not None

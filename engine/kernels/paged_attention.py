@@ -18,8 +18,12 @@ MIN_ROWS = 16
 MAX_ROWS, MAX_KEYS = 64, 64
 MAX_ROW_TILE_BYTES, MAX_KEY_TILE_BYTES = 32 * 1024, 16 * 1024
 """Together they keep the kernel below 99 KiB of shared memory, which every GPU since the A100 has."""
+MERGED_BY_A_WARP, MAX_MERGING_WARPS = 16, 8
+"""Parts of a 128-wide head that a warp's registers hold; 64 by one warp would be spilled."""
 NUM_WARPS, NUM_STAGES = 4, 3
 """With these the compiled loop copies asynchronously; fewer stages lose that."""
+WIDE_HEAD, WARPS_OF_WIDE_HEADS = 512, 8
+"""What 4 warps keep of such a head does not fit their registers."""
 
 
 @triton.jit
@@ -280,7 +284,7 @@ def paged_attention(
         SINKS=sinks is not None,
         SPLITS=splits,
         PRECISION="ieee" if query.dtype == torch.float32 else "tf32",
-        num_warps=NUM_WARPS,
+        num_warps=WARPS_OF_WIDE_HEADS if max(head_size, value_size) > WIDE_HEAD // 2 else NUM_WARPS,
         num_stages=NUM_STAGES,
     )
     if splits > 1:
@@ -300,6 +304,6 @@ def paged_attention(
             VALUE_SIZE=value_size,
             VALUE_BLOCK=value_block,
             SINKS=sinks is not None,
-            num_warps=1,
+            num_warps=min(max(splits // MERGED_BY_A_WARP, 1), MAX_MERGING_WARPS),
         )
     return out

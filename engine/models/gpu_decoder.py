@@ -10,8 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -20,11 +18,11 @@ from specserve.engine.attention.backend import AttentionBackend, LayerCache, Lay
 from specserve.engine.kernels.rms_norm import add_rms_norm, rms_norm
 from specserve.engine.kernels.rotary_write import rotary_write
 from specserve.engine.kernels.silu_mul import silu_mul
-from specserve.engine.models.fp8_linear import Fp8Product, fits
+from specserve.engine.models.clock import Clock
 from specserve.engine.models.gpu_adapters import GpuAdapter, add_to
 from specserve.engine.models.low_rank import LayerWidths, LowRank, add_to_head
 from specserve.engine.models.quantization import Quantization
-from specserve.engine.models.weight_forms import FP8, WeightForm
+from specserve.engine.models.row_products import Product, choose_tiles
 
 ARCHITECTURES = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
 """Classes whose layers are computed exactly as here; the tests compare each."""
@@ -40,25 +38,6 @@ class SlotBackend(AttentionBackend, Protocol):
 
     def note_written(self, layer: int, key: Tensor, value: Tensor) -> None:
         """In the place of `write_kv`: keys [T, K, D] and values [T, K, D] are in their slots already."""
-
-
-class Product:
-    """x [T, K] → x Wᵀ + b [T, N], W in the form that is wanted."""
-
-    def __init__(self, quantization: Quantization, form: WeightForm, *linears: nn.Linear) -> None:
-        """One product whose features are those of all `linears`, in order."""
-        weights = [linear.weight.detach() for linear in linears]
-        biases = [linear.bias.detach() for linear in linears if linear.bias is not None]
-        self._weight = weights[0] if len(weights) == 1 else torch.cat(weights)
-        self._bias = torch.cat(biases) if biases else None
-        self._rounded: Fp8Product | None = None
-        if form is FP8 and fits(self._weight):
-            quantization.count(form, self._weight.numel())
-            self._rounded = Fp8Product(self._weight, self._bias)
-            self._weight = self._weight[:0]
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return F.linear(x, self._weight, self._bias) if self._rounded is None else self._rounded(x)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +99,11 @@ class GpuDecoder:
     def pack_adapter(self, weights: Mapping[str, LowRank]) -> GpuAdapter:
         """`weights` by the names of the linears of the transformers module."""
         return GpuAdapter(weights, len(self._layers), self._widths, self._final_norm.dtype, self._final_norm.device)
+
+    def choose_tiles(self, seconds: Clock) -> list[str]:
+        """Settle, by measuring, how one row is multiplied; notes for the start banner."""
+        products = [product for layer in self._layers for product in (layer.qkv, layer.out, layer.gate_up, layer.down)]
+        return choose_tiles([*products, self._head], seconds)
 
     def bind(self, caches: Sequence[LayerCache]) -> None:
         self._caches = caches

@@ -6,6 +6,7 @@ are padding that reads one token of the dummy block and writes nothing.
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -20,6 +21,7 @@ from specserve.engine.runner.decode_rows import DecodeRows
 Step = Callable[[], Tensor]
 WARM_UP_RUNS = 2
 """Before a capture: kernels are compiled and libraries choose their algorithms, which a capture must not do."""
+TIMED_REPLAYS = 7
 
 
 class Recorder(Protocol):
@@ -51,6 +53,23 @@ class CudaRecorder:
             return logits
 
         return replay
+
+
+class GraphClock:
+    """Seconds that work takes when it is replayed: what the host needs for its launches does not count."""
+
+    def __call__(self, work: Step) -> float:
+        replay = CudaRecorder().record(work)
+        replay()
+        taken = []
+        for _ in range(TIMED_REPLAYS):
+            before, after = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+            before.record()
+            replay()
+            after.record()
+            after.synchronize()
+            taken.append(float(before.elapsed_time(after)) / 1e3)
+        return statistics.median(taken)
 
 
 class DecodeGraphs:

@@ -15,6 +15,7 @@ from specserve.engine.attention.interface import PagedContext, attention_context
 from specserve.engine.lora.adapter_files import Linears
 from specserve.engine.lora.linears import AdaptedLinear, AdapterForm, StepRows, adapt, adaptable, pack_by_name
 from specserve.engine.models import cpu_decoder
+from specserve.engine.models.clock import Clock
 from specserve.engine.models.cpu_decoder import CpuDecoder
 from specserve.engine.models.cpu_linear import ISA
 from specserve.engine.models.linear import replace_linears, set_deterministic
@@ -51,6 +52,9 @@ class Forward(Protocol):
 @runtime_checkable
 class CapturableForward(Forward, Protocol):
     """One whose steps of decodes a graph can hold."""
+
+    def tune(self, seconds: Clock) -> list[str]:
+        """Choose by measuring, where decodes can be computed in more ways than one; what became of it, for notes."""
 
     def decode(self, token_ids: Tensor, positions: Tensor) -> Tensor:
         """token_ids, positions [B] int64 → logits [B, V], after the backend has planned the step."""
@@ -169,6 +173,9 @@ class ModuleForward:
             return hidden[rows]
         logits: Tensor = output.logits[0]
         return logits if self._keeps_rows else logits[rows]
+
+    def tune(self, seconds: Clock) -> list[str]:
+        return []
 
     def decode(self, token_ids: Tensor, positions: Tensor) -> Tensor:
         """A graph can hold it where nothing in the model waits for the device; capturing it finds out.

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from specserve.engine.attention.backend import AttentionBackend, LayerCache, LayerSpec
 from specserve.engine.lora.linears import AdapterForm
+from specserve.engine.models.clock import Clock
 from specserve.engine.models.gpu_decoder import GpuDecoder, SlotBackend, misfit
 from specserve.engine.models.load import LoadedModel
 from specserve.engine.models.low_rank import LowRank
@@ -42,6 +43,9 @@ class GpuForward:
         self._decoder = GpuDecoder(loaded.model, len(specs), backend, progress, loaded.quantization)
         notes = loaded.quantization.notes(loaded.num_parameters)
         self.notes = ["GPU decoder: joined products, fused norms, rotation and gate", *notes]
+
+    def tune(self, seconds: Clock) -> list[str]:
+        return self._decoder.choose_tiles(seconds)
 
     def bind(self, caches: list[LayerCache]) -> None:
         self._decoder.bind(caches)

@@ -27,7 +27,7 @@ from specserve.engine.native.build import has_to_build
 from specserve.engine.params import SamplingParams
 from specserve.engine.prefill_budget import PrefillBudget
 from specserve.engine.request import Request
-from specserve.engine.runner.cuda_graphs import CudaRecorder, DecodeGraphs
+from specserve.engine.runner.cuda_graphs import CudaRecorder, DecodeGraphs, GraphClock
 from specserve.engine.runner.determinism import first_difference, settle
 from specserve.engine.runner.embeddings import input_embeddings
 from specserve.engine.runner.forward import CapturableForward, Forward, prepare_forward
@@ -144,6 +144,11 @@ class ModelRunner:
         release_files(loaded.model)
         notes += [] if config.speculative is None else [describe_drafts(config.speculative)]
         token_budget = choose_token_budget(config.scheduler, loaded.device)
+        is_captured = loaded.device.type == "cuda" and not config.model.enforce_eager
+        captured = forward if is_captured and isinstance(forward, CapturableForward) else None
+        if captured is not None:
+            progress("measuring ways to compute a step", 0.9)
+            notes += captured.tune(GraphClock())
         if loaded.device.type == "cuda":
             progress("measuring a step's memory", 0.9)
             available = measured_cache_bytes(forward, backend, loaded.device, token_budget, max_model_len, config)
@@ -163,9 +168,9 @@ class ModelRunner:
         caches = backend.allocate(num_blocks)
         forward.bind(caches)
         graphs = None
-        if loaded.device.type == "cuda" and isinstance(forward, CapturableForward) and not config.model.enforce_eager:
+        if captured is not None:
             graphs = DecodeGraphs(
-                forward.decode,
+                captured.decode,
                 backend,
                 CudaRecorder(),
                 loaded.device,

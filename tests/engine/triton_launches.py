@@ -6,7 +6,11 @@ with. The launch is recorded from our own call, so its constants are the served 
 
 from __future__ import annotations
 
-from typing import Any
+import re
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 import triton
@@ -19,7 +23,10 @@ A100 = GPUTarget("cuda", 80, 32)
 SMALLEST_SHARED_MEMORY = 99 * 1024
 """What compute capability 8.6 and 8.9 give one program; 8.0 has 163 KiB and 9.0 has 227. Source: CUDA C++
 Programming Guide, table of technical specifications per compute capability."""
+H100_SHARED_MEMORY, H100_REGISTERS, H100_WARPS = 227 * 1024, 64 * 1024, 64
+"""Of a multiprocessor, what programs can have of it. Each program's shared memory takes a KiB more. Same source."""
 OPTIONS = ("num_warps", "num_stages")
+CUOBJDUMP = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
 POINTERS = {
     torch.bfloat16: "*bf16",
     torch.float16: "*fp16",
@@ -74,3 +81,33 @@ def compile_recorded(recorder: Recorder, target: GPUTarget = H100, **options: in
     source = ASTSource(fn=function, signature=signature, constexprs=constants, attrs=attributes)
     launched = {name: arguments[name] for name in OPTIONS if name in arguments}
     return triton.compile(source, target=target, options={**launched, **options})
+
+
+class Resources(NamedTuple):
+    """What a compiled kernel takes: `spilled` bytes are registers that had to be kept in memory."""
+
+    registers: int
+    spilled: int
+    shared: int
+    warps: int
+
+    @property
+    def resident(self) -> int:
+        """Programs that a multiprocessor of an H100 holds at once."""
+        registers_of_a_warp = -(-self.registers * 32 // 256) * 256
+        return min(
+            H100_SHARED_MEMORY // (self.shared + 1024),
+            H100_REGISTERS // (registers_of_a_warp * self.warps),
+            H100_WARPS // self.warps,
+        )
+
+
+def resources(kernel: CompiledKernel) -> Resources:
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(kernel.asm["cubin"])
+        file.flush()
+        told = subprocess.run([CUOBJDUMP, "-res-usage", file.name], capture_output=True, text=True, check=True).stdout
+    found = re.search(r"REG:(\d+) STACK:(\d+) .*?LOCAL:(\d+)", told)
+    assert found is not None, told
+    registers, stack, local = map(int, found.groups())
+    return Resources(registers, stack + local, kernel.metadata.shared, kernel.metadata.num_warps)

@@ -11,7 +11,7 @@ from greedy import SHORTFALL, generated_by, generated_by_transformers, largest_s
 from paged_batch import metadata
 
 from specserve.engine.attention.select import select_backend
-from specserve.engine.attention.triton_backend import TritonBackend
+from specserve.engine.attention.triton_backend import RESIDENT_PROGRAMS, TritonBackend
 
 pytestmark = pytest.mark.interpreted
 
@@ -100,9 +100,13 @@ def test_bytes_per_block_is_what_a_block_takes() -> None:
     assert taken(11) - taken(10) == backend.bytes_per_block()
 
 
-def test_a_short_context_is_not_cut_and_a_long_one_fills_the_device() -> None:
-    spec = Case("", MIXED, heads=(8, 2)).layers(torch.float16)[0]
+def test_a_short_context_is_not_cut_and_a_long_one_fills_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = Case("", MIXED, heads=(28, 4), head_size=128).layers(torch.float16)[0]
     backend = TritonBackend([spec], CPU, 64)
+    monkeypatch.setattr(backend, "_multiprocessors", 132)
     assert backend.num_splits(1, spec, 300) == 1
-    assert backend.num_splits(1, spec, 1024) == 2
-    assert backend.num_splits(8, spec, 100_000) == 1
+    assert backend.num_splits(1, spec, 1024) == 4
+    for batch, wanted in ((1, 128), (8, 16), (64, 2), (128, 1), (1000, 1)):
+        splits = backend.num_splits(batch, spec, 100_000)
+        assert splits == wanted
+        assert batch * 4 * splits <= max(132 * RESIDENT_PROGRAMS, batch * 4)

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 from attention_cases import MIXED, Case
-from triton_launches import A100, SMALLEST_SHARED_MEMORY, Recorder, compile_recorded
+from triton_launches import A100, SMALLEST_SHARED_MEMORY, Recorder, compile_recorded, resources
 from xformers.ops.fmha import triton_splitk
 from xformers.ops.fmha._triton import splitk_kernels
 
+from specserve.engine.attention import xformers_backend
 from specserve.engine.attention.xformers import PagedDecode, XFormersOperators
 from specserve.engine.attention.xformers_plan import DecodeBatch
 
@@ -50,7 +51,7 @@ def test_the_decode_kernel_compiles_and_copies_asynchronously(
 ) -> None:
     launch(Case("", MIXED, heads=(28, 4), head_size=head_size), dtype, 4, window)
     kernel = compile_recorded(recorders[0])
-    assert kernel.asm["cubin"]
+    assert resources(kernel).spilled == 0
     assert kernel.asm["ptx"].count("cp.async.c") > 0
     assert kernel.asm["ptx"].count("mma.sync") > 0
 
@@ -86,25 +87,35 @@ def test_every_tile_fits_the_shared_memory_of_small_gpus(
     assert compile_recorded(recorders[0]).metadata.shared <= SMALLEST_SHARED_MEMORY
 
 
+def test_the_programs_that_are_launched_together_run_together(recorders: tuple[Recorder, Recorder]) -> None:
+    launch(Case("", MIXED, heads=(28, 4), head_size=128), torch.bfloat16, 8)
+    assert resources(compile_recorded(recorders[0])).resident == xformers_backend.RESIDENT_PROGRAMS
+
+
+def test_as_many_splits_as_are_ever_made_are_merged_in_registers(recorders: tuple[Recorder, Recorder]) -> None:
+    launch(Case("", MIXED, heads=(28, 4), head_size=128), torch.bfloat16, xformers_backend.MAX_SPLITS)
+    assert resources(compile_recorded(recorders[1])).spilled == 0
+
+
 @pytest.mark.parametrize("block_size", [16, 32, 128])
 def test_other_block_sizes_compile(recorders: tuple[Recorder, Recorder], block_size: int) -> None:
     launch(Case("", MIXED, heads=(8, 2), block_size=block_size), torch.bfloat16, 4)
-    assert compile_recorded(recorders[0]).asm["cubin"]
+    assert resources(compile_recorded(recorders[0])).spilled == 0
 
 
 @pytest.mark.parametrize("with_lse", [False, True])
 def test_the_kernel_that_merges_splits_compiles(recorders: tuple[Recorder, Recorder], with_lse: bool) -> None:
     launch(Case("", MIXED, heads=(28, 4), head_size=128), torch.bfloat16, 5, with_lse=with_lse)
-    assert compile_recorded(recorders[1]).asm["cubin"]
+    assert resources(compile_recorded(recorders[1])).spilled == 0
 
 
 def test_a_single_split_needs_no_merge(recorders: tuple[Recorder, Recorder]) -> None:
     launch(Case("", MIXED, heads=(28, 4)), torch.bfloat16, 1)
     decode, merge = recorders
     assert not merge.launches
-    assert compile_recorded(decode).asm["cubin"]
+    assert resources(compile_recorded(decode)).spilled == 0
 
 
 def test_compiles_for_an_a100(recorders: tuple[Recorder, Recorder]) -> None:
     launch(Case("", MIXED, heads=(28, 4), head_size=128), torch.bfloat16, 4)
-    assert compile_recorded(recorders[0], A100).asm["cubin"]
+    assert resources(compile_recorded(recorders[0], A100)).spilled == 0

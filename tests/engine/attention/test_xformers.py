@@ -18,6 +18,8 @@ from greedy import SHORTFALL, generated_by, generated_by_transformers, largest_s
 from specserve.engine.attention import xformers_check
 from specserve.engine.attention.backend import LayerSpec
 from specserve.engine.attention.xformers_backend import XFormersBackend
+from specserve.engine.attention.xformers_check import load_operators
+from specserve.engine.attention.xformers_plan import DecodeBatch
 
 pytestmark = pytest.mark.interpreted
 
@@ -53,6 +55,17 @@ def test_prefill_gives_flash_attention_what_it_is_documented_to_take(
     monkeypatch.setattr(type(operators), "flash_misfit", lambda *_: None)
     assert largest_error(XFormersBackend, case, torch.float16, CPU) <= TOLERANCE[torch.float16]
     assert calls
+
+
+def test_a_context_that_fills_half_of_its_table_fills_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    layers = Case("", MIXED, heads=(28, 4), head_size=128).layers(torch.float16)
+    backend = XFormersBackend(layers, CPU, 64)
+    monkeypatch.setattr(backend, "_multiprocessors", 132)
+    found = {}
+    for size, tokens in ((1, 2048), (1, 32768), (8, 8192), (32, 32768), (128, 8192), (1024, 2048)):
+        batch = DecodeBatch(load_operators(), size, tokens // 64, None, 64, CPU)
+        found[size, tokens] = backend.num_splits(batch, 4)
+    assert found == {(1, 2048): 8, (1, 32768): 64, (8, 8192): 32, (32, 32768): 10, (128, 8192): 2, (1024, 2048): 1}
 
 
 def test_decode_steps_rewrite_the_same_memory() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from transformers.models.qwen3.modeling_qwen3 import Qwen3RMSNorm, apply_rotary_pos_emb
 
@@ -11,6 +12,7 @@ from specserve.engine.kernels.fp8_rows import fp8_rows
 from specserve.engine.kernels.rms_norm import add_rms_norm, add_rms_norm_torch, rms_norm, rms_norm_torch
 from specserve.engine.kernels.rotary_write import rotary_write, rotary_write_torch
 from specserve.engine.kernels.silu_mul import silu_mul, silu_mul_torch
+from specserve.engine.kernels.vector_product import TILES, Tile, vector_product
 from specserve.engine.models.weight_forms import FP8
 
 pytestmark = pytest.mark.interpreted
@@ -64,6 +66,21 @@ def test_the_norm_is_that_of_transformers(dtype: torch.dtype) -> None:
 def test_silu_mul(shape: tuple[int, int], dtype: torch.dtype) -> None:
     gate_up = drawn(*shape, dtype=dtype) * 3
     close(silu_mul(gate_up), silu_mul_torch(gate_up))
+
+
+@pytest.mark.parametrize("tile", [*TILES, Tile(2, 16, 2, 1)], ids=str)
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("shape", [(8, 1024), (5, 2048), (1, 7), (37, 1500)], ids=str)
+def test_vector_product(shape: tuple[int, int], dtype: torch.dtype, tile: Tile) -> None:
+    x, weight, bias = drawn(1, shape[1], dtype=dtype), drawn(*shape, dtype=dtype, seed=1), drawn(shape[0], dtype=dtype)
+    weight /= shape[1] ** 0.5
+    close(vector_product(x, weight, None, tile), F.linear(x, weight))
+    close(vector_product(x, weight, bias, tile), F.linear(x, weight, bias))
+
+
+def test_vector_product_of_lines_that_do_not_follow_each_other() -> None:
+    x, wide = drawn(1, 300, dtype=torch.float32), drawn(9, 900, dtype=torch.float32) / 20
+    close(vector_product(x, wide[:, 100:400], None), F.linear(x, wide[:, 100:400]))
 
 
 class Rotation:

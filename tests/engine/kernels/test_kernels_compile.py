@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import torch
 from triton.backends.compiler import GPUTarget
-from triton_launches import A100, H100, SMALLEST_SHARED_MEMORY, Recorder, compile_recorded
+from triton_launches import A100, H100, SMALLEST_SHARED_MEMORY, Recorder, compile_recorded, resources
 
-from specserve.engine.kernels import fp8_rows, paged_attention, rms_norm, rotary_write, silu_mul
+from specserve.engine.attention import triton_backend
+from specserve.engine.kernels import fp8_rows, paged_attention, rms_norm, rotary_write, silu_mul, vector_product
 
 TARGETS = [H100, A100]
 
@@ -41,21 +42,35 @@ def test_rms_norm(recorded: Any, adds: bool, target: GPUTarget) -> None:
         rms_norm.add_rms_norm(x, zeros(8, 3584), weight, 1e-6)
     else:
         rms_norm.rms_norm(x, weight, 1e-6)
-    assert compile_recorded(recorder, target).asm["cubin"]
+    assert resources(compile_recorded(recorder, target)).spilled == 0
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=str)
 def test_silu_mul(recorded: Any, target: GPUTarget) -> None:
     recorder = recorded(silu_mul, "_silu_mul")
     silu_mul.silu_mul(zeros(8, 2 * 18944))
-    assert compile_recorded(recorder, target).asm["cubin"]
+    assert resources(compile_recorded(recorder, target)).spilled == 0
 
 
 def test_fp8_rows(recorded: Any) -> None:
     """For GPUs that multiply 8-bit floats; an A100 does not."""
     recorder = recorded(fp8_rows, "_fp8_rows")
     fp8_rows.fp8_rows(zeros(8, 3584))
-    assert compile_recorded(recorder, H100).asm["cubin"]
+    assert resources(compile_recorded(recorder, H100)).spilled == 0
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=str)
+@pytest.mark.parametrize("tile", vector_product.TILES, ids=str)
+@pytest.mark.parametrize("num_columns", [3584, 4096], ids=["cut columns", "whole columns"])
+def test_vector_product_has_many_copies_on_their_way(
+    recorded: Any, num_columns: int, tile: vector_product.Tile, target: GPUTarget
+) -> None:
+    recorder = recorded(vector_product, "_vector_product")
+    vector_product.vector_product(zeros(1, num_columns), zeros(64, num_columns), zeros(64), tile)
+    compiled = compile_recorded(recorder, target)
+    assert compiled.asm["ptx"].count("cp.async.c") >= tile.stages
+    assert compiled.metadata.shared >= (tile.stages - 1) * tile.rows * tile.columns * 2
+    assert compiled.metadata.shared <= SMALLEST_SHARED_MEMORY // 3
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=str)
@@ -75,7 +90,7 @@ def test_rotary_write(recorded: Any, norms: bool, head_size: int, target: GPUTar
         *weights,
         1e-6,
     )
-    assert compile_recorded(recorder, target).asm["cubin"]
+    assert resources(compile_recorded(recorder, target)).spilled == 0
 
 
 def test_rotary_write_rounds_to_8_bit_floats(recorded: Any) -> None:
@@ -127,7 +142,22 @@ def test_attention_fits_the_shared_memory_of_small_gpus(
     recorder = recorded(paged_attention, "_attend")
     for dtype in (torch.bfloat16, torch.float32):
         attend(heads, head_size, dtype, decodes=decodes)
-        assert compile_recorded(recorder).metadata.shared <= SMALLEST_SHARED_MEMORY
+        taken = resources(compile_recorded(recorder))
+        assert taken.shared <= SMALLEST_SHARED_MEMORY
+        assert dtype == torch.float32 or taken.spilled == 0
+
+
+def test_the_programs_of_a_decode_that_are_launched_together_run_together(recorded: Any) -> None:
+    recorder, _ = recorded(paged_attention, "_attend"), recorded(paged_attention, "_merge")
+    attend((28, 4), 128, splits=8)
+    assert resources(compile_recorded(recorder)).resident == triton_backend.RESIDENT_PROGRAMS
+
+
+@pytest.mark.parametrize("splits", [2, 16, 64, 256])
+def test_merging_holds_its_parts_in_registers(recorded: Any, splits: int) -> None:
+    _, merge = recorded(paged_attention, "_attend"), recorded(paged_attention, "_merge")
+    attend((28, 4), 128, splits=splits)
+    assert resources(compile_recorded(merge)).spilled == 0
 
 
 @pytest.mark.parametrize("decodes", [True, False], ids=["decodes", "prefill"])
@@ -166,9 +196,9 @@ def test_attention_reads_8_bit_floats(recorded: Any, heads: tuple[int, int], hea
 def test_every_form_of_attention_compiles(recorded: Any, options: dict[str, Any], target: GPUTarget) -> None:
     recorder, merge = recorded(paged_attention, "_attend"), recorded(paged_attention, "_merge")
     attend((28, 4), 128, **options)
-    assert compile_recorded(recorder, target).asm["cubin"]
+    assert resources(compile_recorded(recorder, target)).spilled == 0
     if options.get("splits", 1) > 1:
-        assert compile_recorded(merge, target).asm["cubin"]
+        assert resources(compile_recorded(merge, target)).spilled == 0
     else:
         assert not merge.launches
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from tiny_checkpoints import VOCAB_SIZE, batch_of, generate, load_runner, oracle, request_of, write_checkpoint
 
 from specserve.engine.params import SamplingParams
+from specserve.engine.runner.forward import CapturableForward
 
 pytestmark = pytest.mark.interpreted
 
@@ -53,6 +55,21 @@ def test_logits_are_those_of_transformers(folder: Path) -> None:
         for at, found in zip(order, logits.split([counts[at] for at in order]), strict=True):
             torch.testing.assert_close(found, wanted[at][done[at] : done[at] + counts[at]], atol=2e-4, rtol=2e-4)
             done[at] += counts[at]
+
+
+@torch.inference_mode()
+def test_one_row_by_our_own_products_gives_the_same_logits(folder: Path) -> None:
+    runner = load_runner(folder, "triton")
+    timings = count()  # what is timed later is faster: the last tile is chosen for every shape
+    forward = runner._forward
+    assert isinstance(forward, CapturableForward)
+    assert "by a kernel of our own" in forward.tune(lambda work: 0.5 ** next(timings))[0]
+    ids = sequences()[0]
+    request = request_of("r", ids, [1 + column for column in range(-(-len(ids) // runner.info.block_size))])
+    exact = oracle(folder)(input_ids=torch.tensor([ids]), use_cache=False).logits[0]
+    runner.logits(batch_of((request, 0, len(ids) - 1)))
+    last = runner.logits(batch_of((request, len(ids) - 1, 1)))
+    torch.testing.assert_close(last[0], exact[-1], atol=2e-4, rtol=2e-4)
 
 
 @pytest.mark.parametrize("name", ["llama", "qwen3"])
