@@ -70,10 +70,12 @@ test: $(VENV)/.eval $(VENV)/.clients
 test-gpu: setup-dev
 	$(BIN)/python -m pytest -m gpu tests/gpu $(ARGS)
 
-# GPU_PYTHON names an interpreter that has torch, triton, transformers, xformers and pytest already; else .venv is made.
+# GPU_PYTHON names an interpreter that has torch, triton, transformers, xformers, pytest and pytest-xdist already; else
+# .venv is made. Eight processes: what the tests take is the compilation of some 400 kernels.
 gpu-check: $(if $(GPU_PYTHON),,setup-dev)
-	PYTHONPATH=src $(or $(GPU_PYTHON),$(BIN)/python) -m pytest -m gpu tests/gpu $(ARGS)
-	PYTHONPATH=src $(or $(GPU_PYTHON),$(BIN)/python) -m benchmarks.gpu --out
+	export PYTHONPATH=src:$$PYTHONPATH; python=$(or $(GPU_PYTHON),$(BIN)/python); \
+	$$python -m pytest -m gpu tests/gpu --numprocesses 8 --dist worksteal $(ARGS); tests=$$?; \
+	$$python -m benchmarks.gpu --out && exit $$tests
 
 # Against a server that runs already: make contract BASE_URL=http://127.0.0.1:8000
 contract: setup-dev

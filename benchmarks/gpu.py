@@ -289,7 +289,7 @@ def engine(
         if budget.allows("engine", folder.name, quantization, f"concurrency {concurrency}", needs_s=20):
             found[f"concurrency {concurrency}"] = generated(runner, concurrency, PROMPT, ANSWER, vocab_size)
     if "concurrency 1" in found:
-        read = weight_bytes(folder, quantization)
+        read = weight_bytes(folder, quantization) + cache_bytes(folder, PROMPT + ANSWER / 2)
         bound_ms = read / found_limits["copy_gb_s"] / 1e6
         found["bound_ms_at_1"] = round(bound_ms, 3)
         found["share_of_bound_at_1"] = round(bound_ms / found["concurrency 1"]["median_step_ms"], 3)
@@ -304,6 +304,13 @@ def weight_bytes(folder: Path, quantization: str) -> int:
     head_size = hidden // config.num_attention_heads
     per_layer = hidden * heads * head_size + hidden * hidden + 3 * hidden * inner
     return layers * per_layer * (1 if quantization == "fp8" else 2) + 2 * hidden * config.vocab_size
+
+
+def cache_bytes(folder: Path, tokens: float) -> float:
+    """Bytes of keys and values that a decode step of a sequence of so many tokens reads, in bfloat16."""
+    config = Qwen2Config.from_pretrained(folder)
+    head_size = config.hidden_size // config.num_attention_heads
+    return 2 * config.num_hidden_layers * config.num_key_value_heads * head_size * 2 * tokens
 
 
 def continuous_batching(folder: Path, device: torch.device, concurrency: int) -> dict[str, float]:

@@ -70,4 +70,6 @@ def test_the_engine_generates_all_its_tokens(tmp_path: Path) -> None:
     assert found["concurrency 2"]["output_tok_s"] > 0
     weights = 2 * (64 * (4 + 2 * 2) * 16 + 64 * 64 + 3 * 64 * 96) * 2 + 2 * 64 * 300
     assert gpu.weight_bytes(tmp_path, "none") == weights
-    assert found["bound_ms_at_1"] == round(weights / 10.0 / 1e6, 3)
+    cache = 2 * 2 * 2 * 16 * 2 * (10 + 5 / 2)
+    assert gpu.cache_bytes(tmp_path, 10 + 5 / 2) == cache
+    assert found["bound_ms_at_1"] == round((weights + cache) / 10.0 / 1e6, 3)

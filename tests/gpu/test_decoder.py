@@ -27,9 +27,13 @@ pytestmark = pytest.mark.gpu
 
 LLAMA_SHAPED = ("llama", "mistral", "qwen2", "qwen3")
 GREEDY = SamplingParams(max_tokens=24, temperature=0.0, ignore_eos=True)
-SHORTFALL = 0.2
-"""How far below transformers' best logit, in float32, a token chosen in bfloat16 may be: rounding decides between
-logits that are nearly equal."""
+SHORTFALL = 0.4
+"""How far below transformers' best logit, in float32, a token chosen in bfloat16 may be, in standard deviations of the
+logits: rounding decides between logits that are nearly equal. On a CPU the reference stays below 0.25."""
+WITH_EXPERTS = ("moe", "mixtral", "llama4", "gpt_oss", "deepseek")
+WRONG_BY_EXPERTS = 0.5
+"""In bfloat16 rounding chooses other experts here and there, and then other tokens: up to 0.3 of them on a CPU. With
+wrong logits nearly all would be others."""
 
 
 def load(folder: Path, **changes: object) -> ModelRunner:
@@ -50,18 +54,32 @@ def prompts(count: int) -> list[list[int]]:
 
 
 @torch.inference_mode()
-def shortfall(folder: Path, prompt: list[int], answer: list[int]) -> float:
+def shortfalls(folder: Path, prompt: list[int], answer: list[int]) -> torch.Tensor:
+    """Of each token of the answer, in standard deviations of its logits."""
     logits = oracle(folder).cuda()(input_ids=torch.tensor([prompt + answer]).cuda(), use_cache=False).logits[0]
     rows = logits[len(prompt) - 1 : -1]
-    return float((rows.amax(-1) - rows.gather(1, torch.tensor(answer).cuda()[:, None])[:, 0]).max())
+    chosen = rows.gather(1, torch.tensor(answer).cuda()[:, None])[:, 0]
+    return (rows.amax(-1) - chosen) / rows.std(-1)
 
 
 @pytest.mark.parametrize("name", SERVED)
 def test_tokens_are_nearly_the_best_of_transformers(name: str, tmp_path: Path, gpu: torch.device) -> None:
     folder = write_checkpoint(name, tmp_path, torch.float32)
     runner = load(folder)
+    allowed = WRONG_BY_EXPERTS if any(part in name for part in WITH_EXPERTS) else 0.0
     for prompt, answer in zip(prompts(3), generate(runner, prompts(3), [GREEDY] * 3, num_blocks=64), strict=True):
-        assert shortfall(folder, prompt, answer) <= SHORTFALL
+        wrong = shortfalls(folder, prompt, answer) > SHORTFALL
+        assert float(wrong.float().mean()) <= allowed
+
+
+@pytest.mark.parametrize("name", [name for name in SERVED if any(part in name for part in WITH_EXPERTS)])
+def test_experts_are_those_of_transformers_in_float32(name: str, tmp_path: Path, gpu: torch.device) -> None:
+    """But for a choice between experts that are equal to TF32, in which decodes multiply."""
+    folder = write_checkpoint(name, tmp_path, torch.float32)
+    runner = load(folder, dtype="float32")
+    answers = generate(runner, prompts(3), [GREEDY] * 3, num_blocks=64)
+    wrong = torch.cat([shortfalls(folder, *pair) for pair in zip(prompts(3), answers, strict=True)]) > SHORTFALL / 10
+    assert float(wrong.float().mean()) <= 0.1
 
 
 def served(runner: ModelRunner, *, ahead: bool) -> dict[str, list[int]]:
@@ -93,12 +111,20 @@ def test_graphs_and_steps_ahead_change_no_token(name: str, backend: str, tmp_pat
     folder = write_checkpoint(name, tmp_path, torch.float32)
     captured = load(folder, attention_backend=backend)
     assert captured.launcher is not None
-    launched, waited = served(captured, ahead=True), served(captured, ahead=False)
-    assert launched == waited
-    eager = served(load(folder, attention_backend=backend, enforce_eager=True), ahead=False)
-    same = sum(launched[key] == eager[key] for key in launched)
-    # Padded rows may let cuBLAS choose another kernel, whose rounding decides between nearly equal tokens.
-    assert same >= len(launched) - 2
+    assert served(captured, ahead=True) == served(captured, ahead=False)
+
+
+@pytest.mark.parametrize("backend", ["xformers", "triton"])
+@pytest.mark.parametrize("name", LLAMA_SHAPED)
+def test_graphs_choose_the_tokens_of_eager_steps(name: str, backend: str, tmp_path: Path, gpu: torch.device) -> None:
+    """In float32: padded rows and rows alone are multiplied in another order, which bfloat16 would round to others."""
+    folder = write_checkpoint(name, tmp_path, torch.float32)
+    captured = load(folder, attention_backend=backend, dtype="float32")
+    eager = load(folder, attention_backend=backend, dtype="float32", enforce_eager=True)
+    assert captured.launcher is not None
+    assert eager.launcher is None
+    launched, stepped = served(captured, ahead=True), served(eager, ahead=False)
+    assert sum(launched[key] == stepped[key] for key in launched) >= len(launched) - 1
 
 
 def test_weights_in_eight_bits_choose_nearly_the_same(tmp_path: Path, gpu: torch.device) -> None:
@@ -108,7 +134,7 @@ def test_weights_in_eight_bits_choose_nearly_the_same(tmp_path: Path, gpu: torch
     runner = load(folder, quantization="fp8")
     assert any("quantized on load" in note for note in runner.info.notes)
     answer = generate(runner, prompts(1), [GREEDY], num_blocks=64)[0]
-    assert shortfall(folder, prompts(1)[0], answer) <= 5 * SHORTFALL
+    assert float(shortfalls(folder, prompts(1)[0], answer).max()) <= 3 * SHORTFALL
 
 
 def test_the_cache_fills_the_share_of_memory(tmp_path: Path, gpu: torch.device) -> None:
@@ -119,6 +145,6 @@ def test_the_cache_fills_the_share_of_memory(tmp_path: Path, gpu: torch.device) 
         scheduler=SchedulerConfig(max_num_seqs=4096, max_num_batched_tokens=8192),
     )
     runner = ModelRunner.load(config, lambda phase, done: None)
-    free, total = torch.cuda.mem_get_info(gpu)
+    _, total = torch.cuda.mem_get_info(gpu)
     assert runner.info.num_blocks > 100
-    assert total - free <= 0.32 * total
+    assert torch.cuda.memory_reserved(gpu) <= 0.32 * total
