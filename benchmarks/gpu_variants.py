@@ -25,7 +25,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.gpu import RESULTS, Stopwatch, batch_of, captured, limits, prepared, versions
+from benchmarks.gpu_attention import batch_of, layers_of, prepared
+from benchmarks.gpu_timing import Stopwatch, captured, limits, versions
+from benchmarks.result_file import RESULTS
 from benchmarks.run import commit
 from specserve.engine.attention import triton_backend, xformers, xformers_backend
 from specserve.engine.attention.backend import AttentionBackend, LayerSpec
@@ -89,14 +91,15 @@ def decode(
     launches = [*((splits, *served) for splits in SPLITS), *((None, *launch) for launch in others)]
     for name, (batch, context) in product(names, batches):
         step, num_blocks = batch_of([1] * batch, [context] * batch, watch.device)
+        layers = layers_of(spec, batch * context)
         gb = 2 * batch * context * spec.num_kv_heads * spec.head_size * spec.dtype.itemsize / 1e9
         rates: dict[str, float | str] = {}
         for splits, warps, stages in launches:
             key = f"splits {splits or 'as served'} warps {warps} stages {stages}"
             try:
                 with launched(name, splits, warps, stages) as backend:
-                    work = captured(prepared(backend, spec, step, num_blocks, watch.device), watch.device)
-                    rates[key] = round(gb / watch.seconds(work), 1)
+                    work = prepared(backend, [spec] * layers, step, num_blocks, watch.device)
+                    rates[key] = round(layers * gb / watch.seconds(captured(work, watch.device)), 1)
             except Exception as error:  # a launch that asks for too much is refused by the compiler or the driver
                 rates[key] = f"{type(error).__name__}: {error}"[:120]
         found[f"{name} batch {batch} context {context}"] = rates

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import weakref
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from transformers import Qwen2Config
 
-from benchmarks import gpu
-from benchmarks.gpu import Budget, Stopwatch, attention, batch_of, engine, limits, write_folder
+from benchmarks import gpu, gpu_attention
+from benchmarks.gpu import engine, write_folder
+from benchmarks.gpu_attention import attention, batch_of
+from benchmarks.gpu_timing import Budget, Stopwatch, limits
 from specserve.engine.attention.backend import LayerSpec
+from specserve.engine.runner.model_runner import ModelRunner
 
 CPU = torch.device("cpu")
 LIMITS = {"copy_gb_s": 10.0, "gemm_tflop_s": 0.1}
@@ -18,9 +24,9 @@ LIMITS = {"copy_gb_s": 10.0, "gemm_tflop_s": 0.1}
 
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpu, "BATCHES", (1, 3))
-    monkeypatch.setattr(gpu, "CONTEXTS", (70,))
-    monkeypatch.setattr(gpu, "PREFILLS", (80,))
+    monkeypatch.setattr(gpu_attention, "BATCHES", (1, 3))
+    monkeypatch.setattr(gpu_attention, "CONTEXTS", (70,))
+    monkeypatch.setattr(gpu_attention, "PREFILLS", (80,))
     monkeypatch.setattr(gpu, "CONCURRENCIES", (1, 2))
     monkeypatch.setattr(gpu, "PROMPT", 10)
     monkeypatch.setattr(gpu, "ANSWER", 5)
@@ -40,6 +46,15 @@ def test_attention_of_each_backend_is_measured_or_its_refusal_told() -> None:
     assert found["xformers"]["refused"].startswith("it runs on NVIDIA GPUs")
 
 
+def test_as_many_layers_are_read_in_turn_as_have_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = LayerSpec(28, 4, 128, 128, torch.bfloat16, 0.2)
+    a_token = 2 * 4 * 128 * 2
+    assert gpu_attention.layers_of(spec, 1000) == 28
+    monkeypatch.setattr(gpu_attention, "CACHE_BYTES", 5 * 1000 * a_token)
+    assert gpu_attention.layers_of(spec, 1000) == 5
+    assert gpu_attention.layers_of(spec, 6000) == 1
+
+
 def test_what_the_budget_does_not_allow_is_named() -> None:
     budget = Budget(0)
     spec = LayerSpec(4, 2, 32, 32, torch.float32, 0.2)
@@ -49,12 +64,12 @@ def test_what_the_budget_does_not_allow_is_named() -> None:
 
 def test_a_batch_has_blocks_of_its_own() -> None:
     step, num_blocks = batch_of([1, 1], [130, 64], CPU)
-    step.check(gpu.BLOCK)
+    step.check(gpu_attention.BLOCK)
     assert num_blocks == 4
     assert len({*step.block_tables[0, :3].tolist(), int(step.block_tables[1, 0])}) == 4
 
 
-def test_the_engine_generates_all_its_tokens(tmp_path: Path) -> None:
+def test_the_engine_generates_all_its_tokens_and_is_gone_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = Qwen2Config(
         vocab_size=300,
         hidden_size=64,
@@ -66,7 +81,17 @@ def test_the_engine_generates_all_its_tokens(tmp_path: Path) -> None:
         tie_word_embeddings=True,
     )
     write_folder(config, tmp_path, CPU)
+    runners = []
+
+    def loaded(*args: Any) -> ModelRunner:
+        runner = ModelRunner.load(*args)
+        runners.append(weakref.ref(runner))
+        return runner
+
+    monkeypatch.setattr(gpu, "ModelRunner", SimpleNamespace(load=loaded))
     found = engine(tmp_path, CPU, LIMITS, Budget(300))
+    gpu.release()
+    assert [runner() for runner in runners] == [None]
     assert found["concurrency 2"]["output_tok_s"] > 0
     weights = 2 * (64 * (4 + 2 * 2) * 16 + 64 * 64 + 3 * 64 * 96) * 2 + 2 * 64 * 300
     assert gpu.weight_bytes(tmp_path, "none") == weights

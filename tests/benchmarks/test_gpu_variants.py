@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from benchmarks import gpu_variants
-from benchmarks.gpu import Stopwatch
+from benchmarks.gpu_timing import Stopwatch
 from benchmarks.gpu_variants import decode, launched, products
 from specserve.engine.attention import xformers
 from specserve.engine.attention.backend import LayerSpec
