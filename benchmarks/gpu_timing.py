@@ -1,12 +1,16 @@
-"""How the GPU's benchmarks take time: on the device, within a budget, beside what the card reaches."""
+"""How the GPU's benchmarks go about it: by the device's clock, within a budget, in sections; and the card's limits."""
 
 from __future__ import annotations
 
+import gc
+import json
 import statistics
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -88,3 +92,25 @@ def _version(package: str) -> str:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return "not installed"
+
+
+def release() -> None:
+    """Give back the device's memory of what is no longer referred to, but for cycles: the next engine takes all."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+class Sections(dict[str, Any]):
+    """What was found. A section that fails takes no other with it, and each is printed when it is there."""
+
+    def add(self, name: str, work: Callable[[], Any]) -> None:
+        began = time.perf_counter()
+        try:
+            self[name] = work()
+        except Exception as error:
+            traceback.print_exc()
+            self[name] = {"failed": f"{type(error).__name__}: {error}"[:300]}
+        seconds = round(time.perf_counter() - began, 1)
+        print(json.dumps({name: self[name], "seconds": seconds}), flush=True)
+        release()

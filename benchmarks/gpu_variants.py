@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.gpu_attention import batch_of, layers_of, prepared
-from benchmarks.gpu_timing import Stopwatch, captured, limits, versions
+from benchmarks.gpu_timing import Sections, Stopwatch, captured, limits, versions
 from benchmarks.result_file import RESULTS
 from benchmarks.run import commit
 from specserve.engine.attention import triton_backend, xformers, xformers_backend
@@ -110,11 +110,10 @@ def decode(
 def measure(device: torch.device) -> dict[str, Any]:
     watch = Stopwatch(device)
     spec = LayerSpec(28, 4, 128, 128, torch.bfloat16, 128**-0.5)
-    return {
-        "limits": limits(watch),
-        "products": products(watch, {**MATRICES, **HEAD}, [*TILES, *MORE_TILES]),
-        "decode": decode(watch, spec, BATCHES),
-    }
+    found = Sections(limits=limits(watch))
+    found.add("products", partial(products, watch, {**MATRICES, **HEAD}, [*TILES, *MORE_TILES]))
+    found.add("decode", partial(decode, watch, spec, BATCHES))
+    return found
 
 
 def main() -> None:

@@ -40,6 +40,10 @@ def cpu_name() -> str:
 
 
 def commit() -> str:
+    """What is checked out; where only the files have been taken, what SPECSERVE_COMMIT says."""
+    if not (ROOT / ".git").exists():
+        return os.environ.get("SPECSERVE_COMMIT", "unknown")
+
     def git(*words: str) -> str:
         return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 

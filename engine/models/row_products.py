@@ -80,7 +80,8 @@ def choose_tiles(products: Iterable[Product], seconds: Clock) -> list[str]:
 
 def _all_of(products: Sequence[Product], tile: Tile | None) -> Callable[[], Tensor]:
     weight = products[0].weight
-    x = torch.randn(1, weight.shape[1], device=weight.device).to(weight.dtype)
+    # Drawn on the host: a capture that failed leaves the device's own generator unusable.
+    x = torch.randn(1, weight.shape[1]).to(weight.device, weight.dtype)
 
     def work() -> Tensor:
         for product in products:

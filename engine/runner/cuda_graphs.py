@@ -7,7 +7,8 @@ are padding that reads one token of the dummy block and writes nothing.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 import torch
@@ -31,8 +32,23 @@ class Recorder(Protocol):
         """Calls `step`, and returns what does the same again to the same memory and gives the same tensor."""
 
 
+@contextmanager
+def waiting_refused() -> Iterator[None]:
+    """What makes the host wait for the device raises RuntimeError."""
+    before = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
+
+
 class CudaRecorder:
-    """CUDA graphs that share one memory pool: only one of them is in use at a time."""
+    """CUDA graphs that share one memory pool: only one of them is in use at a time.
+
+    A step that waits for the device is refused before it is captured, with a RuntimeError: when a capture fails, torch
+    2.11 leaves its allocator and its generator in the midst of it (pytorch/pytorch#180395).
+    """
 
     def __init__(self) -> None:
         self._pool = torch.cuda.graph_pool_handle()
@@ -43,10 +59,16 @@ class CudaRecorder:
         with torch.cuda.stream(side):
             for _ in range(WARM_UP_RUNS):
                 step()
+            with waiting_refused():
+                step()
         torch.cuda.current_stream().wait_stream(side)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool):
-            logits = step()
+        graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
+        try:
+            with torch.cuda.graph(graph, pool=self._pool):
+                logits = step()
+        except BaseException:
+            torch.cuda.set_stream(stream)  # a capture that cannot be ended leaves its own in place
+            raise
 
         def replay() -> Tensor:
             graph.replay()

@@ -14,7 +14,8 @@ from transformers import Qwen2Config
 from benchmarks import gpu, gpu_attention
 from benchmarks.gpu import engine, write_folder
 from benchmarks.gpu_attention import attention, batch_of
-from benchmarks.gpu_timing import Budget, Stopwatch, limits
+from benchmarks.gpu_peer import continuous_batching
+from benchmarks.gpu_timing import Budget, Sections, Stopwatch, limits, release
 from specserve.engine.attention.backend import LayerSpec
 from specserve.engine.runner.model_runner import ModelRunner
 
@@ -69,8 +70,8 @@ def test_a_batch_has_blocks_of_its_own() -> None:
     assert len({*step.block_tables[0, :3].tolist(), int(step.block_tables[1, 0])}) == 4
 
 
-def test_the_engine_generates_all_its_tokens_and_is_gone_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = Qwen2Config(
+def tiny_qwen2() -> Qwen2Config:
+    return Qwen2Config(
         vocab_size=300,
         hidden_size=64,
         intermediate_size=96,
@@ -80,7 +81,26 @@ def test_the_engine_generates_all_its_tokens_and_is_gone_then(tmp_path: Path, mo
         max_position_embeddings=4096,
         tie_word_embeddings=True,
     )
-    write_folder(config, tmp_path, CPU)
+
+
+@torch.inference_mode()
+def test_the_peer_gives_all_its_tokens(tmp_path: Path) -> None:
+    write_folder(tiny_qwen2(), tmp_path, CPU)
+    found = continuous_batching(tmp_path, CPU, concurrency=2, prompt=10, answer=5)
+    assert found["sdpa"]["tokens"] == 2 * 2 * 5
+    assert found["sdpa"]["output_tok_s"] > 0
+
+
+def test_a_section_that_fails_takes_no_other_with_it(capsys: pytest.CaptureFixture[str]) -> None:
+    found = Sections()
+    found.add("first", lambda: 1 / 0)
+    found.add("second", lambda: {"rate": 3})
+    assert found == {"first": {"failed": "ZeroDivisionError: division by zero"}, "second": {"rate": 3}}
+    assert '{"second": {"rate": 3}' in capsys.readouterr().out
+
+
+def test_the_engine_generates_all_its_tokens_and_is_gone_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_folder(tiny_qwen2(), tmp_path, CPU)
     runners = []
 
     def loaded(*args: Any) -> ModelRunner:
@@ -90,7 +110,7 @@ def test_the_engine_generates_all_its_tokens_and_is_gone_then(tmp_path: Path, mo
 
     monkeypatch.setattr(gpu, "ModelRunner", SimpleNamespace(load=loaded))
     found = engine(tmp_path, CPU, LIMITS, Budget(300))
-    gpu.release()
+    release()
     assert [runner() for runner in runners] == [None]
     assert found["concurrency 2"]["output_tok_s"] > 0
     weights = 2 * (64 * (4 + 2 * 2) * 16 + 64 * 64 + 3 * 64 * 96) * 2 + 2 * 64 * 300

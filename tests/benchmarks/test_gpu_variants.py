@@ -8,7 +8,7 @@ from unittest import mock
 import pytest
 import torch
 
-from benchmarks import gpu_variants
+from benchmarks import gpu_attention, gpu_variants
 from benchmarks.gpu_timing import Stopwatch
 from benchmarks.gpu_variants import decode, launched, products
 from specserve.engine.attention import xformers
@@ -25,6 +25,7 @@ SPEC = LayerSpec(4, 2, 32, 32, torch.float16, 0.2)
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu_variants, "LAYERS", 2)
+    monkeypatch.setattr(gpu_attention, "CACHE_BYTES", 0)  # one layer
     monkeypatch.setattr(gpu_variants, "SPLITS", (None, 2))
     monkeypatch.setattr(gpu_variants, "WARPS_AND_STAGES", ((4, 3), (2, 2)))
 

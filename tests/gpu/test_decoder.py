@@ -76,7 +76,7 @@ def test_tokens_are_nearly_the_best_of_transformers(name: str, tmp_path: Path, g
 def test_experts_are_those_of_transformers_in_float32(name: str, tmp_path: Path, gpu: torch.device) -> None:
     """But for a choice between experts that are equal to TF32, in which decodes multiply."""
     folder = write_checkpoint(name, tmp_path, torch.float32)
-    runner = load(folder, dtype="float32")
+    runner = load(folder, dtype="float32", enforce_eager=True)  # torch's float32 experts wait for the device
     answers = generate(runner, prompts(3), [GREEDY] * 3, num_blocks=64)
     wrong = torch.cat([shortfalls(folder, *pair) for pair in zip(prompts(3), answers, strict=True)]) > SHORTFALL / 10
     assert float(wrong.float().mean()) <= 0.1
@@ -138,13 +138,16 @@ def test_weights_in_eight_bits_choose_nearly_the_same(tmp_path: Path, gpu: torch
 
 
 def test_the_cache_fills_the_share_of_memory(tmp_path: Path, gpu: torch.device) -> None:
-    folder = write_checkpoint("llama", tmp_path, torch.float32)
+    """A cache of 32 GB would hold all that may be in it: 4096 sequences of 512 tokens, 16 KiB each."""
+    folder = write_checkpoint("llama", tmp_path, torch.float32, head_dim=256, num_hidden_layers=8)
+    _, total = torch.cuda.mem_get_info(gpu)
+    share = min(0.3, 25e9 / total)
     config = EngineConfig(
         model=ModelConfig(path=str(folder), device="cuda", dtype="bfloat16"),
-        cache=CacheConfig(gpu_memory_utilization=0.3),
+        cache=CacheConfig(gpu_memory_utilization=share),
         scheduler=SchedulerConfig(max_num_seqs=4096, max_num_batched_tokens=8192),
     )
     runner = ModelRunner.load(config, lambda phase, done: None)
-    _, total = torch.cuda.mem_get_info(gpu)
     assert runner.info.num_blocks > 100
-    assert torch.cuda.memory_reserved(gpu) <= 0.32 * total
+    # Other processes test on the same GPU, and what they take is not for the cache.
+    assert 0.6 * share * total <= torch.cuda.memory_reserved(gpu) <= (share + 0.02) * total
