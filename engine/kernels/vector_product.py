@@ -30,11 +30,13 @@ def _vector_product(
     x,
     weight,
     bias,
+    scales,
     out,
     weight_stride,
     num_rows,
     num_columns,
     ADDS: tl.constexpr,
+    SCALES: tl.constexpr,
     DIVIDES: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
@@ -56,14 +58,19 @@ def _vector_product(
             weights = tl.load(lines + first, mask=is_row[:, None] & inside[None, :], other=0.0)
         sums += weights.to(tl.float32) * factors.to(tl.float32)[None, :]
     total = tl.sum(sums, 1)
+    if SCALES:
+        total *= tl.load(scales + row, mask=is_row, other=0.0)
     if ADDS:
         total += tl.load(bias + row, mask=is_row, other=0.0).to(tl.float32)
     tl.store(out + row, total.to(out.dtype.element_ty), mask=is_row)
 
 
-def vector_product(x: Tensor, weight: Tensor, bias: Tensor | None, tile: Tile = TILES[0]) -> Tensor:
+def vector_product(
+    x: Tensor, weight: Tensor, bias: Tensor | None, tile: Tile = TILES[0], scales: Tensor | None = None
+) -> Tensor:
     """x [1, K], weight [N, K] with stride 1 inside a row, bias [N] or None → x Wᵀ + b [1, N] of x's type.
 
+    `scales` [N] float32 multiply the rows of weights in float8_e4m3fn; x is not rounded for them.
     Its twin is torch.nn.functional.linear; both sum in float32.
     """
     num_rows, num_columns = weight.shape
@@ -72,11 +79,13 @@ def vector_product(x: Tensor, weight: Tensor, bias: Tensor | None, tile: Tile = 
         x,
         weight,
         bias,
+        scales,
         out,
         weight.stride(0),
         num_rows,
         num_columns,
         ADDS=bias is not None,
+        SCALES=scales is not None,
         DIVIDES=num_columns % tile.columns == 0,
         ROWS=tile.rows,
         COLUMNS=tile.columns,

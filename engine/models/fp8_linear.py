@@ -23,12 +23,14 @@ SELF_TEST_TOLERANCE = 0.15
 
 
 class Fp8Product:
-    """x [..., K] → x Wᵀ + b [..., N] in bfloat16: one scale for each row of W and of x."""
+    """x [..., K] → x Wᵀ + b [..., N] in bfloat16: one scale for each row of W and of x.
+
+    weight [N, K] float8_e4m3fn, scales [N] float32
+    """
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         """K and N fit (see `fits`)."""
-        self._weight, scales = FP8.pack(weight)
-        self._scales = scales[None]
+        self.weight, self.scales = FP8.pack(weight)
         self._bias = bias
         self._quantize = KERNELS.load("fp8_rows") if weight.is_cuda else FP8.rows
 
@@ -36,7 +38,7 @@ class Fp8Product:
         flat = x.flatten(0, -2)
         rows, scales = self._quantize(flat)
         out: Tensor = torch._scaled_mm(
-            rows, self._weight.t(), scale_a=scales, scale_b=self._scales, bias=self._bias, out_dtype=torch.bfloat16
+            rows, self.weight.t(), scale_a=scales, scale_b=self.scales[None], bias=self._bias, out_dtype=torch.bfloat16
         )
         return out.view(*x.shape[:-1], -1)
 

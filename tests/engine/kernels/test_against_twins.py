@@ -78,6 +78,15 @@ def test_vector_product(shape: tuple[int, int], dtype: torch.dtype, tile: Tile) 
     close(vector_product(x, weight, bias, tile), F.linear(x, weight, bias))
 
 
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("shape", [(8, 1024), (5, 300)], ids=str)
+def test_vector_product_of_8_bit_floats(shape: tuple[int, int], dtype: torch.dtype) -> None:
+    x, bias = drawn(1, shape[1], dtype=dtype), drawn(shape[0], dtype=dtype)
+    weight, scales = FP8.rows(drawn(*shape, dtype=torch.float32, seed=1) / shape[1] ** 0.5)
+    wanted = F.linear(x.float(), weight.float() * scales, bias.float()).to(dtype)
+    close(vector_product(x, weight, bias, TILES[0], scales[:, 0].contiguous()), wanted)
+
+
 def test_vector_product_of_lines_that_do_not_follow_each_other() -> None:
     x, wide = drawn(1, 300, dtype=torch.float32), drawn(9, 900, dtype=torch.float32) / 20
     close(vector_product(x, wide[:, 100:400], None), F.linear(x, wide[:, 100:400]))

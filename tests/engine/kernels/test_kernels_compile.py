@@ -71,6 +71,18 @@ def test_vector_product_has_many_copies_on_their_way(
     assert compiled.asm["ptx"].count("cp.async.c") >= tile.stages
     assert compiled.metadata.shared >= (tile.stages - 1) * tile.rows * tile.columns * 2
     assert compiled.metadata.shared <= SMALLEST_SHARED_MEMORY // 3
+    assert resources(compiled).spilled == 0
+
+
+@pytest.mark.parametrize("tile", vector_product.TILES, ids=str)
+def test_vector_product_of_8_bit_floats(recorded: Any, tile: vector_product.Tile) -> None:
+    recorder = recorded(vector_product, "_vector_product")
+    weight = zeros(64, 3584).to(torch.float8_e4m3fn)
+    vector_product.vector_product(zeros(1, 3584), weight, None, tile, torch.zeros(64))
+    compiled = compile_recorded(recorder, H100)
+    assert "e4m3x2" in compiled.asm["ptx"]
+    assert compiled.asm["ptx"].count("cp.async.c") >= tile.stages
+    assert resources(compiled).spilled == 0
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=str)
@@ -150,7 +162,7 @@ def test_attention_fits_the_shared_memory_of_small_gpus(
 def test_the_programs_of_a_decode_that_are_launched_together_run_together(recorded: Any) -> None:
     recorder, _ = recorded(paged_attention, "_attend"), recorded(paged_attention, "_merge")
     attend((28, 4), 128, splits=8)
-    assert resources(compile_recorded(recorder)).resident == triton_backend.RESIDENT_PROGRAMS
+    assert resources(compile_recorded(recorder)).resident >= triton_backend.RESIDENT_PROGRAMS
 
 
 @pytest.mark.parametrize("splits", [2, 16, 64, 256])

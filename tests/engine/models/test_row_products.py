@@ -27,10 +27,10 @@ class ScriptedClock:
         monkeypatch.setattr(row_products, "vector_product", self._ours)
         monkeypatch.setattr(row_products, "F", self)
 
-    def _ours(self, x: Tensor, weight: Tensor, bias: Tensor | None, tile: Tile) -> Tensor:
+    def _ours(self, x: Tensor, weight: Tensor, bias: Tensor | None, tile: Tile, scales: Tensor | None = None) -> Tensor:
         self._seen.add((weight.shape[0], tile))
         self.num_products[-1] += 1
-        return F.linear(x, weight, bias)
+        return F.linear(x, weight if scales is None else (weight.float() * scales[:, None]).to(x.dtype), bias)
 
     def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         self._seen.add((weight.shape[0], None))
@@ -79,10 +79,17 @@ def test_the_library_stays_where_the_gain_is_within_the_noise(monkeypatch: pytes
     assert alike[0].tile is None
 
 
-def test_products_of_8_bit_floats_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    rounded = Product(Quantization("fp8"), FP8, nn.Linear(32, 16, dtype=torch.bfloat16))
-    assert rounded.is_rounded
-    assert choose_tiles([rounded], ScriptedClock(monkeypatch, {})) == []
+def test_products_of_8_bit_floats_are_timed_beside_those_of_their_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    linear = nn.Linear(32, 16, dtype=torch.bfloat16)
+    plain, rounded = Product(Quantization(), BFLOAT16, linear), Product(Quantization("fp8"), FP8, linear)
+    assert rounded.weight.dtype == torch.float8_e4m3fn
+    x = torch.randn(1, 32).bfloat16()
+    by_library = rounded(x)
+    times = iter([5.0, 9.0, 9.0, 9.0, 5.0, 1.0, 9.0, 9.0])  # the library and three tiles, each for itself
+    assert len(choose_tiles([plain, rounded], lambda work: next(times))) == 1
+    assert (plain.tile, rounded.tile) == (None, TILES[0])
+    ScriptedClock(monkeypatch, {}).num_products.append(0)
+    torch.testing.assert_close(rounded(x), by_library, atol=0.1, rtol=0.1)  # which rounds x too
 
 
 def test_only_one_row_goes_to_our_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
