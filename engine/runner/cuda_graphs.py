@@ -7,6 +7,7 @@ are padding that reads one token of the dummy block and writes nothing.
 from __future__ import annotations
 
 import statistics
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
@@ -36,7 +37,9 @@ class Recorder(Protocol):
 def waiting_refused() -> Iterator[None]:
     """What makes the host wait for the device raises RuntimeError."""
     before = torch.cuda.get_sync_debug_mode()
-    torch.cuda.set_sync_debug_mode("error")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Synchronization debug mode is a prototype")
+        torch.cuda.set_sync_debug_mode("error")
     try:
         yield
     finally:
