@@ -89,7 +89,8 @@ class WholeSequences:
         if not self._is_flat:
             arguments = {} if types is None else {"token_type_ids": types[None]}
             if requests[0].num_unseen_tokens:
-                arguments["attention_mask"] = (torch.arange(len(ids)) < number_seen(requests[0])).long()[None]
+                seen = torch.arange(len(ids), device=self._device) < number_seen(requests[0])
+                arguments["attention_mask"] = seen.long()[None]
             hidden: Tensor = self._model(input_ids=ids[None], **arguments).last_hidden_state
             return hidden
         first = self._first_position

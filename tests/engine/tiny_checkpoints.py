@@ -10,7 +10,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from specserve.engine.api import GenerationRequest
 from specserve.engine.batch import ScheduledBatch, ScheduledRequest
-from specserve.engine.config import CacheConfig, EngineConfig, ModelConfig
+from specserve.engine.config import CacheConfig, EngineConfig, ModelConfig, SchedulerConfig
 from specserve.engine.kv_cache.manager import KVCacheManager
 from specserve.engine.params import SamplingParams
 from specserve.engine.request import Request
@@ -156,6 +156,7 @@ def load_runner(
     quantization: str = "none",
     cache_dtype: str = "auto",
     deterministic: bool | None = None,
+    device: str = "cpu",
     **limits: int,
 ) -> ModelRunner:
     config = EngineConfig(
@@ -163,11 +164,12 @@ def load_runner(
             path=str(folder),
             dtype=dtype,
             quantization=quantization,
-            device="cpu",
+            device=device,
             attention_backend=backend,
             max_model_len=limits.get("max_model_len", 128),
         ),
         cache=CacheConfig(num_blocks=limits.get("num_blocks", 48), dtype=cache_dtype),
+        scheduler=SchedulerConfig(max_num_batched_tokens=limits.get("max_num_batched_tokens")),
         enable_prompt_embeds=bool(limits.get("enable_prompt_embeds", False)),
         deterministic=deterministic,
     )

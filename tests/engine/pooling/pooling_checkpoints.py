@@ -139,9 +139,11 @@ def oracle(folder: Path, auto_class: Any = AutoModel) -> PreTrainedModel:
     return model.eval()
 
 
-def load(folder: Path, dtype: str = "float32", backend: str = "auto", **options: Any) -> PoolingRunner:
+def load(
+    folder: Path, dtype: str = "float32", backend: str = "auto", device: str = "cpu", **options: Any
+) -> PoolingRunner:
     config = EngineConfig(
-        model=ModelConfig(path=str(folder), dtype=dtype, device="cpu", attention_backend=backend, **options),
+        model=ModelConfig(path=str(folder), dtype=dtype, device=device, attention_backend=backend, **options),
         cache=CacheConfig(num_blocks=96),
     )
     return PoolingRunner.load(config, lambda phase, done: None)
@@ -169,9 +171,11 @@ class Pooling:
         task: PoolingTask | None = None,
         *,
         types: Sequence[Sequence[int]] | None = None,
+        num_unseen: int = 0,
         **params: Any,
     ) -> list[np.ndarray]:
-        return [progress.pooled.unpack() for progress in self.progress(texts, task, types=types, **params)]
+        found = self.progress(texts, task, types=types, num_unseen=num_unseen, **params)
+        return [progress.pooled.unpack() for progress in found]
 
     def progress(
         self,
@@ -179,6 +183,7 @@ class Pooling:
         task: PoolingTask | None = None,
         *,
         types: Sequence[Sequence[int]] | None = None,
+        num_unseen: int = 0,
         **params: Any,
     ) -> list[RequestProgress]:
         chosen = PoolingParams(task=task or PoolingTask(self.runner.info.tasks[0]), **params)
@@ -190,6 +195,7 @@ class Pooling:
                 prompt_token_ids=ids,
                 params=chosen,
                 token_type_ids=None if types is None else types[at],
+                num_unseen_tokens=num_unseen,
             )
             for at, ids in enumerate(texts)
         ]
