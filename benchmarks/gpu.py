@@ -18,8 +18,6 @@ peer        transformers' continuous batching on the same folder at concurrency 
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import statistics
 import tempfile
 import time
@@ -34,10 +32,8 @@ from transformers import AutoModelForCausalLM, GenerationConfig, PretrainedConfi
 
 from benchmarks.gpu_attention import attention
 from benchmarks.gpu_peer import continuous_batching
-from benchmarks.gpu_timing import Budget, Sections, Stopwatch, limits, release, versions
+from benchmarks.gpu_timing import Budget, Sections, Stopwatch, limits, release, report, the_gpu
 from benchmarks.models import CONFIGS
-from benchmarks.result_file import RESULTS
-from benchmarks.run import commit, cpu_name
 from specserve.engine.api import GenerationRequest
 from specserve.engine.attention.backend import LayerSpec
 from specserve.engine.config import EngineConfig, ModelConfig, SchedulerConfig
@@ -189,22 +185,10 @@ def main() -> None:
     parser.add_argument("--budget", type=float, default=300.0, help="seconds the whole run may take")
     parser.add_argument("--folder", help="where checkpoints are written (20 GB). Default: a temporary one")
     arguments = parser.parse_args()
-    if not torch.cuda.is_available():
-        raise SystemExit(f"torch {torch.__version__} finds no NVIDIA GPU, and there is nothing to measure without one")
-    now, device = datetime.now(UTC), torch.device("cuda", torch.cuda.current_device())
+    began, device = datetime.now(UTC), the_gpu()
     with tempfile.TemporaryDirectory(dir=arguments.folder) as root:
         found = measure(device, Budget(arguments.budget), Path(root))
-    result = {
-        "date": now.isoformat(timespec="seconds"),
-        "commit": commit(),
-        "machine": {"gpu": torch.cuda.get_device_name(device), "cpu": cpu_name(), "python": platform.python_version()},
-        "versions": versions(),
-        **found,
-    }
-    text = json.dumps(result, indent=1)
-    print(text)
-    if arguments.out:
-        (RESULTS / f"gpu-{now:%Y-%m-%d}-{commit()}.json").write_text(text + "\n")
+    report("gpu", began, device, found, write=arguments.out)
 
 
 if __name__ == "__main__":

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import gc
 import json
+import platform
 import statistics
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from importlib import metadata
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from benchmarks.result_file import RESULTS
+from benchmarks.run import commit, cpu_name
 
 
 @dataclass
@@ -114,3 +119,20 @@ class Sections(dict[str, Any]):
         seconds = round(time.perf_counter() - began, 1)
         print(json.dumps({name: self[name], "seconds": seconds}), flush=True)
         release()
+
+
+def the_gpu() -> torch.device:
+    """Ends the program where there is none."""
+    if not torch.cuda.is_available():
+        raise SystemExit(f"torch {torch.__version__} finds no NVIDIA GPU, and there is nothing to measure without one")
+    return torch.device("cuda", torch.cuda.current_device())
+
+
+def report(name: str, began: datetime, device: torch.device, found: Mapping[str, Any], *, write: bool) -> None:
+    """Print what was found and on what; into benchmarks/results/NAME-DATE-COMMIT.json as well, if it is wanted."""
+    machine = {"gpu": torch.cuda.get_device_name(device), "cpu": cpu_name(), "python": platform.python_version()}
+    about = {"date": began.isoformat(timespec="seconds"), "commit": commit(), "machine": machine}
+    text = json.dumps({**about, "versions": versions(), **found}, indent=1)
+    print(text)
+    if write:
+        (RESULTS / f"{name}-{began:%Y-%m-%d}-{commit()}.json").write_text(text + "\n")

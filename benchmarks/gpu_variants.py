@@ -12,7 +12,6 @@ decode      attention of a 7B shape: number of splits, warps and stages of xform
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -26,9 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.gpu_attention import batch_of, layers_of, prepared
-from benchmarks.gpu_timing import Sections, Stopwatch, captured, limits, versions
-from benchmarks.result_file import RESULTS
-from benchmarks.run import commit
+from benchmarks.gpu_timing import Sections, Stopwatch, captured, limits, report, the_gpu
 from specserve.engine.attention import triton_backend, xformers, xformers_backend
 from specserve.engine.attention.backend import AttentionBackend, LayerSpec
 from specserve.engine.kernels import paged_attention
@@ -120,20 +117,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", action="store_true", help="write the result into benchmarks/results")
     arguments = parser.parse_args()
-    if not torch.cuda.is_available():
-        raise SystemExit(f"torch {torch.__version__} finds no NVIDIA GPU, and there is nothing to measure without one")
-    now, device = datetime.now(UTC), torch.device("cuda", torch.cuda.current_device())
-    result = {
-        "date": now.isoformat(timespec="seconds"),
-        "commit": commit(),
-        "gpu": torch.cuda.get_device_name(device),
-        "versions": versions(),
-        **measure(device),
-    }
-    text = json.dumps(result, indent=1)
-    print(text)
-    if arguments.out:
-        (RESULTS / f"gpu-variants-{now:%Y-%m-%d}-{commit()}.json").write_text(text + "\n")
+    began, device = datetime.now(UTC), the_gpu()
+    report("gpu-variants", began, device, measure(device), write=arguments.out)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import weakref
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,11 +13,11 @@ import pytest
 import torch
 from transformers import Qwen2Config
 
-from benchmarks import gpu, gpu_attention
+from benchmarks import gpu, gpu_attention, gpu_timing
 from benchmarks.gpu import engine, write_folder
 from benchmarks.gpu_attention import attention, batch_of
 from benchmarks.gpu_peer import continuous_batching
-from benchmarks.gpu_timing import Budget, Sections, Stopwatch, limits, release
+from benchmarks.gpu_timing import Budget, Sections, Stopwatch, limits, release, report, the_gpu
 from specserve.engine.attention.backend import LayerSpec
 from specserve.engine.runner.model_runner import ModelRunner
 
@@ -97,6 +99,25 @@ def test_a_section_that_fails_takes_no_other_with_it(capsys: pytest.CaptureFixtu
     found.add("second", lambda: {"rate": 3})
     assert found == {"first": {"failed": "ZeroDivisionError: division by zero"}, "second": {"rate": 3}}
     assert '{"second": {"rate": 3}' in capsys.readouterr().out
+
+
+def test_a_result_is_written_with_what_it_was_found_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_timing, "RESULTS", tmp_path)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "a card")
+    report("gpu", datetime(2026, 1, 2, tzinfo=UTC), CPU, {"rate": 3}, write=False)
+    assert not list(tmp_path.iterdir())
+    report("gpu", datetime(2026, 1, 2, tzinfo=UTC), CPU, {"rate": 3}, write=True)
+    (written,) = tmp_path.iterdir()
+    assert written.name.startswith("gpu-2026-01-02-")
+    found = json.loads(written.read_text())
+    assert (found["rate"], found["machine"]["gpu"]) == (3, "a card")
+    assert torch.__version__.startswith(found["versions"]["torch"])
+
+
+def test_without_a_gpu_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SystemExit, match="finds no NVIDIA GPU"):
+        the_gpu()
 
 
 def test_the_engine_generates_all_its_tokens_and_is_gone_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
